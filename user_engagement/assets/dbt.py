@@ -1,0 +1,220 @@
+"""dbt's models as assets: activity by month of activity, cohorts by month of signup, marts over everything."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+
+from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
+from user_engagement.assets.raw import OWNERS
+from user_engagement.contracts import USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.errors import SettingsError
+from user_engagement.partitions import window_of
+from user_engagement.settings import PREFIX, Settings
+from user_engagement.warehouse.reader import WarehouseReader, open_reader
+
+FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
+ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.activity"
+COHORTS = "fqn:user_engagement_dbt.cohorts"
+MARTS = "fqn:user_engagement_dbt.marts"
+# unit tests are for development; every other test is a check of the data
+NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
+
+
+# -- what dbt is told --------------------------------------------------------------------------------------
+
+
+def window_args(window: Window) -> list[str]:
+    """The window of a range of months as dbt arguments; open ends become dates beyond any data."""
+    start, end = window.start or FAR_PAST, window.end or FAR_FUTURE
+    return ["--event-time-start", start.isoformat(), "--event-time-end", end.isoformat()]
+
+
+def horizon_of(reader: WarehouseReader, settings: Settings, now: datetime) -> date:
+    """The last complete day of data: as set, or the newest day of engagement not after yesterday.
+
+    A warehouse without engagement ends with its newest signup, and an empty one yesterday.
+    """
+    if settings.as_of is not None:
+        return settings.as_of
+    yesterday = now.astimezone(settings.zone).date() - timedelta(days=1)
+    for table in (USER_ENGAGEMENT, USER_SIGNUPS):
+        newest = reader.newest_day(table.name, table.date_column, yesterday)
+        if newest is not None:
+            return newest
+    return yesterday
+
+
+def segments_of(reader: WarehouseReader, settings: Settings) -> list[str]:
+    """The segments to break down by: the defaults that the signups have, or exactly those that are set.
+
+    Raises:
+        SettingsError: a segment that is set is no column of the signups.
+    """
+    columns = reader.columns("raw", USER_SIGNUPS.name)
+    present = [name for name in settings.segments if name in columns]
+    missing = [name for name in settings.segments if name not in columns]
+    if missing and not settings.segments_are_default:
+        found = ", ".join(c for c in columns if not c.startswith("_"))
+        raise SettingsError(
+            f"{PREFIX}SEGMENTS: {', '.join(missing)} is no column of {USER_SIGNUPS.name}; it has {found}."
+        )
+    return present
+
+
+def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict[str, Any]:
+    """The settings that SQL needs, resolved against what the warehouse holds."""
+    return {
+        "as_of": horizon_of(reader, settings, now).isoformat(),
+        "data_start": settings.data_start.isoformat() if settings.data_start else None,
+        "segments": segments_of(reader, settings),
+        "active_window_days": settings.active_window_days,
+        "inactivity_days": settings.inactivity_days,
+        "max_session_seconds": settings.max_session_seconds,
+        "max_periods": settings.max_periods,
+    }
+
+
+# -- how Dagster sees the models ---------------------------------------------------------------------------
+
+
+class Translator(DagsterDbtTranslator):
+    """Keys, groups, partitions and lineage of the models; checks on sources belong to the raw assets."""
+
+    def __init__(self, partitions: dg.MonthlyPartitionsDefinition) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True))
+        self._partitions = partitions
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([folder_of(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        return folder_of(dbt_resource_props)
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:
+        return OWNERS
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return dbt_resource_props.get("description") or ""
+
+    def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> dg.PartitionsDefinition | None:
+        return None if folder_of(dbt_resource_props) == "marts" else self._partitions
+
+    def get_partition_mapping(
+        self, dbt_resource_props: Mapping[str, Any], dbt_parent_resource_props: Mapping[str, Any]
+    ) -> dg.PartitionMapping | None:
+        """A cohort depends on the activity of its signup month and of every month after it."""
+        child, parent = folder_of(dbt_resource_props), folder_of(dbt_parent_resource_props)
+        if child == "cohorts" and parent in ("activity", "staging"):
+            months = len(self._partitions.get_partition_keys())
+            return dg.TimeWindowPartitionMapping(start_offset=0, end_offset=months, allow_nonexistent_upstream_partitions=True)
+        if child == "marts" and parent != "marts":
+            return dg.AllPartitionMapping()
+        return None
+
+
+def folder_of(props: Mapping[str, Any]) -> str:
+    """The folder of a model, which is its group, its schema and the prefix of its asset key."""
+    return props["fqn"][1] if props["resource_type"] == "model" else props.get("source_name", "")
+
+
+# -- the assets --------------------------------------------------------------------------------------------
+
+
+def load_manifest(settings: Settings) -> dict[str, Any]:
+    """dbt's manifest, parsed again only when a file of the project is newer than the last parse."""
+    target = settings.dbt_target_dir
+    manifest = target / "manifest.json"
+    files = [f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".md") and f.is_file()]
+    if not manifest.exists() or manifest.stat().st_mtime < max(f.stat().st_mtime for f in files):
+        parsed_manifest(settings.dbt_project_dir, settings.warehouse, target)
+    return json.loads(manifest.read_text())
+
+
+def dbt_resource(settings: Settings) -> DbtCliResource:
+    kind = InProcessDbt if settings.dbt_in_process else DbtCliResource
+    project = str(settings.dbt_project_dir)
+    # the one beside this interpreter, whether or not its environment is on the PATH
+    executable = str(Path(sys.executable).with_name("dbt"))
+    return kind(project_dir=project, profiles_dir=project, target=settings.warehouse, dbt_executable=executable)
+
+
+def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
+    return settings.dbt_target_dir / "runs" / f"{context.run.run_id[:8]}-{context.op_handle.name}"
+
+
+def dbt_build(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, window: Window | None
+) -> Iterator[Any]:
+    """Builds and tests the selected models; yields Dagster's events as dbt reports them."""
+    with open_reader(settings) as reader:
+        variables = dbt_vars(reader, settings, datetime.now(settings.zone))
+    command = ["build", *NO_UNIT_TESTS, "--vars", json.dumps(variables), *(window_args(window) if window else [])]
+    yield from dbt.cli(command, context=context, target_path=target_path(settings, context)).stream()
+
+
+def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, float]]:
+    """Size, month-1 retention and churn rate of each cohort in the window, by partition key."""
+    query = f"""
+        select strftime(history.signup_month, '%Y-%m-%d') as key,
+               count(*) as cohort_size,
+               any_value(retention.retention_rate) as month_1_retention,
+               avg(case when history.declared_churn_date is null then 0.0 else 1.0 end) as churn_rate
+        from cohorts.user_history as history
+        left join cohorts.cohort_retention as retention
+            on retention.signup_month = history.signup_month and retention.segment_name = 'all'
+            and retention.period_kind = 'relative_month' and retention.period_number = 1
+        where history.in_scope and {window.predicate("history.signup_month")}
+        group by history.signup_month
+    """
+    with open_reader(settings) as reader:
+        rows = reader.query(query).to_pylist()
+    return {row.pop("key"): {name: value for name, value in row.items() if value is not None} for row in rows}
+
+
+def build_dbt_assets(
+    settings: Settings, partitions: dg.MonthlyPartitionsDefinition
+) -> Sequence[dg.AssetsDefinition]:
+    """The three groups of models, each one dbt invocation in a run."""
+    manifest = load_manifest(settings)
+    translator = Translator(partitions)
+
+    @dbt_assets(
+        manifest=manifest,
+        select=ACTIVITY,
+        name="activity",
+        dagster_dbt_translator=translator,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def activity(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from dbt_build(context, dbt, settings, window_of(partitions, context.partition_key_range))
+
+    @dbt_assets(
+        manifest=manifest,
+        select=COHORTS,
+        name="cohorts",
+        dagster_dbt_translator=translator,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def cohorts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        window = window_of(partitions, context.partition_key_range)
+        events = list(dbt_build(context, dbt, settings, window))
+        retention = dg.AssetKey(["cohorts", "cohort_retention"])
+        if retention in context.selected_asset_keys:
+            figures = cohort_figures(settings, window)
+            for key in context.partition_keys:
+                context.add_asset_metadata(figures.get(key, {}), asset_key=retention, partition_key=key)
+        yield from events
+
+    @dbt_assets(manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator)
+    def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from dbt_build(context, dbt, settings, window=None)
+
+    return [activity, cohorts, marts]

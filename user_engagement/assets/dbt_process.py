@@ -1,0 +1,213 @@
+"""dbt-core run inside this process, behind dagster-dbt's own resource.
+
+The stock resource starts ``dbt --version`` and then a dbt process per call: 7 to 9 seconds each before the first
+model. Here dbt runs in a thread, and what reads its output is still dagster-dbt's `DbtCliInvocation`, so events,
+checks and errors are the stock ones. The setting ``USER_ENGAGEMENT_DBT_IN_PROCESS=false`` brings the stock
+resource back. dagster-dbt and dbt-core are pinned for the names that this module takes from inside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource
+from dagster_dbt.asset_utils import (
+    DBT_INDIRECT_SELECTION_ENV,
+    extract_runtime_selection_from_args,
+    get_updated_cli_invocation_params_for_context,
+)
+from dagster_dbt.dbt_manifest import validate_manifest
+from packaging.version import Version
+
+LEVELS = ("info", "warn", "error")
+_END = object()
+_one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
+_parsed: dict[tuple[str, str | None], Any] = {}
+
+
+class DbtThread:
+    """What `DbtCliInvocation` uses of a `subprocess.Popen`, over dbt in a thread of this process."""
+
+    def __init__(self, args: Sequence[str], manifest: Any, environment: dict[str, str]) -> None:
+        self.args = ["dbt", *args]
+        self.returncode: int | None = None
+        self.closed = False
+        self.stdout = self
+        self._manifest = manifest
+        self._environment = environment
+        self._lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="dbt", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> DbtThread:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closed = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (line := self._lines.get()) is not _END:
+            yield line
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._thread.join(timeout)
+        return self.returncode
+
+    def send_signal(self, _signal: int) -> None:
+        """Asks dbt to stop: it takes a KeyboardInterrupt for 'cancel', once its running query gives way."""
+        from dbt.adapters.factory import FACTORY
+
+        thread = ctypes.c_ulong(self._thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
+        for adapter in list(FACTORY.adapters.values()):
+            with contextlib.suppress(Exception):
+                adapter.cancel_open_connections()
+
+    def _run(self) -> None:
+        try:
+            with _one_at_a_time, _environment(self._environment), _released_adapters() as seen:
+                self.returncode = self._invoke(seen)
+        except BaseException as error:  # whatever ends the thread must reach whoever waits for it
+            self._lines.put(f"{type(error).__name__}: {error}".encode())
+        finally:
+            if self.returncode is None:
+                self.returncode = 2
+            self._lines.put(_END)
+
+    def _invoke(self, seen: dict[int, Any]) -> int:
+        from dbt.cli.main import dbtRunner
+        from dbt_common.events.functions import msg_to_json
+
+        def forward(message: Any) -> None:
+            _remember_environment(seen)
+            if message.info.level in LEVELS:
+                self._lines.put(msg_to_json(message).encode())
+
+        result = dbtRunner(manifest=self._manifest, callbacks=[forward]).invoke(self.args[1:])
+        if result.exception is not None:
+            self._lines.put(f"{type(result.exception).__name__}: {result.exception}".encode())
+            return 2
+        return 0 if result.success else 1
+
+
+class InProcessDbt(DbtCliResource):
+    """`DbtCliResource` whose `cli` runs dbt in a thread of this process rather than as a subprocess."""
+
+    def cli(
+        self,
+        args: Sequence[str],
+        *,
+        raise_on_error: bool = True,
+        manifest: Any = None,
+        dagster_dbt_translator: DagsterDbtTranslator | None = None,
+        context: Any = None,
+        target_path: Path | None = None,
+    ) -> DbtCliInvocation:
+        plain_args, selects, excludes = extract_runtime_selection_from_args(args)
+        params = get_updated_cli_invocation_params_for_context(
+            context=context,
+            manifest=validate_manifest(manifest) if manifest else {},
+            dagster_dbt_translator=dagster_dbt_translator or DagsterDbtTranslator(),
+            runtime_selects=selects,
+            runtime_excludes=excludes,
+        )
+        project_dir = Path(self.project_dir)
+        target = (target_path or self._get_unique_target_path(context=context)).absolute()
+        command = [
+            *("--log-level", "none", "--log-path", str(target), "--no-use-colors"),
+            *self.global_config_flags,
+            *plain_args,
+            *("--project-dir", str(project_dir), "--profiles-dir", str(self.profiles_dir or project_dir)),
+            *("--target-path", str(target)),
+            *(("--target", self.target) if self.target else ()),
+            *params.selection_args,
+        ]
+        environment = {"DAGSTER_DBT_CLI": "true"}
+        if params.indirect_selection:
+            environment[DBT_INDIRECT_SELECTION_ENV] = params.indirect_selection
+        return DbtCliInvocation(
+            process=DbtThread(command, parsed_manifest(project_dir, self.target).deepcopy(), environment),  # type: ignore[arg-type]
+            manifest=params.manifest,
+            dagster_dbt_translator=params.dagster_dbt_translator,
+            project_dir=project_dir,
+            target_path=target,
+            raise_on_error=raise_on_error,
+            context=context,
+            adapter=None,
+            cli_version=Version(installed_version("dbt-core")),
+            project=params.dbt_project,
+        )
+
+
+def parsed_manifest(project_dir: Path, target: str | None, target_path: Path | None = None) -> Any:
+    """The project's parsed manifest, parsed at most once per process; copy it before an invocation.
+
+    Raises:
+        RuntimeError: dbt cannot parse the project; the message is dbt's.
+    """
+    key = (str(project_dir), target)
+    if key not in _parsed:
+        from dbt.cli.main import dbtRunner
+
+        command = ["--quiet", "parse", "--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
+        command += ["--target", target] if target else []
+        command += ["--target-path", str(target_path), "--log-path", str(target_path)] if target_path else []
+        with _one_at_a_time, _environment({}), _released_adapters():
+            result = dbtRunner().invoke(command)
+        if not result.success:
+            raise RuntimeError(f"dbt cannot parse {project_dir}: {result.exception}")
+        _parsed[key] = result.result
+    return _parsed[key]
+
+
+@contextlib.contextmanager
+def _environment(extra: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the while, and the working directory back afterwards: dbt changes it."""
+    before, folder = {name: os.environ.get(name) for name in extra}, Path.cwd()
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _remember_environment(seen: dict[int, Any]) -> None:
+    """Keeps hold of dbt-duckdb's connection environment, which it forgets without closing it."""
+    module = sys.modules.get("dbt.adapters.duckdb.connections")
+    environment = module.DuckDBConnectionManager._ENV if module else None
+    if environment is not None:
+        seen[id(environment)] = environment
+
+
+@contextlib.contextmanager
+def _released_adapters() -> Iterator[dict[int, Any]]:
+    """Closes afterwards every connection that dbt opened, and so gives up the lock on the DuckDB file."""
+    seen: dict[int, Any] = {}
+    try:
+        yield seen
+    finally:
+        from dbt.adapters.factory import FACTORY
+        from dbt_common.events.event_manager_client import cleanup_event_logger
+
+        _remember_environment(seen)
+        for action in (FACTORY.cleanup_connections, FACTORY.reset_adapters, *(e.close for e in seen.values())):
+            with contextlib.suppress(Exception):
+                action()
+        cleanup_event_logger()

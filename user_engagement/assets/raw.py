@@ -1,0 +1,98 @@
+"""Raw extracts: one asset per raw table, a slice a month, loaded as the source delivered it."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from user_engagement.contracts import RAW_TABLES, REJECTED_ROWS, RawTable
+from user_engagement.errors import UserError
+from user_engagement.partitions import window_of
+from user_engagement.settings import Settings
+from user_engagement.sources import Extract, Source
+
+OWNERS = ["team:data-platform"]
+REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
+
+
+def source_key(table: RawTable) -> dg.AssetKey:
+    return dg.AssetKey(["source", table.name])
+
+
+def raw_key(table: RawTable) -> dg.AssetKey:
+    return dg.AssetKey(["raw", table.name])
+
+
+def column_schema(table: RawTable) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                c.type,
+                description=c.description,
+                constraints=dg.TableColumnConstraints(nullable=c not in table.required),
+            )
+            for c in table.declared
+        ]
+    )
+
+
+def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
+    """The source systems' tables, which this project only reads."""
+    return [
+        dg.AssetSpec(
+            key=source_key(table),
+            group_name="sources",
+            owners=OWNERS,
+            kinds={"file"},
+            description=f"Source system: {table.name}. {table.description}",
+            metadata={"source": settings.source, "dagster/column_schema": column_schema(table)},
+        )
+        for table in RAW_TABLES
+    ]
+
+
+def rejected_rows_spec() -> dg.AssetSpec:
+    """Written by the raw extracts, each for its own table, in the transaction that loads it."""
+    return dg.AssetSpec(
+        key=REJECTED_ROWS_KEY,
+        deps=[raw_key(table) for table in RAW_TABLES],
+        group_name="raw",
+        owners=OWNERS,
+        kinds={"duckdb"},
+        description=REJECTED_ROWS.description,
+        metadata={"dagster/column_schema": column_schema(REJECTED_ROWS)},
+    )
+
+
+def raw_asset(
+    table: RawTable, source: Source, settings: Settings, partitions: dg.MonthlyPartitionsDefinition
+) -> dg.AssetsDefinition:
+    """The asset that loads one raw table, a month or a range of months at a time."""
+
+    @dg.asset(
+        key=raw_key(table),
+        deps=[source_key(table)],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        io_manager_key="raw_io_manager",
+        group_name="raw",
+        owners=OWNERS,
+        kinds={"python", settings.warehouse},
+        description=table.description,
+        metadata={"partition_expr": table.date_column, "dagster/column_schema": column_schema(table)},
+    )
+    def extract(context: dg.AssetExecutionContext) -> Extract:
+        window = window_of(partitions, context.partition_key_range)
+        context.log.info(f"{table.name}: extracting {window.predicate(table.date_column)}")
+        try:
+            return source.extract(table, window)
+        except UserError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+    return extract
+
+
+def raw_assets(
+    source: Source, settings: Settings, partitions: dg.MonthlyPartitionsDefinition
+) -> Sequence[dg.AssetsDefinition]:
+    return [raw_asset(table, source, settings, partitions) for table in RAW_TABLES]

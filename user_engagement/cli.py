@@ -1,0 +1,127 @@
+"""``user-engagement``: thin commands over the package.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from user_engagement.errors import UserError
+from user_engagement.settings import PREFIX, Settings, get_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Churn, retention and engagement from raw sources, and why they fall.",
+)
+progress_console = Console(stderr=True)
+console = Console()
+
+
+class ExportFormat(StrEnum):
+    parquet = "parquet"
+    csv = "csv"
+
+
+def configure(**options: object) -> Settings:
+    """Puts the given options into the environment, where every process of Dagster finds them, and validates."""
+    for name, value in options.items():
+        if value is not None:
+            os.environ[PREFIX + name.upper()] = str(value)
+    get_settings.cache_clear()
+    settings = get_settings()
+    os.environ[PREFIX + "HOME"] = str(settings.home.absolute())
+    return settings
+
+
+@app.command()
+def run(
+    source: Annotated[str | None, typer.Option(help="Kind of source: files.")] = None,
+    path: Annotated[str | None, typer.Option(help="Folder of the source; the shipped sample if not given.")] = None,
+    start: Annotated[str | None, typer.Option(help="First month to load, YYYY-MM.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
+) -> None:
+    """Load the source, rebuild the marts, publish, and show the KPIs."""
+    settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
+    from user_engagement.console import RunProgress, kpi_table, loading_summary
+    from user_engagement.pipeline import plan
+    from user_engagement.pipeline import run as run_pipeline
+    from user_engagement.publishing import resolve
+
+    with RunProgress(progress_console) as progress:
+        progress.doing("checking the source")
+        planned = plan(settings)
+        progress.planned(planned)
+        run_pipeline(settings, planned, progress.on_event)
+    console.print(loading_summary(planned, progress))
+    console.print(kpi_table(resolve(settings.published_dir)))
+    console.print(
+        "Next: [bold]user-engagement dev[/] for the asset graph, "
+        "[bold]user-engagement export DIR[/] for the marts as files."
+    )
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; made if it does not exist.")],
+    format: Annotated[ExportFormat, typer.Option(help="Kind of file.")] = ExportFormat.parquet,  # noqa: A002
+) -> None:
+    """Write every mart as one file, named as in the contract."""
+    settings = configure()
+    from user_engagement.exporting import export_marts
+
+    for name, rows in export_marts(settings, folder, format.value):
+        console.print(f"{folder / name}.{format.value}  [dim]{rows:,} rows[/]")
+
+
+@app.command()
+def kpis() -> None:
+    """Show the KPI table of the last published generation."""
+    settings = configure()
+    from user_engagement.console import kpi_table
+    from user_engagement.publishing import resolve
+
+    console.print(kpi_table(resolve(settings.published_dir)))
+
+
+@app.command()
+def dev(
+    port: Annotated[int | None, typer.Option(help="Port of the UI; the next free one from 3000 if not given.")] = None,
+) -> None:
+    """Start Dagster's UI and daemon on 127.0.0.1; Ctrl-C stops both."""
+    settings = configure()
+    from user_engagement.devserver import serve
+
+    raise typer.Exit(serve(settings, port, console))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one clear message and exit code 2, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {_escaped(str(error))}")
+        sys.exit(2)
+    except Exception as error:
+        from user_engagement.pipeline import RunFailed
+
+        if not isinstance(error, RunFailed):
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(str(error))}")
+        sys.exit(1)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,50 @@
+"""The code location, assembled for given settings."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import dagster as dg
+
+from user_engagement.assets.dbt import build_dbt_assets, dbt_resource
+from user_engagement.assets.published import published_asset
+from user_engagement.assets.raw import raw_assets, rejected_rows_spec, source_specs
+from user_engagement.automation.jobs import build_jobs
+from user_engagement.contracts import USER_SIGNUPS
+from user_engagement.errors import SourceError
+from user_engagement.partitions import first_of_month, monthly_partitions
+from user_engagement.settings import Settings
+from user_engagement.sources import Source, open_source
+from user_engagement.warehouse.duckdb_io import raw_io_manager
+
+
+def first_month(source: Source, settings: Settings) -> date:
+    """The month in which the calendar begins: that of the first signup.
+
+    A source that cannot be read must not keep the code location from loading: the runs will say what is
+    wrong with it. The calendar then begins with the setting ``START``, or this month.
+    """
+    try:
+        report = source.inspect(USER_SIGNUPS)
+    except SourceError:
+        report = None
+    first = report.first_day if report else None
+    return first_of_month(first or settings.start or datetime.now(settings.zone).date())
+
+
+def build_definitions(settings: Settings, source: Source | None = None) -> dg.Definitions:
+    """Everything that Dagster shows and runs, for one set of settings."""
+    source = source or open_source(settings)
+    partitions = monthly_partitions(first_month(source, settings), settings.as_of)
+    return dg.Definitions(
+        assets=[
+            *source_specs(settings),
+            *raw_assets(source, settings, partitions),
+            rejected_rows_spec(),
+            *build_dbt_assets(settings, partitions),
+            published_asset(settings),
+        ],
+        jobs=build_jobs(partitions),
+        resources={"dbt": dbt_resource(settings), "raw_io_manager": raw_io_manager(settings)},
+        executor=dg.in_process_executor,
+    )

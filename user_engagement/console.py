@@ -1,0 +1,153 @@
+"""What the command line shows: progress while a run works, and the KPI table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from user_engagement.pipeline import Plan
+from user_engagement.publishing import read_manifest
+
+
+class RunProgress:
+    """A live line per step of the run, and a permanent one for each that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self.rows: dict[str, dict[str, int]] = {}
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        )
+        self._task = self._progress.add_task("starting")
+        self._step_started = time.monotonic()
+        self._assets: dict[str, str] = {}
+        self._failed_checks: list[str] = []
+
+    def __enter__(self) -> RunProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def doing(self, what: str) -> None:
+        self._progress.update(self._task, description=escape(what))
+
+    def planned(self, plan: Plan) -> None:
+        for report in plan.reports:
+            days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
+            self._say(f"source {report.table.name}: {report.rows:,} rows{days}")
+
+    def on_event(self, event: dg.DagsterEvent) -> None:
+        kind = event.event_type
+        if kind == dg.DagsterEventType.STEP_START:
+            self._step_started = time.monotonic()
+            self._assets = {}
+            self.doing(_plain(event.step_key or ""))
+        elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            self._materialized(event)
+        elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._checked(event)
+        elif kind == dg.DagsterEventType.STEP_SUCCESS:
+            detail = "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} tables"
+            self._say(f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s")
+
+    def _materialized(self, event: dg.DagsterEvent) -> None:
+        materialization = event.step_materialization_data.materialization
+        name = materialization.asset_key.to_user_string()
+        metadata = {key: value.value for key, value in materialization.metadata.items()}
+        if "replaced_rows" in metadata:
+            self.rows[name] = {
+                "rows": _number(metadata, "dagster/partition_row_count"),
+                "replaced": _number(metadata, "replaced_rows"),
+                "rejected": _number(metadata, "rejected_rows"),
+            }
+        rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
+        self._assets[name] = f"{rows:,} rows" if isinstance(rows, int) else "done"
+        self.doing(name)
+
+    def _checked(self, event: dg.DagsterEvent) -> None:
+        evaluation = event.asset_check_evaluation_data
+        if not evaluation.passed:
+            self._console.print(
+                f"[yellow]check failed[/] {escape(evaluation.asset_key.to_user_string())}: "
+                f"{escape(evaluation.check_name)} ({evaluation.severity.value.lower()})"
+            )
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"[green]✓[/] {escape(line)}", highlight=False)
+
+
+def _number(metadata: dict[str, Any], key: str) -> int:
+    value = metadata.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _plain(step: str) -> str:
+    return step.replace("__", "/")
+
+
+def loading_summary(plan: Plan, progress: RunProgress) -> str:
+    """One line: the months loaded, and the rows that each raw table received."""
+    months = f"{plan.load.first:%Y-%m}" + ("" if plan.load.first == plan.load.last else f" to {plan.load.last:%Y-%m}")
+    tables = ", ".join(f"{name.removeprefix('raw/')} {counts['rows']:,}" for name, counts in progress.rows.items())
+    rejected = sum(counts["rejected"] for counts in progress.rows.values())
+    return f"\nLoaded {months}: {tables}." + (f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else "")
+
+
+def kpi_table(generation: Path) -> Table:
+    """The KPIs of a published generation, each with its interval, its period and the one before."""
+    manifest = read_manifest(generation)
+    table = Table(title=f"KPIs as of {manifest.as_of}", title_justify="left", caption_justify="left")
+    for column, justify in (
+        ("KPI", "left"), ("value", "right"), ("95 % interval", "right"), ("previous", "right"),
+        ("change", "right"), ("period", "left"), ("over", "right"),
+    ):  # fmt: skip
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for row in pq.read_table(generation / "kpi_summary.parquet").to_pylist():
+        unit = row["unit"]
+        interval = (
+            f"{_shown(row['ci_low'], unit)} – {_shown(row['ci_high'], unit)}" if row["ci_low"] is not None else ""
+        )
+        table.add_row(
+            row["label"],
+            _shown(row["value"], unit),
+            interval,
+            _shown(row["previous_value"], unit),
+            _shown(row["change"], unit, signed=True),
+            _period(row["period_start"], row["period_end"]),
+            f"{row['denominator']:,}" if row["denominator"] is not None else "",
+        )
+    return table
+
+
+def _shown(value: float | None, unit: str, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    sign = "+" if signed and value > 0 else ""
+    if unit == "rate":
+        points = "pp" if signed else "%"
+        return f"{sign}{100 * value:.1f} {points}"
+    if unit == "users":
+        return f"{sign}{value:,.0f}"
+    if unit == "seconds":
+        minutes, seconds = divmod(round(abs(value)), 60)
+        return f"{sign or ('-' if value < 0 else '')}{minutes} min {seconds:02d} s"
+    return f"{sign}{value:,.1f}" if unit == "days" else f"{sign}{value:,.2f}"
+
+
+def _period(start: Any, end: Any) -> str:
+    if start is None:
+        return "no complete period yet"
+    return str(end) if start == end else f"{start} – {end}"

@@ -1,0 +1,6 @@
+"""What ``workspace.yaml`` loads: the code location for the settings of the environment."""
+
+from user_engagement.code_location import build_definitions
+from user_engagement.settings import get_settings
+
+defs = build_definitions(get_settings())

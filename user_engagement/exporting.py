@@ -1,0 +1,43 @@
+"""Marts as files, for whoever wants them outside the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from user_engagement.errors import UserError
+from user_engagement.settings import Settings
+from user_engagement.warehouse.reader import MARTS, open_reader
+
+
+def export_marts(settings: Settings, folder: Path, format: Literal["parquet", "csv"]) -> Iterator[tuple[str, int]]:  # noqa: A002
+    """Writes every mart as ``<mart>.<format>``, ordered by its grain; yields each name and its row count.
+
+    Raises:
+        UserError: the folder cannot be written to.
+        WarehouseError: a mart has not been built, or the warehouse is in use.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}). Choose another folder.") from None
+    with open_reader(settings) as reader:
+        for name in MARTS:
+            yield name, _write(folder / f"{name}.{format}", reader.mart(name), format)
+
+
+def _write(path: Path, reader: pa.RecordBatchReader, format: str) -> int:  # noqa: A002
+    """Writes beside the final name and renames, so that no half-written file is ever taken for a mart."""
+    draft, rows = path.with_name(path.name + ".tmp"), 0
+    writer = pq.ParquetWriter(draft, reader.schema) if format == "parquet" else pacsv.CSVWriter(draft, reader.schema)
+    with writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    draft.replace(path)
+    return rows

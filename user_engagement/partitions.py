@@ -1,0 +1,46 @@
+"""One monthly calendar for every partitioned asset.
+
+Raw signups and cohort models are partitioned by month of signup; everything else by the month in which the
+activity, or the churn, happened. Sharing one definition lets a user choose months once for the whole graph.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import dagster as dg
+
+from user_engagement.contracts import Window
+
+KEY_FORMAT = "%Y-%m-%d"
+
+
+def first_of_month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def next_month(day: date) -> date:
+    return first_of_month(first_of_month(day) + timedelta(days=32))
+
+
+def monthly_partitions(first_month: date, as_of: date | None) -> dg.MonthlyPartitionsDefinition:
+    """Months from ``first_month`` to that of ``as_of``, or to the current one, that included."""
+    if as_of is not None:
+        return dg.MonthlyPartitionsDefinition(start_date=first_month.strftime(KEY_FORMAT), end_date=next_month(as_of).strftime(KEY_FORMAT))
+    return dg.MonthlyPartitionsDefinition(start_date=first_month.strftime(KEY_FORMAT), end_offset=1)
+
+
+def window_of(partitions: dg.MonthlyPartitionsDefinition, keys: dg.PartitionKeyRange) -> Window:
+    """The days of a range of months; unbounded on the side of the calendar's first and last month.
+
+    What is dated before or after the whole calendar so lives in the first or last month's slice.
+    """
+    start = date.fromisoformat(keys.start)
+    end = next_month(date.fromisoformat(keys.end))
+    is_first = keys.start == partitions.get_first_partition_key()
+    is_last = keys.end == partitions.get_last_partition_key()
+    return Window(None if is_first else start, None if is_last else end)
+
+
+def key_of(month: date) -> str:
+    return first_of_month(month).strftime(KEY_FORMAT)

@@ -1,0 +1,111 @@
+"""One run of the whole pipeline inside this process: check the source, load months, rebuild what follows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from user_engagement.code_location import build_definitions
+from user_engagement.contracts import RAW_TABLES, USER_SIGNUPS
+from user_engagement.errors import SourceError
+from user_engagement.instance import open_instance
+from user_engagement.partitions import first_of_month, key_of, monthly_partitions
+from user_engagement.settings import Settings
+from user_engagement.sources import TableReport, open_source
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Months:
+    """A range of months by their first days, both included."""
+
+    first: date
+    last: date
+
+    def tags(self) -> dict[str, str]:
+        return {
+            ASSET_PARTITION_RANGE_START_TAG: key_of(self.first),
+            ASSET_PARTITION_RANGE_END_TAG: key_of(self.last),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: the months to load, and the signup months whose cohorts it rebuilds."""
+
+    reports: tuple[TableReport, ...]
+    load: Months
+    cohorts: Months
+
+    def jobs(self) -> Iterator[tuple[str, Months]]:
+        if self.load == self.cohorts:
+            yield "everything", self.load
+        else:
+            yield "refresh_activity", self.load
+            yield "refresh_cohorts", self.cohorts
+
+
+class RunFailed(Exception):
+    """The run did not succeed; the message says which step failed and why."""
+
+
+def plan(settings: Settings) -> Plan:
+    """Checks every table of the source, and decides on the months.
+
+    Raises:
+        SourceError: the source breaks its contract, or has nothing in the months asked for. Nothing was written.
+    """
+    source = open_source(settings)
+    reports = tuple(report for table in RAW_TABLES if (report := source.inspect(table)))
+    signups = next(report for report in reports if report.table is USER_SIGNUPS)
+    if signups.first_day is None:
+        raise SourceError(f"{signups.locations[0]}: there are no signups with a usable date, so there is nothing to load.")
+    first = first_of_month(signups.first_day)
+    calendar = monthly_partitions(first, settings.as_of)
+    newest = date.fromisoformat(calendar.get_last_partition_key() or key_of(first))
+    if newest < first:
+        raise SourceError(f"{signups.locations[0]}: the first signup is of {signups.first_day}, after {settings.as_of}.")
+    last = min(max(first_of_month(r.last_day) for r in reports if r.last_day), newest)
+    load = Months(max(settings.start or first, first), min(settings.end or last, newest))
+    if load.first > load.last:
+        raise SourceError(f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end.")
+    return Plan(reports, load, Months(first, max(last, load.last)))
+
+
+def run(settings: Settings, planned: Plan, on_event: Callable[[dg.DagsterEvent], None] = lambda _: None) -> None:
+    """Runs the planned jobs one after the other, on the instance that the UI shows.
+
+    Raises:
+        RunFailed: a step failed; what it had not finished is as it was before.
+    """
+    definitions = build_definitions(settings)
+    with open_instance(settings) as instance:
+        for name, months in planned.jobs():
+            job = definitions.resolve_job_def(name)
+            started = instance.create_run_for_job(job_def=job, run_config=QUIET, tags=months.tags())
+            # dbt's lines belong to its log file; this command shows progress of its own
+            with contextlib.redirect_stdout(io.StringIO()):
+                for event in execute_run_iterator(InMemoryJob(job), started, instance):
+                    on_event(event)
+                    _raise_if_failed(event)
+
+
+def _raise_if_failed(event: dg.DagsterEvent) -> None:
+    if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+        error = event.step_failure_data.error
+        while error and error.cause:
+            error = error.cause
+        failure = event.step_failure_data.user_failure_data
+        message = failure.description if failure else (error.message if error else event.message)
+        raise RunFailed(f"{event.step_key}: {(message or '').strip()}")
+    if event.event_type == dg.DagsterEventType.RUN_FAILURE:
+        raise RunFailed(event.message or "the run failed")

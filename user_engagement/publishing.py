@@ -1,0 +1,109 @@
+"""Published generations: the aggregated marts as Parquet, swapped whole, read without the warehouse.
+
+A generation is written beside the others, made durable, renamed, and only then pointed at; a reader resolves
+the pointer once and keeps that path for as long as its view lasts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from user_engagement.errors import UserError
+
+SCHEMA_VERSION = 1
+KEPT_GENERATIONS = 3
+KEPT_SECONDS = 3600
+CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generation holds; ``tables`` maps a mart to its row count and the SHA-256 of its file."""
+
+    generation: int
+    schema_version: int
+    run_id: str
+    as_of: str
+    published_at: str
+    tables: dict[str, dict[str, int | str]]
+
+
+def publish(published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], run_id: str, as_of: str) -> Manifest:
+    """Writes a new generation under ``published`` and makes it the current one."""
+    published.mkdir(parents=True, exist_ok=True)
+    number = max((n for n, _ in generations(published)), default=0) + 1
+    draft = published / f"gen-{number}.tmp"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    tables = {name: _write(draft / f"{name}.parquet", reader) for name, reader in marts}
+    manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, datetime.now(UTC).isoformat(timespec="seconds"), tables)
+    (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    for file in (*draft.iterdir(), draft):
+        _sync(file)
+    final = draft.with_suffix("")
+    draft.rename(final)
+    pointer = published / f"{CURRENT}.tmp"
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(final.name)
+    os.replace(pointer, published / CURRENT)
+    _sync(published)
+    _prune(published, keep=final)
+    return manifest
+
+
+def resolve(published: Path) -> Path:
+    """The folder of the current generation; resolve it once and read everything from there.
+
+    Raises:
+        UserError: nothing has been published yet.
+    """
+    pointer = published / CURRENT
+    if not pointer.is_symlink():
+        raise UserError(f"{published}: nothing has been published yet. Run: user-engagement run")
+    return pointer.resolve(strict=True)
+
+
+def read_manifest(generation: Path) -> Manifest:
+    return Manifest(**json.loads((generation / "manifest.json").read_text()))
+
+
+def generations(published: Path) -> list[tuple[int, Path]]:
+    """Number and folder of every finished generation, oldest first."""
+    found = [(int(p.name[4:]), p) for p in published.glob("gen-*") if p.name[4:].isdigit()]
+    return sorted(found)
+
+
+def _write(path: Path, reader: pa.RecordBatchReader) -> dict[str, int | str]:
+    rows = 0
+    with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return {"rows": rows, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prune(published: Path, keep: Path) -> None:
+    """Removes generations beyond the kept ones, and only those that no reader can still be looking at."""
+    old = [path for _, path in generations(published)[:-KEPT_GENERATIONS]]
+    for path in old:
+        if path != keep and time.time() - path.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""Every setting, from the environment, validated once.
+
+A wrong value ends in one `SettingsError` that names the variable, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from user_engagement.errors import SettingsError
+
+PREFIX = "USER_ENGAGEMENT_"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
+IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+class Settings(BaseSettings):
+    """The project's settings; each is read from ``USER_ENGAGEMENT_`` + its name in upper case."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
+    warehouse: Literal["duckdb"] = Field("duckdb", description="Where the tables live.")
+    source: Literal["files"] = Field("files", description="Kind of source to extract from.")
+    source_path: str | None = Field(None, description="Folder of the source; the shipped sample if unset.")
+    start: date | None = Field(None, description="First month to load, YYYY-MM; the source's first if unset.")
+    end: date | None = Field(None, description="Last month to load, YYYY-MM; the source's last if unset.")
+    as_of: date | None = Field(None, description="Last complete day of data; the newest day if unset.")
+    data_start: date | None = Field(None, description="First day on which the events are complete.")
+    timezone: str = Field("UTC", description="Time zone of the calendar days.")
+    segments: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_SEGMENTS, description="Signup columns to break metrics down by, comma-separated."
+    )
+    active_window_days: int = Field(28, ge=2, le=366, description="Days in which a user counts into `mau`.")
+    inactivity_days: int = Field(28, ge=2, le=366, description="Days without activity that make a user churn.")
+    max_session_seconds: float = Field(86_400, gt=0, description="Longer sessions are not believed.")
+    max_periods: int = Field(24, ge=1, le=60, description="Last retention period published.")
+    seed: int = Field(7, ge=0, description="Seed of everything that draws random numbers.")
+    memory_limit: str = Field(
+        "2GB", pattern=r"(?i)^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$", description="What DuckDB may hold in memory."
+    )
+    dbt_in_process: bool = Field(True, description="Run dbt inside this process rather than as a subprocess.")
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _month(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}", value):
+            return f"{value}-01"
+        return value
+
+    @field_validator("start", "end")
+    @classmethod
+    def _first_of_month(cls, value: date | None) -> date | None:
+        return None if value is None else value.replace(day=1)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except Exception as error:
+            raise ValueError("not a time zone name; use one such as UTC or Europe/Berlin") from error
+        return value
+
+    @field_validator("segments", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(part.strip().lower() for part in value.split(",") if part.strip()))
+
+    @field_validator("segments")
+    @classmethod
+    def _column_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not IDENTIFIER.fullmatch(name):
+                raise ValueError(f"{name!r} is not a column name")
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Settings:
+        if self.start and self.end and self.start > self.end:
+            raise ValueError(f"{PREFIX}START {self.start:%Y-%m} is after {PREFIX}END {self.end:%Y-%m}; swap them")
+        return self
+
+    @property
+    def segments_are_default(self) -> bool:
+        return "segments" not in self.model_fields_set
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def warehouse_file(self) -> Path:
+        return self.home.absolute() / "warehouse.duckdb"
+
+    @property
+    def published_dir(self) -> Path:
+        return self.home.absolute() / "published"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home.absolute() / "dagster"
+
+    @property
+    def dbt_target_dir(self) -> Path:
+        return self.home.absolute() / "dbt"
+
+    @property
+    def dbt_project_dir(self) -> Path:
+        return PROJECT_ROOT / "user_engagement_dbt"
+
+
+def describe(error: ValidationError) -> str:
+    """A pydantic error as one line per variable: its name, the value found, and what is allowed."""
+    lines = []
+    for problem in error.errors():
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            lines.append(message)
+            continue
+        name = str(problem["loc"][0])
+        field = Settings.model_fields.get(name)
+        hint = f" ({field.description})" if field and field.description else ""
+        lines.append(f"{PREFIX}{name.upper()}={problem['input']!s}: {message}{hint}")
+    return "\n".join(lines)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of the environment, with ``overrides`` on top.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names each variable concerned.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(describe(error)) from None
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process's environment, read once."""
+    return load_settings()

@@ -1,0 +1,57 @@
+"""What every source offers, whatever it reads from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+import pyarrow as pa
+
+from user_engagement.contracts import RawTable, Window
+
+BATCH_ROWS = 131_072
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What a source holds for one raw table, found before anything is loaded.
+
+    ``first_day`` and ``last_day`` are calendar days in the configured time zone, None without a usable row;
+    ``further`` are columns that the contract does not name, by their lower-case names.
+    """
+
+    table: RawTable
+    rows: int
+    rejected: int
+    first_day: date | None
+    last_day: date | None
+    further: tuple[str, ...]
+    locations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Extract:
+    """One slice on its way to the warehouse, in bounded batches.
+
+    ``rows`` are the rows dated within ``window``, in the Arrow schema of ``table.schema(further)``;
+    ``rejected`` are all rows of the table that carry no usable date, in the schema of `REJECTED_ROWS`.
+    Both are read once, ``rows`` first.
+    """
+
+    table: RawTable
+    window: Window
+    rows: pa.RecordBatchReader
+    rejected: pa.RecordBatchReader
+
+
+class Source(Protocol):
+    """A place to extract the raw tables from. Every method raises `SourceError` for what a user can mend."""
+
+    def inspect(self, table: RawTable) -> TableReport | None:
+        """Checks the table's shape and values, and says what it holds; None if absent where that is legal."""
+        ...
+
+    def extract(self, table: RawTable, window: Window) -> Extract:
+        """The table's rows within the window, after the checks of `inspect`; no rows for a legal absence."""
+        ...

@@ -1,0 +1,1 @@
+"""Where the tables live: raw slices in, marts out."""

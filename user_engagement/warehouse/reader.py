@@ -1,0 +1,80 @@
+"""Reading back from the warehouse: one small reader for marts and for what the raw tables hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+
+from user_engagement.errors import WarehouseError
+from user_engagement.settings import Settings
+from user_engagement.sources.base import BATCH_ROWS
+from user_engagement.warehouse.duckdb_io import connect, connection_config
+
+MARTS: dict[str, str] = {
+    "user_activity_daily": "marts",
+    "user_lifecycle": "cohorts",
+    "cohort_retention": "cohorts",
+    "day_n_retention": "marts",
+    "active_users_daily": "marts",
+    "growth_accounting": "marts",
+    "churn_monthly": "marts",
+    "survival": "marts",
+    "session_metrics": "marts",
+    "engagement_frequency": "marts",
+    "data_quality": "marts",
+    "kpi_summary": "marts",
+}
+PER_USER_MARTS = ("user_activity_daily", "user_lifecycle")
+
+
+class WarehouseReader:
+    """An open, short-lived connection to the warehouse."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def mart(self, name: str) -> pa.RecordBatchReader:
+        """A mart, ordered by its grain, in batches.
+
+        Raises:
+            WarehouseError: the mart has not been built.
+        """
+        try:
+            relation = self._connection.sql(f"select * from {MARTS[name]}.{name} order by all")
+            return relation.to_arrow_reader(BATCH_ROWS)
+        except duckdb.CatalogException:
+            raise WarehouseError(f"{name} has not been built yet. Run: user-engagement run") from None
+
+    def query(self, sql: str) -> pa.Table:
+        return self._connection.sql(sql).to_arrow_table()
+
+    def columns(self, schema: str, table: str) -> list[str]:
+        rows = self._connection.execute(
+            "select column_name from duckdb_columns() where schema_name = ? and table_name = ?", [schema, table]
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def newest_day(self, table: str, column: str, through: date) -> date | None:
+        """The newest calendar day in a raw table's date column, none after ``through``."""
+        try:
+            query = f"select cast(max({column}) as date) from raw.{table} where {column} < ?::date + 1"
+            return self._connection.execute(query, [through]).fetchall()[0][0]
+        except duckdb.CatalogException:
+            return None
+
+
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[WarehouseReader]:
+    """Opens the warehouse for reading.
+
+    Raises:
+        WarehouseError: there is no warehouse yet, or another process holds it.
+    """
+    if not settings.warehouse_file.exists():
+        raise WarehouseError(f"{settings.warehouse_file}: there is no warehouse yet. Run: user-engagement run")
+    with connect(settings.warehouse_file, connection_config(settings)) as connection:
+        yield WarehouseReader(connection)

@@ -1,0 +1,27 @@
+{#- Months since year 0, so that differences of months are differences of integers. -#}
+{% macro month_index(day) -%}
+  (cast(extract(year from {{ day }}) as integer) * 12 + cast(extract(month from {{ day }}) as integer))
+{%- endmacro %}
+
+{% macro month_start(day) -%} cast({{ dbt.date_trunc('month', day) }} as date) {%- endmacro %}
+
+{#- Monday of the week. -#}
+{% macro week_start(day) -%} cast({{ dbt.date_trunc('week', day) }} as date) {%- endmacro %}
+
+{#- `months` may be an expression. The day of the month is kept, or clamped to the month's last day. -#}
+{% macro add_months(day, months) -%} cast({{ dbt.dateadd('month', months, day) }} as date) {%- endmacro %}
+
+{% macro add_days(day, days) -%} ({{ day }} + cast({{ days }} as integer)) {%- endmacro %}
+
+{#-
+  Whole months from `anchor` to `day`: the k for which anchor + k months <= day < anchor + (k + 1) months,
+  months added to the anchor itself with clamping. Equal to counting calendar months and taking one off while
+  the day of the month is short of the anchor's, or of the month's end where the month is too short for it.
+-#}
+{% macro months_between(anchor, day) -%}
+  ({{ month_index(day) }} - {{ month_index(anchor) }} - case
+    when extract(day from {{ day }}) < least(
+      extract(day from {{ anchor }}), extract(day from {{ dbt.last_day(day, 'month') }})
+    ) then 1 else 0
+  end)
+{%- endmacro %}

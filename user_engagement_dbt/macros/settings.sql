@@ -1,0 +1,12 @@
+{#- The columns of a user that metrics are broken down by, and those that are kept with a user. -#}
+{% macro segments() %}{{ return(var('segments') or []) }}{% endmacro %}
+
+{% macro attributes() %}{{ return((['product_type'] + segments()) | unique | list) }}{% endmacro %}
+
+{#- Plain schema names (raw, staging, activity, cohorts, marts) in the target's own schema family. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+  {{ custom_schema_name if custom_schema_name else target.schema }}
+{%- endmacro %}
+
+{#- Retention periods kept per user: those that are published, and the six months of the headline. -#}
+{% macro retention_bits() %}{{ return([var('max_periods'), 6] | max) }}{% endmacro %}

@@ -1,0 +1,54 @@
+{#- 97.5 % quantile of the standard normal distribution. -#}
+{% macro z() -%} 1.959963984540054 {%- endmacro %}
+
+{% macro rate(numerator, denominator) -%}
+  (cast({{ numerator }} as double) / nullif({{ denominator }}, 0))
+{%- endmacro %}
+
+{#- Wilson score interval (Wilson 1927, doi:10.1080/01621459.1927.10502953), 95 %; null over nothing. -#}
+{% macro wilson_bound(numerator, denominator, sign) -%}
+  (
+    (cast({{ numerator }} as double) + {{ z() }} * {{ z() }} / 2 {{ sign }} {{ z() }} * sqrt(
+      cast({{ numerator }} as double) * ({{ denominator }} - {{ numerator }}) / nullif({{ denominator }}, 0)
+      + {{ z() }} * {{ z() }} / 4
+    )) / (nullif({{ denominator }}, 0) + {{ z() }} * {{ z() }})
+  )
+{%- endmacro %}
+
+{% macro wilson_low(numerator, denominator) -%}
+  case when {{ numerator }} = 0 and {{ denominator }} > 0 then 0.0
+    else {{ wilson_bound(numerator, denominator, '-') }} end
+{%- endmacro %}
+
+{% macro wilson_high(numerator, denominator) -%}
+  case when {{ numerator }} = {{ denominator }} and {{ denominator }} > 0 then 1.0
+    else {{ wilson_bound(numerator, denominator, '+') }} end
+{%- endmacro %}
+
+{#- A count as BIGINT: sums widen to types that files and data frames know as decimals. -#}
+{% macro count_of(expression) -%} cast(coalesce({{ expression }}, 0) as bigint) {%- endmacro %}
+
+{#- Sets of small integers as the bits of one BIGINT: a user's retained periods in a single column. -#}
+{% macro bit(position) -%} {{ return(adapter.dispatch('bit')(position)) }} {%- endmacro %}
+{% macro default__bit(position) -%} (cast(1 as bigint) << cast({{ position }} as integer)) {%- endmacro %}
+
+{% macro bit_set(positions, condition) -%}
+  {{ return(adapter.dispatch('bit_set')(positions, condition)) }}
+{%- endmacro %}
+{% macro default__bit_set(position, condition) -%}
+  coalesce(bit_or(case when {{ condition }} then {{ bit(position) }} end), 0)
+{%- endmacro %}
+
+{% macro has_bit(bits, position) -%} {{ return(adapter.dispatch('has_bit')(bits, position)) }} {%- endmacro %}
+{% macro default__has_bit(bits, position) -%} ({{ bits }} & {{ bit(position) }}) > 0 {%- endmacro %}
+
+{#- 64-bit hash; equal values have equal hashes, so that rare repeats are found in a compact first pass. -#}
+{% macro hash64(expressions) -%} hash({{ expressions | join(', ') }}) {%- endmacro %}
+
+{#- Quantiles with linear interpolation, as one column each: {'median': 0.5, 'p90': 0.9}. -#}
+{% macro quantiles(expression, shares) -%} {{ return(adapter.dispatch('quantiles')(expression, shares)) }} {%- endmacro %}
+{% macro default__quantiles(expression, shares) -%}
+  {%- for name, share in shares.items() %}
+  percentile_cont({{ share }}) within group (order by {{ expression }}) as {{ name }}{{ ', ' if not loop.last }}
+  {%- endfor %}
+{%- endmacro %}

@@ -1,0 +1,38 @@
+with signups as (
+
+    select stg.*
+    from {{ ref('stg_user_signups') }} as stg
+    cross join {{ ref('horizon') }} as horizon
+    where stg.user_id is not null and stg.signup_date <= horizon.as_of
+
+),
+
+ranked as (
+
+    select
+        *,
+        row_number() over (partition by user_id order by signed_up_at, _source, _row_number) as signup_number
+    from signups
+
+),
+
+final as (
+
+    select
+        ranked.user_id,
+        {% for attribute in attributes() -%}
+        ranked.{{ attribute }},
+        {% endfor -%}
+        dense_rank() over (
+            order by {% for attribute in attributes() %}ranked.{{ attribute }}{{ ', ' if not loop.last }}{% endfor %}
+        ) as segment_cell,
+        ranked.signup_date,
+        {{ month_start('ranked.signup_date') }} as signup_month,
+        ranked.signup_date >= horizon.data_start as in_scope
+    from ranked
+    cross join {{ ref('horizon') }} as horizon
+    where ranked.signup_number = 1
+
+)
+
+select * from final

@@ -1,0 +1,125 @@
+{{ config(meta={'window_column': 'signup_month'}) }}
+
+{%- set kinds = {
+    'calendar_month': 'active_calendar_months',
+    'relative_month': 'active_relative_months',
+    'days_30': 'active_days_30',
+} %}
+
+with members as (
+
+    select * from {{ ref('user_history') }}
+    where in_scope and {{ in_run_window('signup_month') }}
+
+),
+
+signup_days as (
+
+    select
+        segment_cell,
+        signup_month,
+        signup_date,
+        count(*) as users
+    from members
+    group by segment_cell, signup_month, signup_date
+
+),
+
+-- the first and the last day of every period of whoever signed up on a day
+windows as (
+
+    {% for kind in kinds -%}
+    select
+        days.signup_date,
+        '{{ kind }}' as period_kind,
+        numbers.number as period_number,
+        {%- if kind == 'calendar_month' %}
+        {{ add_months('days.signup_month', 'numbers.number') }} as period_start,
+        {{ add_days(add_months('days.signup_month', 'numbers.number + 1'), -1) }} as period_end
+        {%- elif kind == 'relative_month' %}
+        {{ add_months('days.signup_date', 'numbers.number') }} as period_start,
+        {{ add_days(add_months('days.signup_date', 'numbers.number + 1'), -1) }} as period_end
+        {%- else %}
+        {{ add_days('days.signup_date', '30 * numbers.number') }} as period_start,
+        {{ add_days('days.signup_date', '30 * numbers.number + 29') }} as period_end
+        {%- endif %}
+    from (select distinct signup_date, signup_month from signup_days) as days
+    inner join {{ ref('numbers') }} as numbers on numbers.number <= {{ var('max_periods') }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+active as (
+
+    {% for kind, bits in kinds.items() -%}
+    select
+        members.segment_cell,
+        members.signup_date,
+        '{{ kind }}' as period_kind,
+        numbers.number as period_number,
+        count(*) as users
+    from members
+    inner join {{ ref('numbers') }} as numbers
+        on numbers.number <= {{ var('max_periods') }} and {{ has_bit('members.' ~ bits, 'numbers.number') }}
+    group by members.segment_cell, members.signup_date, numbers.number
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+cells as (
+
+    select
+        segments.segment_name,
+        segments.segment_value,
+        days.signup_month,
+        windows.period_kind,
+        windows.period_number,
+        horizon.as_of,
+        sum(days.users) as cohort_size,
+        sum(case when windows.period_end <= horizon.as_of then days.users else 0 end) as eligible_users,
+        sum(case when windows.period_end <= horizon.as_of then coalesce(active.users, 0) else 0 end) as retained_users,
+        min(windows.period_start) as first_start
+    from signup_days as days
+    inner join windows on days.signup_date = windows.signup_date
+    inner join {{ ref('segment_values') }} as segments on days.segment_cell = segments.segment_cell
+    left join active
+        on
+            days.segment_cell = active.segment_cell
+            and days.signup_date = active.signup_date
+            and windows.period_kind = active.period_kind
+            and windows.period_number = active.period_number
+    cross join {{ ref('horizon') }} as horizon
+    group by
+        segments.segment_name,
+        segments.segment_value,
+        days.signup_month,
+        windows.period_kind,
+        windows.period_number,
+        horizon.as_of
+
+),
+
+final as (
+
+    select
+        segment_name,
+        segment_value,
+        signup_month,
+        period_kind,
+        period_number,
+        {{ count_of('cohort_size') }} as cohort_size,
+        {{ count_of('eligible_users') }} as eligible_users,
+        {{ count_of('retained_users') }} as retained_users,
+        case when eligible_users = cohort_size then {{ rate('retained_users', 'eligible_users') }} end
+            as retention_rate,
+        {{ rate('retained_users', 'eligible_users') }} as retention_rate_eligible,
+        {{ wilson_low('retained_users', 'eligible_users') }} as ci_low,
+        {{ wilson_high('retained_users', 'eligible_users') }} as ci_high,
+        eligible_users = cohort_size as is_complete,
+        as_of as observed_through
+    from cells
+    where first_start <= as_of
+
+)
+
+select * from final

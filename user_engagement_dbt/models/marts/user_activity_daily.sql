@@ -1,0 +1,16 @@
+{{ config(materialized='view') }}
+
+with final as (
+
+    select
+        days.user_id,
+        days.activity_date,
+        {{ count_of('days.sessions') }} as sessions,
+        cast(days.session_seconds as double) as session_seconds,
+        horizon.as_of as observed_through
+    from {{ ref('active_days') }} as days
+    cross join {{ ref('horizon') }} as horizon
+
+)
+
+select * from final

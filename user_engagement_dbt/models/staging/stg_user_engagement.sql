@@ -1,0 +1,36 @@
+with source as (
+
+    select * from {{ source('raw', 'user_engagement') }}
+
+),
+
+renamed as (
+
+    select
+        -- ids
+        nullif(trim(user_id), '') as user_id,
+        nullif(trim(event_id), '') as event_id,
+
+        -- attributes
+        coalesce(nullif(trim(interaction_type), ''), 'unknown') as interaction_type,
+        coalesce(nullif(trim(device_type), ''), 'unknown') as device_type,
+
+        -- measures; a duration that cannot be believed is none, but the row is still activity
+        session_duration,
+        case
+            when session_duration > 0 and session_duration <= {{ var('max_session_seconds') }} then session_duration
+        end as session_seconds,
+
+        -- dates
+        engagement_date as engaged_at,
+        cast(engagement_date as date) as activity_date,
+
+        -- lineage
+        _source,
+        _row_number
+
+    from source
+
+)
+
+select * from renamed
