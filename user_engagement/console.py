@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from user_engagement.kpis import KPIS
+from user_engagement.partitions import next_month
 from user_engagement.pipeline import Plan
 from user_engagement.publishing import read_manifest
 
@@ -30,7 +34,6 @@ class RunProgress:
         self._task = self._progress.add_task("starting")
         self._step_started = time.monotonic()
         self._assets: dict[str, str] = {}
-        self._failed_checks: list[str] = []
 
     def __enter__(self) -> RunProgress:
         self._progress.start()
@@ -109,45 +112,38 @@ def loading_summary(plan: Plan, progress: RunProgress) -> str:
 def kpi_table(generation: Path) -> Table:
     """The KPIs of a published generation, each with its interval, its period and the one before."""
     manifest = read_manifest(generation)
-    table = Table(title=f"KPIs as of {manifest.as_of}", title_justify="left", caption_justify="left")
-    for column, justify in (
-        ("KPI", "left"), ("value", "right"), ("95 % interval", "right"), ("previous", "right"),
-        ("change", "right"), ("period", "left"), ("over", "right"),
-    ):  # fmt: skip
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for row in pq.read_table(generation / "kpi_summary.parquet").to_pylist():
+    table = Table(title=f"KPIs as of {manifest.as_of}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("KPI", no_wrap=True)
+    for column in ("value", "95 % interval", "before"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("period", no_wrap=True)
+    rows = {row["kpi"]: row for row in pq.read_table(generation / "kpi_summary.parquet").to_pylist()}
+    for row in (rows[kpi] for kpi in KPIS):
         unit = row["unit"]
-        interval = (
-            f"{_shown(row['ci_low'], unit)} – {_shown(row['ci_high'], unit)}" if row["ci_low"] is not None else ""
-        )
+        bounds = [_shown(row[bound], unit).removesuffix(" %") for bound in ("ci_low", "ci_high")]
+        interval = "" if row["ci_low"] is None else " – ".join(bounds)
         table.add_row(
-            row["label"],
-            _shown(row["value"], unit),
-            interval,
-            _shown(row["previous_value"], unit),
-            _shown(row["change"], unit, signed=True),
-            _period(row["period_start"], row["period_end"]),
-            f"{row['denominator']:,}" if row["denominator"] is not None else "",
+            row["label"], _shown(row["value"], unit), interval, _shown(row["previous_value"], unit), _period(row)
         )
     return table
 
 
-def _shown(value: float | None, unit: str, signed: bool = False) -> str:
+def _shown(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
-    sign = "+" if signed and value > 0 else ""
     if unit == "rate":
-        points = "pp" if signed else "%"
-        return f"{sign}{100 * value:.1f} {points}"
+        return f"{100 * value:.1f} %"
     if unit == "users":
-        return f"{sign}{value:,.0f}"
+        return f"{value:,.0f}"
     if unit == "seconds":
-        minutes, seconds = divmod(round(abs(value)), 60)
-        return f"{sign or ('-' if value < 0 else '')}{minutes} min {seconds:02d} s"
-    return f"{sign}{value:,.1f}" if unit == "days" else f"{sign}{value:,.2f}"
+        minutes, seconds = divmod(round(value), 60)
+        return f"{minutes}m {seconds:02d}s"
+    return f"{value:,.2f}" if unit == "sessions" else f"{value:,.1f}"
 
 
-def _period(start: Any, end: Any) -> str:
+def _period(row: dict[str, Any]) -> str:
+    start, end = row["period_start"], row["period_end"]
     if start is None:
-        return "no complete period yet"
-    return str(end) if start == end else f"{start} – {end}"
+        return "not yet complete"
+    whole_month = start.day == 1 and next_month(start) == end + timedelta(days=1)
+    return f"{start:%Y-%m}" if whole_month else f"to {end}"

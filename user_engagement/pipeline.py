@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -106,6 +107,11 @@ def _raise_if_failed(event: dg.DagsterEvent) -> None:
             error = error.cause
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
-        raise RunFailed(f"{event.step_key}: {(message or '').strip()}")
+        raise RunFailed(f"{event.step_key}: {_essence(message or '')}")
     if event.event_type == dg.DagsterEventType.RUN_FAILURE:
         raise RunFailed(event.message or "the run failed")
+
+
+def _essence(message: str) -> str:
+    """What went wrong, without the command line and the advice that dbt's wrapper puts before it."""
+    return re.sub(r"\n\s*\n+", "\n", message.rpartition("Errors parsed from dbt logs:")[2]).strip()

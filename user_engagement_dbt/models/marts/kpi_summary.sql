@@ -267,7 +267,6 @@ definitions as (
 
     {% for entry in kpi_definitions() -%}
     select
-        {{ loop.index }} as position,
         '{{ entry.kpi }}' as kpi,
         '{{ entry.label }}' as label,
         '{{ entry.unit }}' as unit,
@@ -299,7 +298,6 @@ final as (
     left join measured as previous_values
         on definitions.kpi = previous_values.kpi and previous_values.slot = 'previous'
     cross join {{ ref('horizon') }} as horizon
-    order by definitions.position
 
 )
 
