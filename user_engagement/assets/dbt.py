@@ -139,11 +139,13 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
 
 
 def dbt_resource(settings: Settings) -> DbtCliResource:
-    kind = InProcessDbt if settings.dbt_in_process else DbtCliResource
     project = str(settings.dbt_project_dir)
     # the one beside this interpreter, whether or not its environment is on the PATH
     executable = str(Path(sys.executable).with_name("dbt"))
-    return kind(project_dir=project, profiles_dir=project, target=settings.warehouse, dbt_executable=executable)
+    given = {"project_dir": project, "profiles_dir": project, "target": settings.warehouse, "dbt_executable": executable}
+    if settings.dbt_in_process:
+        return InProcessDbt(**given, parse_dir=str(settings.dbt_target_dir))
+    return DbtCliResource(**given)
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:

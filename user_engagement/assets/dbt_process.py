@@ -32,7 +32,7 @@ from packaging.version import Version
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-_parsed: dict[tuple[str, str | None], Any] = {}
+_parsed: dict[tuple[str, str], Any] = {}
 
 
 class DbtThread:
@@ -103,7 +103,12 @@ class DbtThread:
 
 
 class InProcessDbt(DbtCliResource):
-    """`DbtCliResource` whose `cli` runs dbt in a thread of this process rather than as a subprocess."""
+    """`DbtCliResource` whose `cli` runs dbt in a thread of this process rather than as a subprocess.
+
+    ``parse_dir`` is where dbt keeps what it parsed, so that the next process parses only what has changed.
+    """
+
+    parse_dir: str
 
     def cli(
         self,
@@ -134,11 +139,12 @@ class InProcessDbt(DbtCliResource):
             *(("--target", self.target) if self.target else ()),
             *params.selection_args,
         ]
+        manifest_copy = parsed_manifest(project_dir, self.target or "", Path(self.parse_dir)).deepcopy()
         environment = {"DAGSTER_DBT_CLI": "true"}
         if params.indirect_selection:
             environment[DBT_INDIRECT_SELECTION_ENV] = params.indirect_selection
         return DbtCliInvocation(
-            process=DbtThread(command, parsed_manifest(project_dir, self.target).deepcopy(), environment),  # type: ignore[arg-type]
+            process=DbtThread(command, manifest_copy, environment),  # type: ignore[arg-type]
             manifest=params.manifest,
             dagster_dbt_translator=params.dagster_dbt_translator,
             project_dir=project_dir,
@@ -151,7 +157,7 @@ class InProcessDbt(DbtCliResource):
         )
 
 
-def parsed_manifest(project_dir: Path, target: str | None, target_path: Path | None = None) -> Any:
+def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
     """The project's parsed manifest, parsed at most once per process; copy it before an invocation.
 
     Raises:
@@ -162,8 +168,7 @@ def parsed_manifest(project_dir: Path, target: str | None, target_path: Path | N
         from dbt.cli.main import dbtRunner
 
         command = ["--quiet", "parse", "--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
-        command += ["--target", target] if target else []
-        command += ["--target-path", str(target_path), "--log-path", str(target_path)] if target_path else []
+        command += ["--target", target, "--target-path", str(parse_dir), "--log-path", str(parse_dir)]
         with _one_at_a_time, _environment({}), _released_adapters():
             result = dbtRunner().invoke(command)
         if not result.success:

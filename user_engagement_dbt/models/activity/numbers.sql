@@ -1,3 +1,5 @@
+{{ config(materialized='ephemeral') }}
+
 with digits as (
 
     {% for digit in range(10) -%}

@@ -1,3 +1,5 @@
+{{ config(materialized='ephemeral') }}
+
 with days as (
 
     select 'week' as period_kind, week_start as period_start, calendar_date from {{ ref('calendar') }}

@@ -1,0 +1,47 @@
+"""The customer-experience platform's export: one Parquet file for each day of delivery.
+
+    events/delivered_on=2025-01-01/part-0.parquet
+
+A row's `engagement_date` is up to three days before the day in the folder's name, because late events are
+in the file of the day on which they arrived. A day without rows has a file without rows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PARTITION = "delivered_on="
+
+WRITING: dict[str, Any] = {"use_dictionary": ["interaction_type", "device_type"], "store_schema": False}
+"""Ids and times hardly repeat. Without the Arrow schema, readers see plain text and no dictionaries."""
+
+
+def day_file(events: Path, day: date) -> Path:
+    return events / f"{PARTITION}{day.isoformat()}" / "part-0.parquet"
+
+
+def write_day(events: Path, day: date, rows: pa.Table) -> None:
+    """Write the file of one day, whole or not at all. Equal rows give equal bytes."""
+    target = day_file(events, day)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        pq.write_table(rows, file, **WRITING)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(target)
+
+
+def remove_after(events: Path, day: date) -> None:
+    """Remove the files of the days after `day`."""
+    if events.is_dir():
+        for folder in events.glob(f"{PARTITION}*"):
+            if folder.name > f"{PARTITION}{day.isoformat()}":
+                shutil.rmtree(folder)

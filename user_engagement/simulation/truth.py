@@ -1,0 +1,88 @@
+"""What was planted, and what really became of each user: the answers against which findings are checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from user_engagement.simulation.config import CHANNELS, COUNTRIES, PRODUCTS, WorldConfig
+from user_engagement.simulation.lifetimes import NEVER
+from user_engagement.simulation.population import CHURN_REASONS, DEVICES, Population, population
+from user_engagement.simulation.stories import Planted
+from user_engagement.simulation.world import load_config
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The planted stories, and one row for each user who signed up through `through`.
+
+    Columns of `users`: user_id, signup_date, product_type, acquisition_channel, country and main_device as
+    they are (the sources may lack some), activated (in the first week), sessions_per_day (the rate of the
+    first weeks, before weekday, season and story), silent_churn_date (the first day without the intention
+    to come back), declared_churn_date (of the cancellation), churn_date and churn_cause (`silent` or
+    `declared`, whichever is first), churn_reason (as given when cancelling), return_date (a second spell)
+    and second_churn_date (its end).
+
+    Dates are latent: they are known to the simulator even when they lie after `through`; null means not
+    within ten years.
+    """
+
+    through: date
+    stories: list[Planted]
+    users: pa.Table
+
+    def write(self, target: Path) -> tuple[Path, Path]:
+        """Write stories.json and users.parquet to the folder `target`, and return their paths."""
+        target.mkdir(parents=True, exist_ok=True)
+        stories, users = target / "stories.json", target / "users.parquet"
+        told = {"through": self.through, "stories": [asdict(story) for story in self.stories]}
+        stories.write_text(json.dumps(told, indent=2, default=date.isoformat), encoding="utf-8")
+        pq.write_table(self.users, users)
+        return stories, users
+
+
+def truth(world: WorldConfig | Path, through: date) -> Truth:
+    """The truth about a world, given by its configuration or its home, for the users through `through`.
+
+    Raises SimulationError for a day that no world reaches, and for a home without a world.
+    """
+    config = world if isinstance(world, WorldConfig) else load_config(world)
+    config.last_day_number(through)
+    return Truth(through, config.stories.planted(), _users(config, population(config, through)))
+
+
+def _users(config: WorldConfig, users: Population) -> pa.Table:
+    churn_day = np.minimum(users.silent_day, users.declared_day)
+    cause = np.where(users.silent_day <= users.declared_day, "silent", "declared")
+    cancels = users.declared_day < NEVER
+    return pa.table(
+        {
+            "user_id": users.user_id,
+            "signup_date": _dates(config, users.signup_day),
+            "product_type": np.array(PRODUCTS)[users.product],
+            "acquisition_channel": np.array(CHANNELS)[users.channel],
+            "country": np.array(COUNTRIES)[users.country],
+            "main_device": np.array(DEVICES)[users.main_device],
+            "activated": users.activated,
+            "sessions_per_day": users.rate,
+            "silent_churn_date": _dates(config, users.silent_day),
+            "declared_churn_date": _dates(config, users.declared_day),
+            "churn_date": _dates(config, churn_day),
+            "churn_cause": pa.array(cause, mask=churn_day == NEVER),
+            "churn_reason": pa.array(np.array(CHURN_REASONS)[users.churn_reason], mask=~cancels),
+            "return_date": _dates(config, users.return_day),
+            "second_churn_date": _dates(config, users.second_gone_day),
+        }
+    )
+
+
+def _dates(config: WorldConfig, day: NDArray[np.int32]) -> pa.Array:
+    start = int(np.datetime64(config.start, "D").astype(np.int64))
+    return pa.array((day + start).astype(np.int32), pa.int32(), mask=day >= NEVER).cast(pa.date32())
