@@ -46,7 +46,9 @@ def configure(**options: object) -> Settings:
 @app.command()
 def run(
     source: Annotated[str | None, typer.Option(help="Kind of source: files.")] = None,
-    path: Annotated[str | None, typer.Option(help="Folder of the source; the shipped sample if not given.")] = None,
+    path: Annotated[
+        str | None, typer.Option(help="Folder of the source; the shipped sample if not given.")
+    ] = None,
     start: Annotated[str | None, typer.Option(help="First month to load, YYYY-MM.")] = None,
     end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
@@ -96,7 +98,9 @@ def kpis() -> None:
 
 @app.command()
 def dev(
-    port: Annotated[int | None, typer.Option(help="Port of the UI; the next free one from 3000 if not given.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the UI; the next free one from 3000 if not given.")
+    ] = None,
 ) -> None:
     """Start Dagster's UI and daemon on 127.0.0.1; Ctrl-C stops both."""
     settings = configure()
@@ -113,9 +117,9 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {_escaped(str(error))}")
         sys.exit(2)
     except Exception as error:
-        from user_engagement.pipeline import RunFailed
+        from user_engagement.pipeline import RunFailedError
 
-        if not isinstance(error, RunFailed):
+        if not isinstance(error, RunFailedError):
             raise
         Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(str(error))}")
         sys.exit(1)

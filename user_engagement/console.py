@@ -29,7 +29,11 @@ class RunProgress:
         self.rows: dict[str, dict[str, int]] = {}
         self._console = console
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
         )
         self._task = self._progress.add_task("starting")
         self._step_started = time.monotonic()
@@ -63,8 +67,12 @@ class RunProgress:
         elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             self._checked(event)
         elif kind == dg.DagsterEventType.STEP_SUCCESS:
-            detail = "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} tables"
-            self._say(f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s")
+            detail = (
+                "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} tables"
+            )
+            self._say(
+                f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
+            )
 
     def _materialized(self, event: dg.DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization
@@ -103,16 +111,24 @@ def _plain(step: str) -> str:
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
     """One line: the months loaded, and the rows that each raw table received."""
-    months = f"{plan.load.first:%Y-%m}" + ("" if plan.load.first == plan.load.last else f" to {plan.load.last:%Y-%m}")
-    tables = ", ".join(f"{name.removeprefix('raw/')} {counts['rows']:,}" for name, counts in progress.rows.items())
+    months = f"{plan.load.first:%Y-%m}" + (
+        "" if plan.load.first == plan.load.last else f" to {plan.load.last:%Y-%m}"
+    )
+    tables = ", ".join(
+        f"{name.removeprefix('raw/')} {counts['rows']:,}" for name, counts in progress.rows.items()
+    )
     rejected = sum(counts["rejected"] for counts in progress.rows.values())
-    return f"\nLoaded {months}: {tables}." + (f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else "")
+    return f"\nLoaded {months}: {tables}." + (
+        f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
+    )
 
 
 def kpi_table(generation: Path) -> Table:
     """The KPIs of a published generation, each with its interval, its period and the one before."""
     manifest = read_manifest(generation)
-    table = Table(title=f"KPIs as of {manifest.as_of}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"KPIs as of {manifest.as_of}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("KPI", no_wrap=True)
     for column in ("value", "95 % interval", "before"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -123,7 +139,11 @@ def kpi_table(generation: Path) -> Table:
         bounds = [_shown(row[bound], unit).removesuffix(" %") for bound in ("ci_low", "ci_high")]
         interval = "" if row["ci_low"] is None else " – ".join(bounds)
         table.add_row(
-            row["label"], _shown(row["value"], unit), interval, _shown(row["previous_value"], unit), _period(row)
+            row["label"],
+            _shown(row["value"], unit),
+            interval,
+            _shown(row["previous_value"], unit),
+            _period(row),
         )
     return table
 

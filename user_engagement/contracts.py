@@ -50,7 +50,8 @@ class RawTable:
 
     def type_of(self, column: str) -> SqlType:
         """The declared SQL type of a column; text for one that the contract does not name."""
-        return next((c.type for c in (*self.declared, *LINEAGE) if c.name == column), "VARCHAR")
+        declared: dict[str, SqlType] = {c.name: c.type for c in (*self.declared, *LINEAGE)}
+        return declared.get(column, "VARCHAR")
 
     def schema(self, further: tuple[str, ...] = ()) -> pa.Schema:
         """The Arrow schema of rows on their way to the warehouse: declared, further, then lineage columns."""
@@ -85,7 +86,9 @@ USER_ENGAGEMENT = RawTable(
         Column("interaction_type", "VARCHAR", "What they did."),
     ),
     optional=(
-        Column("event_id", "VARCHAR", "The source's id of the session, by which repeated deliveries are known."),
+        Column(
+            "event_id", "VARCHAR", "The source's id of the session, by which repeated deliveries are known."
+        ),
         Column("device_type", "VARCHAR", "What they did it on."),
     ),
     description="One row per session as the source delivered it, orphans and duplicates included.",
@@ -110,7 +113,9 @@ REJECTED_ROWS = RawTable(
     date_column="_extracted_at",
     required=(
         Column("table_name", "VARCHAR", "The raw table that the row was meant for."),
-        Column("reason", "VARCHAR", "`null_user_id`, `null_date` or `unparseable_date`: the first that applies."),
+        Column(
+            "reason", "VARCHAR", "`null_user_id`, `null_date` or `unparseable_date`: the first that applies."
+        ),
         Column("user_id", "VARCHAR", "The row's user, where it has one."),
         Column("date_value", "VARCHAR", "What stood where a date was expected."),
     ),

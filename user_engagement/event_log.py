@@ -69,7 +69,8 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
         # the index is what queries across runs read; only an asset's latest event describes the asset there
         latest = {event.get_dagster_event().asset_key: position for position, event in enumerate(events)}
         with self.index_transaction() as connection:
-            ids = [connection.execute(statement).inserted_primary_key[0] for statement in statements]
+            results = [connection.execute(statement) for statement in statements]
+            ids = [result.inserted_primary_key[0] for result in results if result.inserted_primary_key]
             self._store_asset_event_tags(connection, events, ids)
             for position in latest.values():
                 self._store_asset_event(connection, events[position], ids[position])

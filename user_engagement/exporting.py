@@ -15,8 +15,10 @@ from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS, open_reader
 
 
-def export_marts(settings: Settings, folder: Path, format: Literal["parquet", "csv"]) -> Iterator[tuple[str, int]]:  # noqa: A002
-    """Writes every mart as ``<mart>.<format>``, ordered by its grain; yields each name and its row count.
+def export_marts(
+    settings: Settings, folder: Path, kind: Literal["parquet", "csv"]
+) -> Iterator[tuple[str, int]]:
+    """Writes every mart as ``<mart>.<kind>``, ordered by its grain; yields each name and its row count.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -25,16 +27,20 @@ def export_marts(settings: Settings, folder: Path, format: Literal["parquet", "c
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror}). Choose another folder.") from None
+        raise UserError(
+            f"{folder}: cannot be written to ({error.strerror}). Choose another folder."
+        ) from None
     with open_reader(settings) as reader:
         for name in MARTS:
-            yield name, _write(folder / f"{name}.{format}", reader.mart(name), format)
+            yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind)
 
 
-def _write(path: Path, reader: pa.RecordBatchReader, format: str) -> int:  # noqa: A002
+def _write(path: Path, reader: pa.RecordBatchReader, kind: str) -> int:
     """Writes beside the final name and renames, so that no half-written file is ever taken for a mart."""
     draft, rows = path.with_name(path.name + ".tmp"), 0
-    writer = pq.ParquetWriter(draft, reader.schema) if format == "parquet" else pacsv.CSVWriter(draft, reader.schema)
+    writer = (
+        pq.ParquetWriter(draft, reader.schema) if kind == "parquet" else pacsv.CSVWriter(draft, reader.schema)
+    )
     with writer:
         for batch in reader:
             writer.write_batch(batch)

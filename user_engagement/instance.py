@@ -11,6 +11,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from user_engagement.settings import PROJECT_ROOT, Settings
 
+
 def prepare_dagster_home(settings: Settings) -> Path:
     """The instance's folder, with the project's ``dagster.yaml`` unless it has its own."""
     home = settings.dagster_home

@@ -26,7 +26,9 @@ def next_month(day: date) -> date:
 def monthly_partitions(first_month: date, as_of: date | None) -> dg.MonthlyPartitionsDefinition:
     """Months from ``first_month`` to that of ``as_of``, or to the current one, that included."""
     if as_of is not None:
-        return dg.MonthlyPartitionsDefinition(start_date=first_month.strftime(KEY_FORMAT), end_date=next_month(as_of).strftime(KEY_FORMAT))
+        return dg.MonthlyPartitionsDefinition(
+            start_date=first_month.strftime(KEY_FORMAT), end_date=next_month(as_of).strftime(KEY_FORMAT)
+        )
     return dg.MonthlyPartitionsDefinition(start_date=first_month.strftime(KEY_FORMAT), end_offset=1)
 
 

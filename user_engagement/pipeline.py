@@ -55,7 +55,7 @@ class Plan:
             yield "refresh_cohorts", self.cohorts
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """The run did not succeed; the message says which step failed and why."""
 
 
@@ -69,24 +69,32 @@ def plan(settings: Settings) -> Plan:
     reports = tuple(report for table in RAW_TABLES if (report := source.inspect(table)))
     signups = next(report for report in reports if report.table is USER_SIGNUPS)
     if signups.first_day is None:
-        raise SourceError(f"{signups.locations[0]}: there are no signups with a usable date, so there is nothing to load.")
+        raise SourceError(
+            f"{signups.locations[0]}: there are no signups with a usable date, so there is nothing to load."
+        )
     first = first_of_month(signups.first_day)
     calendar = monthly_partitions(first, settings.as_of)
     newest = date.fromisoformat(calendar.get_last_partition_key() or key_of(first))
     if newest < first:
-        raise SourceError(f"{signups.locations[0]}: the first signup is of {signups.first_day}, after {settings.as_of}.")
+        raise SourceError(
+            f"{signups.locations[0]}: the first signup is of {signups.first_day}, after {settings.as_of}."
+        )
     last = min(max(first_of_month(r.last_day) for r in reports if r.last_day), newest)
     load = Months(max(settings.start or first, first), min(settings.end or last, newest))
     if load.first > load.last:
-        raise SourceError(f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end.")
+        raise SourceError(
+            f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end."
+        )
     return Plan(reports, load, Months(first, max(last, load.last)))
 
 
-def run(settings: Settings, planned: Plan, on_event: Callable[[dg.DagsterEvent], None] = lambda _: None) -> None:
+def run(
+    settings: Settings, planned: Plan, on_event: Callable[[dg.DagsterEvent], None] = lambda _: None
+) -> None:
     """Runs the planned jobs one after the other, on the instance that the UI shows.
 
     Raises:
-        RunFailed: a step failed; what it had not finished is as it was before.
+        RunFailedError: a step failed; what it had not finished is as it was before.
     """
     definitions = build_definitions(settings)
     with open_instance(settings) as instance:
@@ -107,9 +115,9 @@ def _raise_if_failed(event: dg.DagsterEvent) -> None:
             error = error.cause
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
-        raise RunFailed(f"{event.step_key}: {_essence(message or '')}")
+        raise RunFailedError(f"{event.step_key}: {_essence(message or '')}")
     if event.event_type == dg.DagsterEventType.RUN_FAILURE:
-        raise RunFailed(event.message or "the run failed")
+        raise RunFailedError(event.message or "the run failed")
 
 
 def _essence(message: str) -> str:

@@ -39,7 +39,9 @@ class Manifest:
     tables: dict[str, dict[str, int | str]]
 
 
-def publish(published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], run_id: str, as_of: str) -> Manifest:
+def publish(
+    published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], run_id: str, as_of: str
+) -> Manifest:
     """Writes a new generation under ``published`` and makes it the current one."""
     published.mkdir(parents=True, exist_ok=True)
     number = max((n for n, _ in generations(published)), default=0) + 1
@@ -47,7 +49,9 @@ def publish(published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], 
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     tables = {name: _write(draft / f"{name}.parquet", reader) for name, reader in marts}
-    manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, datetime.now(UTC).isoformat(timespec="seconds"), tables)
+    manifest = Manifest(
+        number, SCHEMA_VERSION, run_id, as_of, datetime.now(UTC).isoformat(timespec="seconds"), tables
+    )
     (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
     for file in (*draft.iterdir(), draft):
         _sync(file)
@@ -56,7 +60,7 @@ def publish(published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], 
     pointer = published / f"{CURRENT}.tmp"
     pointer.unlink(missing_ok=True)
     pointer.symlink_to(final.name)
-    os.replace(pointer, published / CURRENT)
+    pointer.replace(published / CURRENT)
     _sync(published)
     _prune(published, keep=final)
     return manifest

@@ -41,7 +41,9 @@ class Settings(BaseSettings):
         DEFAULT_SEGMENTS, description="Signup columns to break metrics down by, comma-separated."
     )
     active_window_days: int = Field(28, ge=2, le=366, description="Days in which a user counts into `mau`.")
-    inactivity_days: int = Field(28, ge=2, le=366, description="Days without activity that make a user churn.")
+    inactivity_days: int = Field(
+        28, ge=2, le=366, description="Days without activity that make a user churn."
+    )
     max_session_seconds: float = Field(86_400, gt=0, description="Longer sessions are not believed.")
     max_periods: int = Field(24, ge=1, le=60, description="Last retention period published.")
     seed: int = Field(7, ge=0, description="Seed of everything that draws random numbers.")
@@ -89,7 +91,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _in_order(self) -> Settings:
         if self.start and self.end and self.start > self.end:
-            raise ValueError(f"{PREFIX}START {self.start:%Y-%m} is after {PREFIX}END {self.end:%Y-%m}; swap them")
+            raise ValueError(
+                f"{PREFIX}START {self.start:%Y-%m} is after {PREFIX}END {self.end:%Y-%m}; swap them"
+            )
         return self
 
     @property

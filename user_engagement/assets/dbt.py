@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.assets.raw import OWNERS
+from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
 from user_engagement.contracts import USER_ENGAGEMENT, USER_SIGNUPS, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -87,7 +87,9 @@ class Translator(DagsterDbtTranslator):
     """Keys, groups, partitions and lineage of the models; checks on sources belong to the raw assets."""
 
     def __init__(self, partitions: dg.MonthlyPartitionsDefinition) -> None:
-        super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True))
+        super().__init__(
+            DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True)
+        )
         self._partitions = partitions
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
@@ -114,7 +116,9 @@ class Translator(DagsterDbtTranslator):
         child, parent = folder_of(dbt_resource_props), folder_of(dbt_parent_resource_props)
         if child == "cohorts" and parent in ("activity", "staging"):
             months = len(self._partitions.get_partition_keys())
-            return dg.TimeWindowPartitionMapping(start_offset=0, end_offset=months, allow_nonexistent_upstream_partitions=True)
+            return dg.TimeWindowPartitionMapping(
+                start_offset=0, end_offset=months, allow_nonexistent_upstream_partitions=True
+            )
         if child == "marts" and parent != "marts":
             return dg.AllPartitionMapping()
         return None
@@ -132,7 +136,9 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     """dbt's manifest, parsed again only when a file of the project is newer than the last parse."""
     target = settings.dbt_target_dir
     manifest = target / "manifest.json"
-    files = [f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".md") and f.is_file()]
+    files = [
+        f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".md") and f.is_file()
+    ]
     if not manifest.exists() or manifest.stat().st_mtime < max(f.stat().st_mtime for f in files):
         parsed_manifest(settings.dbt_project_dir, settings.warehouse, target)
     return json.loads(manifest.read_text())
@@ -142,7 +148,12 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
     project = str(settings.dbt_project_dir)
     # the one beside this interpreter, whether or not its environment is on the PATH
     executable = str(Path(sys.executable).with_name("dbt"))
-    given = {"project_dir": project, "profiles_dir": project, "target": settings.warehouse, "dbt_executable": executable}
+    given: dict[str, Any] = {
+        "project_dir": project,
+        "profiles_dir": project,
+        "target": settings.warehouse,
+        "dbt_executable": executable,
+    }
     if settings.dbt_in_process:
         return InProcessDbt(**given, parse_dir=str(settings.dbt_target_dir))
     return DbtCliResource(**given)
@@ -158,7 +169,13 @@ def dbt_build(
     """Builds and tests the selected models; yields Dagster's events as dbt reports them."""
     with open_reader(settings) as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
-    command = ["build", *NO_UNIT_TESTS, "--vars", json.dumps(variables), *(window_args(window) if window else [])]
+    command = [
+        "build",
+        *NO_UNIT_TESTS,
+        "--vars",
+        json.dumps(variables),
+        *(window_args(window) if window else []),
+    ]
     yield from dbt.cli(command, context=context, target_path=target_path(settings, context)).stream()
 
 
@@ -194,6 +211,7 @@ def build_dbt_assets(
         name="activity",
         dagster_dbt_translator=translator,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WAREHOUSE_POOL,
     )
     def activity(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         yield from dbt_build(context, dbt, settings, window_of(partitions, context.partition_key_range))
@@ -204,6 +222,7 @@ def build_dbt_assets(
         name="cohorts",
         dagster_dbt_translator=translator,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WAREHOUSE_POOL,
     )
     def cohorts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         window = window_of(partitions, context.partition_key_range)
@@ -215,7 +234,9 @@ def build_dbt_assets(
                 context.add_asset_metadata(figures.get(key, {}), asset_key=retention, partition_key=key)
         yield from events
 
-    @dbt_assets(manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator)
+    @dbt_assets(
+        manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
+    )
     def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         yield from dbt_build(context, dbt, settings, window=None)
 

@@ -71,7 +71,7 @@ class DbtThread:
 
         thread = ctypes.c_ulong(self._thread.ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
-        for adapter in list(FACTORY.adapters.values()):
+        for adapter in list[Any](FACTORY.adapters.values()):
             with contextlib.suppress(Exception):
                 adapter.cancel_open_connections()
 
@@ -212,7 +212,11 @@ def _released_adapters() -> Iterator[dict[int, Any]]:
         from dbt_common.events.event_manager_client import cleanup_event_logger
 
         _remember_environment(seen)
-        for action in (FACTORY.cleanup_connections, FACTORY.reset_adapters, *(e.close for e in seen.values())):
+        for action in (
+            FACTORY.cleanup_connections,
+            FACTORY.reset_adapters,
+            *(e.close for e in seen.values()),
+        ):
             with contextlib.suppress(Exception):
                 action()
         cleanup_event_logger()

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from user_engagement.assets.raw import OWNERS
+from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
 from user_engagement.publishing import publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
@@ -16,10 +16,14 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=PUBLISHED_KEY,
-        deps=[dg.AssetDep(dg.AssetKey([MARTS[name], name]), partition_mapping=_mapping(name)) for name in AGGREGATED],
+        deps=[
+            dg.AssetDep(dg.AssetKey([MARTS[name], name]), partition_mapping=_mapping(name))
+            for name in AGGREGATED
+        ],
         group_name="published",
         owners=OWNERS,
         kinds={"parquet"},
+        pool=WAREHOUSE_POOL,
         description="Every aggregated mart as Parquet with a manifest, swapped as a whole.",
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

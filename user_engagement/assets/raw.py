@@ -11,6 +11,8 @@ from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
 
 OWNERS = ["team:data-platform"]
+# one run at a time writes to the embedded warehouse (see dagster.yaml)
+WAREHOUSE_POOL = "warehouse"
 REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
 
 
@@ -75,6 +77,7 @@ def raw_asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         io_manager_key="raw_io_manager",
+        pool=WAREHOUSE_POOL,
         group_name="raw",
         owners=OWNERS,
         kinds={"python", settings.warehouse},

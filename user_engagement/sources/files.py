@@ -9,20 +9,21 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, TextIO
-from urllib.parse import unquote
-from zoneinfo import ZoneInfo
+from typing import Any, BinaryIO, Literal, TextIO, cast
 
 import duckdb
 import pyarrow as pa
 
-from user_engagement.contracts import LINEAGE, REJECTED_ROWS, RawTable, Window
+from user_engagement.contracts import LINEAGE, REJECTED_ROWS, RawTable, SqlType, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 
@@ -40,30 +41,36 @@ ENDINGS: dict[str, Format] = {
 ACCEPTED = ", ".join(ENDINGS)
 UNFINISHED = (".tmp", ".crc")
 
-FIRST_YEAR = 1000
+FIRST_YEAR, LAST_YEAR = 1000, 9999
 NULL_WORDS = ("null", "na", "n/a", "nan", "none", "nat", "\\n")
 DAY = r"[1-9]\d{3}-\d{2}-\d{2}"
 CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
-OFFSET = r" ?(Z|z|UTC|[+-]\d{2}(:?\d{2})?)"
+OFFSET = r" ?(Z|z|UTC|[+-][01]\d(:?[0-5]\d)?)"
 TEXT_TYPES = ("VARCHAR", "JSON")
-NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+NUMBER_TYPES = (*INTEGER_TYPES, *(f"U{name}" for name in INTEGER_TYPES), "FLOAT", "DOUBLE", "DECIMAL")
 DATE_TYPES = ("DATE", "TIMESTAMP")
+NESTED_TYPE = re.compile(r"(STRUCT|MAP|UNION)\(.*|.*\]")
+# what a scan adds to the columns of a file, beside the lineage columns
+SCAN_COLUMNS = ("_file", "file_index", "file_row_number")
 
 
 @dataclass(frozen=True)
 class FileGroup:
     """Files of one table that share format, columns and partition keys, so that one scan reads them all.
 
-    ``columns`` maps a normalised name to the column's name in the file and its type there; ``hive_keys`` are
-    the names that come from the folders instead.
+    ``columns`` maps a normalised name to the column's name in the file and its type there; ``hive_keys`` maps
+    the names that come from the folders instead to their keys there. ``rows_before`` counts, for each file,
+    the rows of the files before it; only a scan can tell, so that it is empty until then.
     """
 
     format: Format
     files: tuple[Path, ...]
     columns: dict[str, tuple[str, str]]
-    hive_keys: tuple[str, ...]
+    hive_keys: dict[str, str]
     delimiter: str = ","
     float_ids: bool = False
+    rows_before: tuple[int, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,7 +87,7 @@ class FilesSource:
     """
 
     def __init__(self, folder: str | Path, timezone: str = "UTC") -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).resolve()
         self.timezone = timezone
         self._inspected: dict[Any, tuple[TableReport, list[FileGroup]]] = {}
 
@@ -94,6 +101,7 @@ class FilesSource:
             return _nothing(table, window)
         report, groups = found
         schema = table.schema(report.further)
+        none_rejected = _empty(REJECTED_ROWS.schema())
         extracted_at = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
         rows = " union all by name ".join(
             self._rows_query(table, group, window, report.further, extracted_at) for group in groups
@@ -104,14 +112,14 @@ class FilesSource:
         return Extract(
             table=table,
             window=window,
-            rows=self._stream(rows, schema),
-            rejected=self._stream(rejected, REJECTED_ROWS.schema()) if rejected else _empty(REJECTED_ROWS.schema()),
+            rows=self._stream(rows, schema) if rows else _empty(schema),
+            rejected=self._stream(rejected, REJECTED_ROWS.schema()) if rejected else none_rejected,
         )
 
     # -- what is there ---------------------------------------------------------------------------------
 
     def _inspect(self, table: RawTable) -> tuple[TableReport, list[FileGroup]] | None:
-        files = self._files_of(table)
+        files = self._read(lambda: self._files_of(table))
         if not files:
             return None
         state = (table.name, *((f, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
@@ -121,7 +129,7 @@ class FilesSource:
 
     def _files_of(self, table: RawTable) -> list[Path]:
         if not self.folder.is_dir():
-            raise SourceError(f"{self.folder}: no such folder. Point --path at the folder that holds the files.")
+            raise SourceError(f"{self.folder}: no such folder. Point --path at the folder of the files.")
         entries = sorted(p for p in self.folder.iterdir() if not p.name.startswith((".", "_")))
         matches = [p for p in entries if _stem(p).lower() == table.name and (p.is_dir() or _format(p))]
         if len(matches) > 1:
@@ -142,16 +150,18 @@ class FilesSource:
 
     def _examine(self, table: RawTable, files: list[Path]) -> tuple[TableReport, list[FileGroup]]:
         groups = [self._checked(table, group) for group in _grouped(files, self.folder)]
-        found = [self._profile(table, group) for group in groups]
-        if (rows := sum(f["rows"] for f in found)) and not sum(f["usable"] for f in found):
+        profiles = [self._profile(table, group) for group in groups]
+        found = [file for profile in profiles for file in profile.values()]
+        rows, usable = sum(f["rows"] for f in found), sum(f["usable"] for f in found)
+        if rows and not usable:
             self._refuse_dates(table, groups, rows)
-        groups = [replace(g, float_ids=f["float_ids"]) for g, f in zip(groups, found, strict=True)]
+        groups = [part for g, profile in zip(groups, profiles, strict=True) for part in _profiled(g, profile)]
         days = [f[edge] for f in found for edge in ("first", "last") if f[edge] is not None]
         declared = {c.name for c in table.declared}
         report = TableReport(
             table=table,
             rows=rows,
-            rejected=rows - sum(f["usable"] for f in found),
+            rejected=rows - usable,
             first_day=min(days).date() if days else None,
             last_day=max(days).date() if days else None,
             further=tuple(sorted({name for g in groups for name in g.names} - declared)),
@@ -167,70 +177,92 @@ class FilesSource:
                 f"{where}: column {', '.join(missing)} is missing for {table.name}. "
                 f"Found {', '.join(group.names) or 'no columns'}; rename or add the column."
             )
-        for lineage in LINEAGE:
-            if lineage.name in group.names:
-                raise SourceError(f"{where}: column {lineage.name} is a name this pipeline uses itself; rename it.")
+        for reserved in (*(c.name for c in LINEAGE), *SCAN_COLUMNS):
+            if reserved in group.names:
+                raise SourceError(
+                    f"{where}: column {reserved} is a name used by the pipeline itself; rename it."
+                )
         for name, (header, kind) in group.columns.items():
-            wanted = table.type_of(name)
-            allowed = {
-                "TIMESTAMP": (*TEXT_TYPES, *DATE_TYPES),
-                "DOUBLE": (*TEXT_TYPES, *NUMBER_TYPES),
-            }.get(wanted)
-            if allowed and not kind.startswith(allowed) and not kind.startswith('"NULL"'):
-                what = "a date, a timestamp or ISO text" if wanted == "TIMESTAMP" else "a number"
+            declared = name in {c.name for c in table.declared}
+            if declared and not _fits(kind, wanted := table.type_of(name)):
+                what = {"TIMESTAMP": "a date, a timestamp or ISO text", "DOUBLE": "a number"}.get(
+                    wanted, "text"
+                )
                 raise SourceError(f"{where}: column {header} is {kind}, expected {what}; convert the column.")
         return group
 
-    def _profile(self, table: RawTable, group: FileGroup) -> dict[str, Any]:
-        """Counts and bounds of a group, in one scan; refuses a value that cannot be what its column says."""
+    def _profile(self, table: RawTable, group: FileGroup) -> dict[int, dict[str, Any]]:
+        """Counts and bounds of each file, by its place in the group, in one scan.
+
+        Refuses a value that cannot be what its column says. A file without rows is not in the result.
+        """
         local = self._local_time(group, table.date_column)
         measures = [
+            "file_index",
             "count(*) as rows",
             f"count({local}) as usable",
             f"min({local}) as first",
             f"max({local}) as last",
-            f"coalesce(bool_and(regexp_matches({_text(group, 'user_id')}, '^\\d+\\.0$')), false) as float_ids",
+            f"coalesce(bool_and({_text(group, 'user_id')} similar to '-?\\d+\\.0+'), false) as float_ids",
         ]
         doubles = [c.name for c in table.declared if c.type == "DOUBLE" and c.name in group.names]
         measures += [f"count_if({_not_a_number(group, name)}) as bad_{name}" for name in doubles]
-        with duckdb.connect() as connection:
-            query = f"select {', '.join(measures)} from {_scan(group)}"
-            found = self._read(lambda: connection.sql(query).to_arrow_table().to_pylist()[0])
+        if group.format == "csv":
+            # a column that is not asked for is not checked to be UTF-8, and would fail only while loading
+            measures += [f"count({_identifier(name)})" for name in group.columns]
+        query = f"select {', '.join(measures)} from {_scan(group)} group by file_index"
+        with _connection() as connection:
+            found = self._read(lambda: connection.sql(query).to_arrow_table().to_pylist())
         for name in doubles:
-            if found[f"bad_{name}"]:
-                self._refuse_number(group, name, found[f"bad_{name}"])
-        return found
+            if bad := sum(file[f"bad_{name}"] for file in found):
+                self._refuse_number(group, name, bad)
+        return {file["file_index"]: file for file in found}
 
     def _refuse_number(self, group: FileGroup, name: str, count: int) -> None:
-        with duckdb.connect() as connection:
-            query = f"select filename, {_text(group, name)} from {_scan(group)} where {_not_a_number(group, name)} limit 1"
-            file, value = connection.sql(query).fetchall()[0]
+        bad = _not_a_number(group, name)
+        query = f"select _file, {_text(group, name)} from {_scan(group)} where {bad} limit 1"
+        with _connection() as connection:
+            file, value = self._read(lambda: connection.sql(query).fetchall()[0])
         raise SourceError(
-            f"{file}{_line_of(Path(file), group, name, value)}: {name} is {value!r}, expected a number of seconds "
-            f"or nothing ({count} such rows). Correct the value or leave it empty."
+            f"{file}{_line_of(Path(file), group, name, value)}: {name} is {value!r}, expected a number of "
+            f"seconds or nothing ({count} such rows). Correct the value or leave it empty."
         )
 
     def _refuse_dates(self, table: RawTable, groups: list[FileGroup], rows: int) -> None:
-        group, name = groups[0], table.date_column
-        with duckdb.connect() as connection:
-            found = connection.sql(f"select {_text(group, name)} from {_scan(group)} limit 1").fetchall()
-        raise SourceError(
-            f"{group.files[0]}: no {name} of {rows} rows is usable; the first is {found[0][0]!r}. "
-            "Write dates as 2025-01-31 or timestamps as 2025-01-31T10:00:00+01:00."
-        )
+        """Refuses a table without one usable date: a mistake in the export, unless dates may all be empty."""
+        name = table.date_column
+        for group in groups:
+            given = _text(group, name)
+            query = f"select _file, {given} from {_scan(group)} where not {_blank(given)} limit 1"
+            with _connection() as connection:
+                found = self._read(lambda c=connection, q=query: c.sql(q).fetchall())
+            if found:
+                file, value = found[0]
+                raise SourceError(
+                    f"{file}: no {name} of {rows} rows is usable; the first is {value!r}. "
+                    "Write dates as 2025-01-31 or timestamps as 2025-01-31T10:00:00+01:00."
+                )
+        if not table.may_be_absent:
+            raise SourceError(f"{groups[0].files[0]}: {name} is empty in all {rows} rows; fill the column.")
 
     # -- queries ---------------------------------------------------------------------------------------
 
     def _rows_query(
-        self, table: RawTable, group: FileGroup, window: Window, further: tuple[str, ...], extracted_at: datetime
+        self,
+        table: RawTable,
+        group: FileGroup,
+        window: Window,
+        further: tuple[str, ...],
+        extracted_at: datetime,
     ) -> str:
         columns = [f"{self._value(table, group, c.name)} as {c.name}" for c in table.declared]
-        columns += [f'{_text(group, name)} as "{name}"' for name in further]
+        columns += [f"{_text(group, name)} as {_identifier(name)}" for name in further]
         columns += self._lineage(extracted_at)
         # the raw comparison lets Parquet's statistics skip files and row groups, which the cast would hide
         inner = f"select * from {_scan(group, numbered=True)} where {self._pushed_down(table, group, window)}"
         selected = f"select {', '.join(columns)} from ({inner})"
-        return f"select * from ({selected}) where {table.date_column} is not null and {window.predicate(table.date_column)}"
+        day = table.date_column
+        return f"select * from ({selected}) where {day} is not null and {window.predicate(day)}"
 
     def _rejected_query(self, table: RawTable, group: FileGroup, extracted_at: datetime) -> str:
         user, when = self._value(table, group, "user_id"), _text(group, table.date_column)
@@ -249,9 +281,9 @@ class FilesSource:
         return f"select {', '.join(columns)} from {_scan(group, numbered=True)} where {local} is null"
 
     def _lineage(self, extracted_at: datetime) -> list[str]:
-        root = str(self.folder).rstrip("/") + "/"
+        prefix = len(str(self.folder / "_")) - 1
         return [
-            f"replace(filename, {_quoted(root)}, '') as _source",
+            f"substr(_file, {prefix + 1}) as _source",
             "_row_number",
             f"timestamp '{extracted_at}' as _extracted_at",
         ]
@@ -265,26 +297,27 @@ class FilesSource:
         if kind == "DOUBLE":
             return f"try_cast({_raw(group, name)} as double)"
         text = _text(group, name)
-        return f"regexp_replace({text}, '\\.0$', '')" if name == "user_id" and group.float_ids else text
+        return f"regexp_replace({text}, '\\.0+$', '')" if name == "user_id" and group.float_ids else text
 
     def _local_time(self, group: FileGroup, name: str) -> str:
         """A date column as wall-clock time in the configured zone; null for what is no usable date."""
         raw, kind = _raw(group, name), _kind(group, name)
         if kind.startswith("TIMESTAMP WITH TIME ZONE"):
-            local = f"timezone('{self.timezone}', {raw})"
-        elif kind.startswith(DATE_TYPES):
-            local = f"cast({raw} as timestamp)"
-        else:
-            text = f"trim(cast({raw} as varchar))"
-            return (
-                # plain days are by far the most frequent and need no regular expression
-                f"case when length({text}) = 10 and {text} >= '{FIRST_YEAR}' and substr({text}, 5, 1) = '-' "
-                f"and substr({text}, 8, 1) = '-' then try_cast({text} as timestamp) "
-                f"when regexp_full_match({text}, '{DAY}({CLOCK})?') then try_cast({text} as timestamp) "
-                f"when regexp_full_match({text}, '{DAY}{CLOCK}{OFFSET}') "
-                f"then timezone('{self.timezone}', try_cast({text} as timestamptz)) end"
-            )
-        return f"case when year({raw}) between {FIRST_YEAR} and 9999 then {local} end"
+            return _in_range(f"timezone('{self.timezone}', {raw})")
+        if kind.startswith(DATE_TYPES):
+            # not the cast itself, which fails beyond the years that a timestamp can hold
+            return _in_range(f"cast({raw} as timestamp)", year_of=raw)
+        text = f"trim(cast({raw} as varchar))"
+        # DuckDB knows Z, but neither z nor UTC right behind the seconds, nor a blank before an offset
+        instant = f"regexp_replace(replace(upper({text}), 'UTC', 'Z'), ' ([Z+-])', '\\1')"
+        moved = _in_range(f"timezone('{self.timezone}', try_cast({instant} as timestamptz))")
+        return (
+            # plain days are by far the most frequent and need no regular expression
+            f"case when length({text}) = 10 and {text} >= '{FIRST_YEAR}' and substr({text}, 5, 1) = '-' "
+            f"and substr({text}, 8, 1) = '-' then try_cast({text} as timestamp) "
+            f"when regexp_full_match({text}, '{DAY}({CLOCK})?') then try_cast({text} as timestamp) "
+            f"when regexp_full_match({text}, '{DAY}{CLOCK}{OFFSET}') then {moved} end"
+        )
 
     def _pushed_down(self, table: RawTable, group: FileGroup, window: Window) -> str:
         name = table.date_column
@@ -293,13 +326,11 @@ class FilesSource:
             return "true"
         if not kind.startswith("TIMESTAMP WITH TIME ZONE"):
             return window.predicate(_raw(group, name))
-        zone = ZoneInfo(self.timezone)
-
-        def instant(day: date | None) -> str | None:
-            return None if day is None else datetime.combine(day, time(), zone).astimezone(UTC).isoformat()
-
-        bounds = [(">=", instant(window.start)), ("<", instant(window.end))]
-        return " and ".join(f"{_raw(group, name)} {op} '{at}'::timestamptz" for op, at in bounds if at) or "true"
+        # wider than any zone is off UTC: the exact edges are then DuckDB's own, whatever edition of the
+        # time zone rules it has
+        margin = timedelta(days=2)
+        wide = Window(window.start and window.start - margin, window.end and window.end + margin)
+        return wide.predicate(_raw(group, name))
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -307,10 +338,9 @@ class FilesSource:
         """The query's result in batches of the schema; the connection lives as long as the reader."""
 
         def batches() -> Iterator[pa.RecordBatch]:
-            with duckdb.connect() as connection:
-                names = ", ".join(f'"{name}"' for name in schema.names)
-                relation = connection.sql(f"select {names} from ({query})")
-                reader = self._read(lambda: relation.to_arrow_reader(BATCH_ROWS))
+            ordered = f"select {', '.join(_identifier(name) for name in schema.names)} from ({query})"
+            with _connection() as connection:
+                reader = self._read(lambda: connection.sql(ordered).to_arrow_reader(BATCH_ROWS))
                 while (batch := self._read(lambda: next(reader, None))) is not None:
                     yield batch.cast(schema)
 
@@ -359,13 +389,27 @@ def _grouped(files: list[Path], root: Path) -> Iterator[FileGroup]:
     groups: dict[Any, list[Path]] = defaultdict(list)
     shapes: dict[Any, tuple[Format, dict[str, tuple[str, str]], tuple[str, ...], str]] = {}
     for file, (form, header, delimiter) in zip(files, _headers(files), strict=True):
+        if form == "json" and not header and _is_blank(file):
+            continue
         hive = tuple(p.split("=", 1)[0].lower() for p in file.relative_to(root).parts[:-1] if "=" in p)
         key = (form, tuple(header), hive, delimiter)
         groups[key].append(file)
         shapes[key] = (form, _normalised(header, file), hive, delimiter)
     for key, members in groups.items():
         form, columns, hive, delimiter = shapes[key]
-        yield FileGroup(form, tuple(members), columns, hive, delimiter)
+        yield FileGroup(form, tuple(members), columns, {_plain_name(k): k for k in hive}, delimiter)
+
+
+def _profiled(group: FileGroup, profile: dict[int, dict[str, Any]]) -> Iterator[FileGroup]:
+    """The group with what its scan has found, apart for the files that write integer ids as floats."""
+    for float_ids in (False, True):
+        places = [
+            n for n in range(len(group.files)) if profile.get(n, {}).get("float_ids", False) is float_ids
+        ]
+        if places:
+            before = accumulate((profile.get(n, {}).get("rows", 0) for n in places[:-1]), initial=0)
+            files = tuple(group.files[n] for n in places)
+            yield replace(group, files=files, float_ids=float_ids, rows_before=tuple(before))
 
 
 def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]], str]]:
@@ -381,25 +425,35 @@ def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]],
 def _csv_header(file: Path) -> tuple[list[str], str]:
     try:
         with _open_text(file) as lines:
-            line = next(lines, "")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+            header = next(lines, "")
+            while header.count('"') % 2 and (line := next(lines, "")):
+                header += line
+        if not header.strip():
+            raise SourceError(f"{file}: the first line is empty; it should name the columns.")
+        readings = {d: next(csv.reader(io.StringIO(header, newline=""), delimiter=d)) for d in ",;\t|"}
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise SourceError(f"{file}: cannot be read ({error}). Save it as UTF-8 text.") from None
-    if not line.strip():
-        raise SourceError(f"{file}: the file is empty; its first line should name the columns.")
-    delimiter = max(",;\t|", key=lambda d: len(next(csv.reader([line], delimiter=d))))
-    return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter)), delimiter
+    except csv.Error as error:
+        raise SourceError(f"{file}, line 1: no column names ({error}). Mend the line.") from None
+    delimiter = max(readings, key=lambda d: len(readings[d]))
+    return readings[delimiter], delimiter
 
 
 def _described(file: Path, form: Format) -> list[tuple[str, str]]:
+    path = _pattern(file)
     reader = (
-        f"read_parquet({_quoted(file)}, binary_as_string=true, hive_partitioning=false)"
+        f"read_parquet({path}, binary_as_string=true, hive_partitioning=false)"
         if form == "parquet"
-        else f"read_json({_quoted(file)}, format='newline_delimited', sample_size=-1, maximum_depth=1, "
-        "hive_partitioning=false)"
+        else f"read_json({path}, format='newline_delimited', sample_size=-1, maximum_depth=1, "
+        "map_inference_threshold=-1, hive_partitioning=false)"
     )
-    with duckdb.connect() as connection:
+    with _connection() as connection:
         try:
             rows = connection.sql(f"describe select * from {reader}").fetchall()
+            if form == "json" and any(re.search(r"_\d+$", row[0]) for row in rows):
+                # a key that differs from another only in case was given a number, and would read as null
+                keys = f"select distinct unnest(json_keys(json)) from read_ndjson_objects({path})"
+                rows = [(key, "JSON") for (key,) in sorted(connection.sql(keys).fetchall())]
         except duckdb.Error as error:
             raise SourceError(_plain(str(error), file)) from None
     if form == "json":
@@ -412,48 +466,99 @@ def _described(file: Path, form: Format) -> list[tuple[str, str]]:
 def _normalised(header: list[tuple[str, str]], file: Path) -> dict[str, tuple[str, str]]:
     columns: dict[str, tuple[str, str]] = {}
     for position, (name, kind) in enumerate(header, start=1):
-        plain = re.sub(r"\W+", "_", name.strip().lower(), flags=re.ASCII).strip() or f"column_{position}"
+        plain = _plain_name(name) or f"column_{position}"
         if plain in columns:
-            raise SourceError(f"{file}: columns {columns[plain][0]!r} and {name!r} are both {plain}; rename one.")
+            both = f"{columns[plain][0]!r} and {name!r}"
+            raise SourceError(f"{file}: columns {both} are both {plain}; rename one.")
         columns[plain] = (name, kind)
     return columns
 
 
+def _plain_name(name: str) -> str:
+    return re.sub(r"\W+", "_", name.strip().lower(), flags=re.ASCII)
+
+
+def _fits(kind: str, wanted: SqlType) -> bool:
+    """Whether values of a file's type can be what a declared column holds; a column of nulls always can."""
+    allowed = {"TIMESTAMP": (*TEXT_TYPES, *DATE_TYPES), "DOUBLE": (*TEXT_TYPES, *NUMBER_TYPES)}.get(wanted)
+    return kind.startswith((*allowed, '"NULL"')) if allowed else not NESTED_TYPE.fullmatch(kind)
+
+
+def _is_blank(file: Path) -> bool:
+    with _open_text(file) as lines:
+        return all(line.isspace() for line in lines)
+
+
+def _open_bytes(file: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(file, "rb")) if file.name.lower().endswith(".gz") else file.open("rb")
+
+
 def _open_text(file: Path) -> TextIO:
-    stream = gzip.open(file, "rb") if file.name.lower().endswith(".gz") else file.open("rb")
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+    return io.TextIOWrapper(_open_bytes(file), encoding="utf-8-sig", newline="")
 
 
 def _line_of(file: Path, group: FileGroup, name: str, value: str) -> str:
-    """Where in a text file a value stands, as ``, line 3``; nothing for Parquet, which has no lines."""
-    if group.format == "parquet":
+    """Where in a text file a value first stands, as ``, line 3``; nothing where it has no line of its own."""
+    if group.format == "parquet" or name not in group.columns:
         return ""
     with _open_text(file) as lines:
         if group.format == "json":
-            hits = (n for n, line in enumerate(lines, start=1) if value in line)
-            return f", line {next(hits, '?')}"
+            header = group.columns[name][0]
+            for number, line in enumerate(lines, start=1):
+                if line.strip() and _json_text(line, header) == value:
+                    return f", line {number}"
+            return ""
         reader = csv.reader(lines, delimiter=group.delimiter)
+        next(reader)
         position = list(group.columns).index(name)
-        for row in reader:
-            if len(row) > position and row[position] == value:
-                return f", line {reader.line_num}"
+        try:
+            for row in reader:
+                if len(row) > position and row[position] == value:
+                    return f", line {reader.line_num}"
+        except csv.Error:
+            return ""
     return ""
 
 
+def _json_text(line: str, key: str) -> str | None:
+    value = json.loads(line).get(key)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 # -- SQL fragments ---------------------------------------------------------------------------------------
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    """A connection whose texts of instants do not depend on where the machine stands."""
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    return connection
 
 
 def _quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _pattern(file: Path) -> str:
+    """A file's name as a literal that DuckDB, which takes names for patterns, finds that one file by."""
+    return _quoted(re.sub(r"[*?\[]", r"[\g<0>]", str(file)))
+
+
+def _in_range(local: str, year_of: str | None = None) -> str:
+    return f"case when year({year_of or local}) between {FIRST_YEAR} and {LAST_YEAR} then {local} end"
+
+
 def _scan(group: FileGroup, numbered: bool = False) -> str:
-    """The group's rows with ``filename`` and, if ``numbered``, ``_row_number``: source order within a file."""
-    files = "[" + ", ".join(_quoted(f) for f in group.files) + "]"
+    """The group's rows with ``_file`` and, if ``numbered``, ``_row_number``: source order within a file."""
+    files = "[" + ", ".join(_pattern(f) for f in group.files) + "]"
     if group.format == "parquet":
         number = ", file_row_number + 1 as _row_number" if numbered else ""
         return (
-            f"(select *{number} from read_parquet({files}, filename=true, file_row_number={str(numbered).lower()}, "
+            f"(select *, file_index{number} from read_parquet({files}, filename='_file', "
             "binary_as_string=true, hive_partitioning=false, union_by_name=false))"
         )
     names = ", ".join(f"{_quoted(header)}: 'VARCHAR'" for header, _ in group.columns.values())
@@ -461,22 +566,25 @@ def _scan(group: FileGroup, numbered: bool = False) -> str:
         # by position: a header that needs quoting (or is empty) is no trouble then
         names = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in group.columns)
         reader = (
-            f"read_csv({files}, auto_detect=false, header=true, delim={_quoted(group.delimiter)}, quote='\"', "
-            f"escape='\"', columns={{{names}}}, filename=true, hive_partitioning=false)"
+            f"read_csv({files}, auto_detect=false, header=true, delim={_quoted(group.delimiter)}, "
+            f"quote='\"', escape='\"', columns={{{names}}}, filename='_file', hive_partitioning=false)"
         )
     else:
         columns = f", columns={{{names}}}" if names else ""
-        reader = f"read_json({files}, format='newline_delimited'{columns}, filename=true, hive_partitioning=false)"
-    number = ", row_number() over () as _row_number" if numbered else ""
-    return f"(select *{number} from {reader})"
+        options = f"format='newline_delimited'{columns}, filename='_file', hive_partitioning=false"
+        reader = f"read_json({files}, {options})"
+    before = f"{list(group.rows_before)}[cast(file_index as integer) + 1]" if len(group.files) > 1 else "0"
+    number = f", row_number() over () - {before} as _row_number" if numbered else ""
+    return f"(select *, file_index{number} from {reader})"
 
 
 def _raw(group: FileGroup, name: str) -> str:
     if name in group.columns:
         header = name if group.format == "csv" else group.columns[name][0]
-        return '"' + header.replace('"', '""') + '"'
-    part = f"url_decode(regexp_extract(filename, '[/\\\\]{name}=([^/\\\\]*)[/\\\\]', 1, 'i'))"
-    return f"nullif({part}, '{unquote('__HIVE_DEFAULT_PARTITION__')}')"
+        return _identifier(header)
+    # greedy up to the last such folder, so that one above the source's own folder is not taken for it
+    folder = _quoted(rf"^.*/{re.escape(group.hive_keys[name])}=([^/]*)/")
+    return f"nullif(url_decode(regexp_extract(_file, {folder}, 1, 'is')), '__HIVE_DEFAULT_PARTITION__')"
 
 
 def _kind(group: FileGroup, name: str) -> str:
@@ -509,20 +617,46 @@ def _empty(schema: pa.Schema) -> pa.RecordBatchReader:
 
 def _plain(message: str, place: Path) -> str:
     """DuckDB's reading error as one line that names the file, the line and what to do."""
-    file = re.search(r"file = (\S.*)", message) or re.search(r'file "([^"]+)"', message)
-    line = re.search(r"(?:CSV Error on Line:|in line) (\d+)", message)
+    if json_file := re.search(r'Malformed JSON in file "(.*)", at byte \d+ in line \d+: ([^.]*)', message):
+        return _plain_json(Path(json_file.group(1)), json_file.group(2))
+    if cut := re.search(r"Unexpected end of GZIP stream: (.*)", message):
+        return f"{cut.group(1)}: the compressed file is cut off. Copy or export it again."
+    file = re.search(r"^  file = (.*)$", message, re.MULTILINE)
+    line = re.search(r"CSV Error on Line: (\d+)", message)
     where = f"{file.group(1).strip() if file else place}" + (f", line {line.group(1)}" if line else "")
-    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    if counts:
-        original = re.search(r"Original Line: (.*)", message)
-        shown = f": {original.group(1).strip()!r}" if original else ""
+    original = re.search(r"Original Line: (.*)", message)
+    shown = f": {_shortened(original.group(1))}" if original else ""
+    if counts := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
         return (
             f"{where}: expected {counts.group(1)} columns, found {counts.group(2)}{shown}. "
             "Quote values that hold a comma, or mend the line."
         )
     if "unterminated quote" in message:
-        return f"{where}: a quoted value is never closed. Close the quote, or double a quote inside a value."
+        return (
+            f"{where}: a quoted value does not end{shown}. Close the quote, or double a quote inside a value."
+        )
     if "not utf-8" in message or "Invalid unicode" in message or "invalid UTF-8" in message:
-        return f"{where}: not valid UTF-8 text. Save the file as UTF-8."
-    first = message.strip().splitlines()[0]
-    return f"{where}: cannot be read: {first} Mend or replace the file."
+        return f"{where}: not valid UTF-8 text{shown}. Save the file as UTF-8."
+    if "reached an invalid state" in message:
+        return f"{where}: line ends or quotes change within the file. Save it with one kind of line end."
+    reasons = [text for text in message.strip().splitlines() if "CSV Error on Line" not in text]
+    reason = re.sub(r"^[A-Z][\w ]* Error: ", "", reasons[0] if reasons else message).rstrip(". ")
+    return f"{where}: cannot be read: {reason}. Mend or replace the file."
+
+
+def _plain_json(file: Path, problem: str) -> str:
+    """The first line of a file that is no JSON, found here because DuckDB's own count is one too high."""
+    with _open_bytes(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                json.loads(line.strip() or "{}")
+            except ValueError:
+                text = _shortened(line.decode(errors="replace"))
+                return (
+                    f"{file}, line {number}: {problem}: {text}. Write one whole JSON object a line, as UTF-8."
+                )
+    return f"{file}: {problem}. Write one whole JSON object a line, as UTF-8 without a byte order mark."
+
+
+def _shortened(text: str) -> str:
+    return repr(text.strip()[:80])

@@ -73,7 +73,9 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, schema: str, extract: E
         inserted = _changed(connection, f"insert into {target} by name select * from _extract")
         held = connection.execute(f"select count(*) from {target} where {in_slice}").fetchall()[0][0]
         if held != inserted:
-            raise WarehouseError(f"{target}: {inserted - held} rows fall outside {in_slice}; nothing was loaded.")
+            raise WarehouseError(
+                f"{target}: {inserted - held} rows fall outside {in_slice}; nothing was loaded."
+            )
         rejected_rows = f"{schema}.{REJECTED_ROWS.name}"
         connection.execute(f"delete from {rejected_rows} where table_name = '{table.name}'")
         connection.register("_rejected", extract.rejected)
@@ -130,7 +132,9 @@ class ExtractHandler(DbTypeHandler[Extract]):
         }
 
     def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> Extract:
-        raise WarehouseError(f"{table_slice.table}: annotate the input as pandas.DataFrame to read a raw table.")
+        raise WarehouseError(
+            f"{table_slice.table}: annotate the input as pandas.DataFrame to read a raw table."
+        )
 
     @property
     def supported_types(self) -> Sequence[type[object]]:
@@ -181,5 +185,7 @@ class RawDuckDBIOManager(DuckDBPandasIOManager):
 def raw_io_manager(settings: Settings) -> RawDuckDBIOManager:
     """The IO manager of the raw tables for the settings' embedded warehouse."""
     return RawDuckDBIOManager(
-        database=str(settings.warehouse_file), schema=RAW_SCHEMA, connection_config=connection_config(settings)
+        database=str(settings.warehouse_file),
+        schema=RAW_SCHEMA,
+        connection_config=connection_config(settings),
     )

@@ -54,7 +54,8 @@ class WarehouseReader:
 
     def columns(self, schema: str, table: str) -> list[str]:
         rows = self._connection.execute(
-            "select column_name from duckdb_columns() where schema_name = ? and table_name = ?", [schema, table]
+            "select column_name from duckdb_columns() where schema_name = ? and table_name = ?",
+            [schema, table],
         ).fetchall()
         return [row[0] for row in rows]
 
@@ -75,6 +76,8 @@ def open_reader(settings: Settings) -> Iterator[WarehouseReader]:
         WarehouseError: there is no warehouse yet, or another process holds it.
     """
     if not settings.warehouse_file.exists():
-        raise WarehouseError(f"{settings.warehouse_file}: there is no warehouse yet. Run: user-engagement run")
+        raise WarehouseError(
+            f"{settings.warehouse_file}: there is no warehouse yet. Run: user-engagement run"
+        )
     with connect(settings.warehouse_file, connection_config(settings)) as connection:
         yield WarehouseReader(connection)

@@ -32,7 +32,7 @@ final as (
         coalesce(horizon.data_start, min(signups.signup_date)) as data_start
     from horizon
     left join {{ ref('stg_user_signups') }} as signups
-        on signups.user_id is not null and signups.signup_date <= horizon.as_of
+        on horizon.as_of >= signups.signup_date and signups.user_id is not null
     group by horizon.as_of, horizon.data_start
 
 )

@@ -65,7 +65,11 @@ spine as (
         segments.segment_value,
         periods.period_start as month,
         periods.is_complete
-    from (select 'declared' as churn_kind union all select 'inactive' as churn_kind) as kinds
+    from (
+        select 'declared' as churn_kind
+        union all
+        select 'inactive' as churn_kind
+    ) as kinds
     cross join (select distinct segment_name, segment_value from {{ ref('segment_values') }}) as segments
     cross join {{ ref('periods') }} as periods
     where periods.period_kind = 'month'

@@ -130,7 +130,7 @@ user_months as (
         sum(days.sessions) as sessions
     from month_slots as slots
     inner join {{ ref('active_days') }} as days
-        on days.activity_date >= slots.month and days.activity_date < {{ add_months('slots.month', 1) }}
+        on slots.month <= days.activity_date and {{ add_months('slots.month', 1) }} > days.activity_date
     group by slots.slot, slots.month, days.user_id
 
 ),

@@ -10,7 +10,7 @@ with final as (
         {{ quantiles('session_seconds', {'median_seconds': 0.5, 'p90_seconds': 0.9}) }},
         count(*) - count(session_seconds) as excluded_sessions
     from {{ ref('kept_sessions') }}
-    group by grouping sets ((month, interaction_type), (month), ())
+    group by grouping sets ((month, interaction_type), (month), ()) -- noqa: PRS
 
 )
 
