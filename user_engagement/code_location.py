@@ -44,7 +44,7 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
             *build_dbt_assets(settings, partitions),
             published_asset(settings),
         ],
-        jobs=build_jobs(partitions),
+        jobs=build_jobs(),
         resources={"dbt": dbt_resource(settings), "raw_io_manager": raw_io_manager(settings)},
         executor=dg.in_process_executor,
     )

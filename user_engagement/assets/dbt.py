@@ -160,7 +160,7 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
-    return settings.dbt_target_dir / "runs" / f"{context.run.run_id[:8]}-{context.op_handle.name}"
+    return settings.dbt_target_dir / "runs" / f"{context.run.run_id[:8]}-{context.op_execution_context.op.name}"
 
 
 def dbt_build(

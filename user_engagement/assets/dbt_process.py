@@ -174,6 +174,8 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
         if not result.success:
             raise RuntimeError(f"dbt cannot parse {project_dir}: {result.exception}")
         _parsed[key] = result.result
+    if not (parse_dir / "manifest.json").exists():
+        _parsed[key].write(str(parse_dir / "manifest.json"))
     return _parsed[key]
 
 

@@ -10,24 +10,21 @@ INGEST = dg.AssetSelection.groups("raw", "staging", "activity")
 SERVE = dg.AssetSelection.groups("cohorts", "marts", "published")
 
 
-def build_jobs(partitions: dg.MonthlyPartitionsDefinition) -> Sequence[dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> Sequence[dg.UnresolvedAssetJobDefinition]:
     return [
         dg.define_asset_job(
             "refresh_activity",
             INGEST,
-            partitions_def=partitions,
             description="Loads months of raw data and rebuilds their activity.",
         ),
         dg.define_asset_job(
             "refresh_cohorts",
             SERVE,
-            partitions_def=partitions,
             description="Rebuilds cohorts by month of signup, then every mart, and publishes.",
         ),
         dg.define_asset_job(
             "everything",
             INGEST | SERVE,
-            partitions_def=partitions,
             description="Both, over the same months.",
         ),
     ]

@@ -413,13 +413,14 @@ def _profiled(group: FileGroup, profile: dict[int, dict[str, Any]]) -> Iterator[
 
 
 def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]], str]]:
-    for file in files:
-        form = _format(file) or "csv"
-        if form == "csv":
-            names, delimiter = _csv_header(file)
-            yield form, [(name, "VARCHAR") for name in names], delimiter
-        else:
-            yield form, _described(file, form), ","
+    with _connection() as connection:
+        for file in files:
+            form = _format(file) or "csv"
+            if form == "csv":
+                names, delimiter = _csv_header(file)
+                yield form, [(name, "VARCHAR") for name in names], delimiter
+            else:
+                yield form, _described(connection, file, form), ","
 
 
 def _csv_header(file: Path) -> tuple[list[str], str]:
@@ -439,7 +440,8 @@ def _csv_header(file: Path) -> tuple[list[str], str]:
     return readings[delimiter], delimiter
 
 
-def _described(file: Path, form: Format) -> list[tuple[str, str]]:
+def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) -> list[tuple[str, str]]:
+    """Names and types of a file's columns; none where the lines of a JSON file are no records."""
     path = _pattern(file)
     reader = (
         f"read_parquet({path}, binary_as_string=true, hive_partitioning=false)"
@@ -447,20 +449,18 @@ def _described(file: Path, form: Format) -> list[tuple[str, str]]:
         else f"read_json({path}, format='newline_delimited', sample_size=-1, maximum_depth=1, "
         "map_inference_threshold=-1, hive_partitioning=false)"
     )
-    with _connection() as connection:
-        try:
-            rows = connection.sql(f"describe select * from {reader}").fetchall()
-            if form == "json" and any(re.search(r"_\d+$", row[0]) for row in rows):
-                # a key that differs from another only in case was given a number, and would read as null
-                keys = f"select distinct unnest(json_keys(json)) from read_ndjson_objects({path})"
-                rows = [(key, "JSON") for (key,) in sorted(connection.sql(keys).fetchall())]
-        except duckdb.Error as error:
-            raise SourceError(_plain(str(error), file)) from None
-    if form == "json":
-        if [row[0] for row in rows] == ["json"]:
-            return []
-        return [(row[0], "VARCHAR") for row in rows]
-    return [(row[0], row[1]) for row in rows]
+    try:
+        columns = connection.sql(f"describe select * from {reader}").fetchall()
+        if form == "parquet":
+            return [(column[0], column[1]) for column in columns]
+        names = [column[0] for column in columns]
+        if any(re.search(r"_\d+$", name) for name in names):
+            # a key that differs from another only in case was given a number, and would read as null
+            keys = f"select distinct unnest(json_keys(json)) from read_ndjson_objects({path})"
+            names = sorted(key for (key,) in connection.sql(keys).fetchall())
+    except duckdb.Error as error:
+        raise SourceError(_plain(str(error), file)) from None
+    return [] if names == ["json"] else [(name, "VARCHAR") for name in names]
 
 
 def _normalised(header: list[tuple[str, str]], file: Path) -> dict[str, tuple[str, str]]:
@@ -480,8 +480,10 @@ def _plain_name(name: str) -> str:
 
 def _fits(kind: str, wanted: SqlType) -> bool:
     """Whether values of a file's type can be what a declared column holds; a column of nulls always can."""
+    if NESTED_TYPE.fullmatch(kind):
+        return False
     allowed = {"TIMESTAMP": (*TEXT_TYPES, *DATE_TYPES), "DOUBLE": (*TEXT_TYPES, *NUMBER_TYPES)}.get(wanted)
-    return kind.startswith((*allowed, '"NULL"')) if allowed else not NESTED_TYPE.fullmatch(kind)
+    return allowed is None or kind.startswith((*allowed, '"NULL"'))
 
 
 def _is_blank(file: Path) -> bool:

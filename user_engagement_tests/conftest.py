@@ -1,0 +1,61 @@
+"""Fixtures shared by the tests: a small simulated company as files, and pipelines run on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from dagster._core.test_utils import environ
+
+from user_engagement import simulation
+from user_engagement.settings import PREFIX, Settings, load_settings
+
+THROUGH = date(2025, 5, 20)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a simulated company: about 700 users who signed up from January to May 2025, dirt included."""
+    folder = tmp_path_factory.mktemp("company")
+    simulation.write_files(simulation.WorldConfig(users=4_000), THROUGH, folder)
+    return folder
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path, company: Path) -> Iterator[Callable[..., Settings]]:
+    """Makes settings for a home of their own; dbt's profile finds that home through the environment."""
+    home = tmp_path / "home"
+
+    def make(**overrides: object) -> Settings:
+        given = {"home": home, "source": "files", "source_path": str(company), "as_of": THROUGH, **overrides}
+        return load_settings(**given)
+
+    with environ({"USER_ENGAGEMENT_HOME": str(home)}):
+        yield make
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``user-engagement`` as a user does, with a home of its own."""
+
+    def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "USER_ENGAGEMENT_HOME": str(tmp_path / "home"), "COLUMNS": "200", **variables}
+        program = Path(sys.executable).with_name("user-engagement")
+        return subprocess.run(
+            [str(program), *args], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return run

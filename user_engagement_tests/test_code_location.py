@@ -1,0 +1,119 @@
+"""What Dagster shows: the graph, its partitions and its lineage."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from user_engagement.code_location import build_definitions
+from user_engagement.contracts import RAW_TABLES
+from user_engagement.partitions import monthly_partitions, window_of
+from user_engagement.settings import Settings
+from user_engagement.warehouse.reader import MARTS
+
+
+@pytest.fixture
+def definitions(settings_for: Callable[..., Settings]) -> dg.Definitions:
+    return build_definitions(settings_for())
+
+
+def test_every_asset_says_what_it_is_and_who_owns_it(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert node.group_name != "default", key
+
+
+def test_every_mart_descends_from_every_source(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    sources = {dg.AssetKey(["source", table.name]) for table in RAW_TABLES}
+
+    def ancestors(key: dg.AssetKey) -> set[dg.AssetKey]:
+        parents = graph.get(key).parent_keys
+        return set(parents).union(*(ancestors(parent) for parent in parents))
+
+    assert sources <= ancestors(dg.AssetKey(["published", "generation"]))
+    assert sources <= ancestors(dg.AssetKey(["marts", "kpi_summary"]))
+
+
+def test_every_mart_of_the_contract_is_an_asset(definitions: dg.Definitions) -> None:
+    keys = definitions.resolve_asset_graph().get_all_asset_keys()
+    assert {dg.AssetKey([folder, name]) for name, folder in MARTS.items()} <= set(keys)
+
+
+def test_raw_activity_and_cohorts_share_one_monthly_calendar_and_marts_have_none(
+    definitions: dg.Definitions,
+) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        partitioned = key.path[0] in ("raw", "staging", "activity", "cohorts")
+        assert (graph.get(key).partitions_def is not None) == partitioned, key
+
+
+def test_a_cohort_depends_on_the_activity_of_its_month_and_of_every_later_one(
+    definitions: dg.Definitions,
+) -> None:
+    graph = definitions.resolve_asset_graph()
+    cohort, activity = dg.AssetKey(["cohorts", "user_history"]), dg.AssetKey(["activity", "active_days"])
+    months = graph.get(cohort).partitions_def
+    assert isinstance(months, dg.MonthlyPartitionsDefinition)
+    upstream = graph.get_partition_mapping(cohort, activity).get_upstream_mapped_partitions_result_for_partitions(
+        months.subset_with_partition_keys(["2025-03-01"]), months, months
+    )
+    assert list(upstream.partitions_subset.get_partition_keys()) == ["2025-03-01", "2025-04-01", "2025-05-01"]
+
+
+def test_dbt_tests_are_checks_that_block_what_follows(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    checks = {key.name: key for key in graph.asset_check_keys}
+    assert "rows_are_accounted_for" in checks
+    assert checks["mau_changes_add_up"].asset_key == dg.AssetKey(["marts", "active_users_daily"])
+    specs = [
+        spec
+        for asset in definitions.assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+        for spec in asset.check_specs
+    ]
+    assert specs
+    assert all(spec.blocking for spec in specs)
+
+
+def test_the_calendar_is_open_at_both_ends_and_closed_in_between() -> None:
+    months = monthly_partitions(date(2025, 1, 1), date(2025, 4, 15))
+    whole = window_of(months, dg.PartitionKeyRange("2025-01-01", "2025-04-01"))
+    assert (whole.start, whole.end) == (None, None)
+    inner = window_of(months, dg.PartitionKeyRange("2025-02-01", "2025-03-01"))
+    assert (inner.start, inner.end) == (date(2025, 2, 1), date(2025, 4, 1))
+
+
+def test_loading_the_code_location_imports_no_snowflake_package(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for()
+    script = (
+        "import sys; import user_engagement.definitions; "
+        "print([m for m in sys.modules if m.startswith(('snowflake.', 'dagster_snowflake'))])"
+    )
+    variables = {
+        "USER_ENGAGEMENT_HOME": str(settings.home),
+        "USER_ENGAGEMENT_SOURCE": "files",
+        "USER_ENGAGEMENT_SOURCE_PATH": str(settings.source_path),
+    }
+    done = subprocess.run([sys.executable, "-W", "error::DeprecationWarning:user_engagement", "-c", script],
+                          env=variables, capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_source_that_cannot_be_read_still_lets_the_code_location_load(
+    settings_for: Callable[..., Settings],
+) -> None:
+    definitions = build_definitions(settings_for(source_path="nowhere", start="2025-03"))
+    months = definitions.resolve_asset_graph().get(dg.AssetKey(["raw", "user_signups"])).partitions_def
+    assert isinstance(months, dg.MonthlyPartitionsDefinition)
+    assert months.get_first_partition_key() == "2025-03-01"

@@ -1,0 +1,128 @@
+"""The pipeline on a real Dagster instance with real dbt: whole runs, slices, checks that stop what follows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import dagster as dg
+import duckdb
+import pandas as pd
+import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from user_engagement import pipeline
+from user_engagement.code_location import build_definitions
+from user_engagement.instance import open_instance
+from user_engagement.kpis import KPIS
+from user_engagement.publishing import read_manifest, resolve
+from user_engagement.settings import Settings
+from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS
+from user_engagement_tests.frames import assert_equal, marts
+
+pytestmark = pytest.mark.slow
+
+
+def run(settings: Settings) -> None:
+    pipeline.run(settings, pipeline.plan(settings))
+
+
+def materialize(settings: Settings, job: str, first: str, last: str) -> dg.ExecuteInProcessResult:
+    tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    with open_instance(settings) as instance:
+        job_def = build_definitions(settings).resolve_job_def(job)
+        return job_def.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def test_a_run_builds_and_publishes_every_mart(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for()
+    run(settings)
+    found = marts(settings)
+    assert all(len(frame) for frame in found.values())
+    assert all((frame.observed_through == settings.as_of).all() for frame in found.values())
+    assert sorted(found["kpi_summary"].kpi) == sorted(KPIS)
+    assert found["kpi_summary"].definition.str.len().min() > 20
+    generation = resolve(settings.published_dir)
+    assert set(read_manifest(generation).tables) == set(MARTS) - set(PER_USER_MARTS)
+    for name in read_manifest(generation).tables:
+        pd.testing.assert_frame_equal(pd.read_parquet(generation / f"{name}.parquet"), found[name])
+
+
+def test_running_again_changes_no_row(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for()
+    run(settings)
+    before = marts(settings)
+    run(settings)
+    assert_equal(marts(settings), before)
+
+
+def test_one_signup_month_repairs_exactly_its_cohort(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for()
+    run(settings)
+    before = marts(settings)
+    with duckdb.connect(str(settings.warehouse_file)) as connection:
+        connection.execute("update cohorts.cohort_retention set retained_users = -1 where signup_month = '2025-02-01'")
+        connection.execute("delete from cohorts.user_lifecycle where signup_month = '2025-02-01'")
+        connection.execute("update cohorts.cohort_retention set cohort_size = 1 where signup_month = '2025-03-01'")
+    assert materialize(settings, "refresh_cohorts", "2025-02-01", "2025-02-01").success
+    after = marts(settings)
+    march = pd.to_datetime(after["cohort_retention"].signup_month) == "2025-03-01"
+    assert (after["cohort_retention"][march].cohort_size == 1).all(), "another cohort was touched"
+    for name in ("cohort_retention", "user_lifecycle"):
+        kept = pd.to_datetime(before[name].signup_month) != "2025-03-01"
+        pd.testing.assert_frame_equal(after[name][kept.values], before[name][kept], check_exact=True)
+
+
+def test_cohort_partitions_carry_figures_that_the_ui_can_plot(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for()
+    run(settings)
+    retention = marts(settings)["cohort_retention"]
+    with open_instance(settings) as instance:
+        key = dg.AssetKey(["cohorts", "cohort_retention"])
+        records = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=key), limit=20).records
+    plotted = {r.partition_key: r.asset_materialization.metadata for r in records if r.asset_materialization}
+    january = retention[
+        (retention.segment_name == "all")
+        & (retention.period_kind == "relative_month")
+        & (retention.period_number == 1)
+        & (pd.to_datetime(retention.signup_month) == "2025-01-01")
+    ].iloc[0]
+    assert plotted["2025-01-01"]["cohort_size"].value == january.cohort_size
+    assert plotted["2025-01-01"]["month_1_retention"].value == january.retention_rate
+    assert 0 < plotted["2025-01-01"]["churn_rate"].value < 1
+    assert "month_1_retention" not in plotted["2025-05-01"], "a censored cohort has no rate yet"
+
+
+def test_a_failing_check_on_staging_stops_the_marts_and_keeps_what_was_published(
+    settings_for: Callable[..., Settings],
+) -> None:
+    settings = settings_for()
+    run(settings)
+    before, published = marts(settings), resolve(settings.published_dir)
+    with duckdb.connect(str(settings.warehouse_file)) as connection:
+        connection.execute("delete from raw.user_signups")
+    definitions = build_definitions(settings)
+    keys = definitions.resolve_asset_graph().materializable_asset_keys
+    with open_instance(settings) as instance:
+        result = definitions.resolve_job_def("everything").execute_in_process(
+            instance=instance,
+            tags={ASSET_PARTITION_RANGE_START_TAG: "2025-01-01", ASSET_PARTITION_RANGE_END_TAG: "2025-05-01"},
+            asset_selection=[key for key in keys if key.path[0] != "raw"],
+            raise_on_error=False,
+        )
+    assert not result.success
+    assert [c.check_name for c in result.get_asset_check_evaluations() if not c.passed] == ["has_rows_stg_user_signups_"]
+    assert_equal(marts(settings), before)
+    assert resolve(settings.published_dir) == published
+
+
+def test_months_loaded_one_by_one_in_any_order_give_the_marts_of_one_load(
+    settings_for: Callable[..., Settings],
+) -> None:
+    whole = settings_for()
+    run(whole)
+    want = marts(whole)
+    shutil.rmtree(whole.home)
+    for month in ("2025-03", "2025-05", "2025-01", "2025-04", "2025-02"):
+        run(settings_for(start=month, end=month))
+    assert_equal(marts(whole), want)
