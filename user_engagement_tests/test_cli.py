@@ -1,0 +1,90 @@
+"""The command line as its users meet it: subprocesses, exit codes, what is printed and what is written."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from user_engagement.warehouse.reader import MARTS
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_the_kpis_and_an_export_writes_every_mart(
+    command: Command, company: Path, tmp_path: Path
+) -> None:
+    done = command("run", "--source", "files", "--path", str(company), "--as-of", "2025-05-20")
+    assert done.returncode == 0, done.stderr
+    assert "KPIs as of 2025-05-20" in done.stdout
+    assert "Retention after 1 month" in done.stdout
+    assert "raw/user_engagement" in done.stderr, "progress goes to stderr"
+    assert "BetaWarning" not in done.stderr
+    assert "Deprecat" not in done.stderr
+    again = command("kpis")
+    assert "Churn rate (declared)" in again.stdout
+    for kind in ("parquet", "csv"):
+        exported = command("export", str(tmp_path / kind), "--format", kind)
+        assert exported.returncode == 0, exported.stderr
+        assert sorted(p.name for p in (tmp_path / kind).iterdir()) == sorted(f"{name}.{kind}" for name in MARTS)
+    parquet = pd.read_parquet(tmp_path / "parquet" / "churn_monthly.parquet")
+    csv = pd.read_csv(tmp_path / "csv" / "churn_monthly.csv")
+    assert len(parquet) == len(csv)
+    assert (parquet.users_at_start.to_numpy() == csv.users_at_start.to_numpy()).all()
+
+
+def test_a_bad_file_is_refused_before_anything_is_written(command: Command, company: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "user_signups.csv").write_text("user_id,signup_date,product_type\n1,2025-01-01,pro\n")
+    (folder / "user_engagement.csv").write_text(
+        "user_id,engagement_date,session_duration,interaction_type\n1,2025-01-01,12,view\n1,2025-01-02,long,view\n"
+    )
+    done = command("run", "--source", "files", "--path", str(folder))
+    refused(done, "user_engagement.csv", "line 3", "session_duration", "'long'")
+    assert not (tmp_path / "home" / "warehouse.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--source", "oracle"], ["USER_ENGAGEMENT_SOURCE", "oracle", "files"]),
+        (["run", "--as-of", "yesterday"], ["USER_ENGAGEMENT_AS_OF", "yesterday"]),
+        (["run", "--start", "2025-13"], ["USER_ENGAGEMENT_START", "2025-13"]),
+        (["run", "--start", "2025-05", "--end", "2025-04"], ["START", "END"]),
+        (["run", "--path", "no/such/folder", "--source", "files"], ["no/such/folder", "no such folder"]),
+        (["kpis"], ["published yet", "user-engagement run"]),
+        (["export", "out"], ["no warehouse yet", "user-engagement run"]),
+        (["run", "--no-such-option"], ["No such option"]),
+    ],
+)
+def test_a_mistake_is_one_clear_message_and_exit_code_2(
+    command: Command, arguments: list[str], words: list[str]
+) -> None:
+    refused(command(*arguments), *words)
+
+
+def test_months_outside_the_source_are_refused(command: Command, company: Path) -> None:
+    done = command("run", "--source", "files", "--path", str(company), "--start", "2024-01", "--end", "2024-02")
+    refused(done, "nothing to load", "2025-01 to 2025-05")
+
+
+@pytest.mark.slow
+def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company: Path) -> None:
+    arguments = ("run", "--source", "files", "--path", str(company), "--as-of", "2025-05-20")
+    done = command(*arguments, USER_ENGAGEMENT_SEGMENTS="country,plan")
+    assert done.returncode in (1, 2)
+    assert "plan" in done.stderr
+    assert "country" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,152 @@
+"""dbt inside the process: what dagster-dbt makes of it is what it makes of a dbt process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from dagster_dbt import DbtCliResource
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
+
+from user_engagement import pipeline
+from user_engagement.assets.dbt import dbt_resource
+from user_engagement.assets.dbt_process import DbtThread, InProcessDbt
+from user_engagement.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+PROJECT = {
+    "dbt_project.yml": "name: tiny\nversion: '1.0'\nconfig-version: 2\nprofile: tiny\n",
+    "profiles.yml": """
+tiny:
+  target: duckdb
+  outputs:
+    duckdb: {type: duckdb, path: "{{ env_var('TINY_FILE') }}", threads: 1}
+""",
+    "models/good.sql": "select 1 as one union all select 2",
+    "models/child.sql": "select * from {{ ref('good') }}",
+    "models/broken.sql": "select no_such_column from {{ ref('good') }}",
+    "models/slow.sql": "{{ config(materialized='table') }} select count(*) as n from range(10000000) as a(x), range(10000000) as b(y) where hash(x, y) % 7 = 3",
+    "models/schema.yml": """
+models:
+  - name: good
+    columns:
+      - name: one
+        data_tests: [not_null, {accepted_values: {arguments: {values: [1]}, name: only_ones}}]
+""",
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessDbt]:
+    """A dbt project of its own, with a good, a broken and an endless model and a test that fails."""
+    for name, text in PROJECT.items():
+        file = tmp_path / "project" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.setenv("TINY_FILE", str(tmp_path / "tiny.duckdb"))
+    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "targets"))
+    project = str(tmp_path / "project")
+    yield InProcessDbt(
+        project_dir=project,
+        profiles_dir=project,
+        target="duckdb",
+        dbt_executable=str(Path(sys.executable).with_name("dbt")),
+        parse_dir=str(tmp_path / "parse"),
+    )
+
+
+def rows(file: Path, table: str) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(file)) as connection:
+        return connection.execute(f"select * from {table}").fetchall()
+
+
+def test_a_selection_builds_its_models_and_no_others(tiny: InProcessDbt, tmp_path: Path) -> None:
+    invocation = tiny.cli(["run", "--select", "good child"]).wait()
+    assert invocation.is_successful()
+    built = [r["unique_id"] for r in invocation.get_artifact("run_results.json")["results"]]
+    assert sorted(built) == ["model.tiny.child", "model.tiny.good"]
+    assert rows(tmp_path / "tiny.duckdb", "child") == [(1,), (2,)]
+
+
+def test_a_failing_test_and_a_failing_model_are_told_apart_from_success(tiny: InProcessDbt) -> None:
+    tested = tiny.cli(["build", "--select", "good"], raise_on_error=False)
+    assert not tested.is_successful()
+    assert "only_ones" in str(tested.get_error())
+    broken = tiny.cli(["run", "--select", "good broken"], raise_on_error=False)
+    assert not broken.is_successful()
+    assert "no_such_column" in str(broken.get_error())
+    with pytest.raises(DagsterDbtCliRuntimeError, match="no_such_column"):
+        list(tiny.cli(["run", "--select", "broken"]).stream_raw_events())
+
+
+def test_wrong_arguments_are_an_error_and_not_silence(tiny: InProcessDbt) -> None:
+    with pytest.raises(DagsterDbtCliRuntimeError):
+        tiny.cli(["run", "--no-such-option"]).wait()
+
+
+def test_the_warehouse_is_free_for_another_process_afterwards(tiny: InProcessDbt, tmp_path: Path) -> None:
+    for arguments in (["run", "--select", "good"], ["run", "--select", "broken"]):
+        tiny.cli(arguments, raise_on_error=False).is_successful()
+        script = f"import duckdb; duckdb.connect({str(tmp_path / 'tiny.duckdb')!r}).execute('create or replace table t as select 1')"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_two_invocations_at_once_run_one_after_the_other(tiny: InProcessDbt) -> None:
+    both = [tiny.cli(["run", "--select", "good"]), tiny.cli(["run", "--select", "good child"])]
+    assert all(invocation.is_successful() for invocation in both)
+
+
+def test_an_interrupt_cancels_the_running_query_and_frees_the_warehouse(
+    tiny: InProcessDbt, tmp_path: Path
+) -> None:
+    invocation = tiny.cli(["run", "--select", "slow"], raise_on_error=False)
+    process = invocation.process
+    assert isinstance(process, DbtThread)
+    started = threading.Event()
+    seen: list[bytes] = []
+
+    def read() -> None:
+        for line in process:
+            seen.append(line)
+            if b"START" in line:
+                started.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert started.wait(60)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) not in (None, 0)
+    reader.join(10)
+    assert not reader.is_alive()
+    with duckdb.connect(str(tmp_path / "tiny.duckdb")) as connection:
+        assert connection.execute("select 1").fetchall() == [(1,)]
+    assert tiny.cli(["run", "--select", "good"]).is_successful(), "dbt works on after an interrupt"
+
+
+def test_the_stock_resource_is_a_setting_away(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for(dbt_in_process=False)
+    assert type(dbt_resource(settings)) is DbtCliResource
+    pipeline.run(settings, pipeline.plan(settings))
+    assert settings.published_dir.exists()
+
+
+def test_dbts_unit_tests_pass(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = settings_for()
+    pipeline.run(settings, pipeline.plan(settings))
+    invocation = dbt_resource(settings).cli(
+        ["test", "--select", "test_type:unit"], target_path=tmp_path / "target"
+    )
+    assert invocation.wait().is_successful()
+    results = invocation.get_artifact("run_results.json")["results"]
+    assert len(results) >= 8
+    assert {result["status"] for result in results} == {"pass"}
