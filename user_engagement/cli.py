@@ -64,7 +64,7 @@ def run(
         progress.doing("checking the source")
         planned = plan(settings)
         progress.planned(planned)
-        run_pipeline(settings, planned, progress.on_event)
+        run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
     console.print(kpi_table(resolve(settings.published_dir)))
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,9 @@ from user_engagement.kpis import KPIS
 from user_engagement.partitions import next_month
 from user_engagement.pipeline import Plan
 from user_engagement.publishing import read_manifest
+
+
+DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
 
 class RunProgress:
@@ -68,11 +72,16 @@ class RunProgress:
             self._checked(event)
         elif kind == dg.DagsterEventType.STEP_SUCCESS:
             detail = (
-                "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} tables"
+                "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} models"
             )
             self._say(
                 f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
             )
+
+    def on_line(self, line: str) -> None:
+        """dbt says which model or test it starts, long before Dagster hears of it."""
+        if started := DBT_START.match(line):
+            self.doing(f"{started['name']} ({started['number']} of {started['total']})")
 
     def _materialized(self, event: dg.DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization

@@ -89,9 +89,14 @@ def plan(settings: Settings) -> Plan:
 
 
 def run(
-    settings: Settings, planned: Plan, on_event: Callable[[dg.DagsterEvent], None] = lambda _: None
+    settings: Settings,
+    planned: Plan,
+    on_event: Callable[[dg.DagsterEvent], None] = lambda _: None,
+    on_line: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Runs the planned jobs one after the other, on the instance that the UI shows.
+
+    ``on_event`` is told Dagster's events, ``on_line`` what dbt prints while it works.
 
     Raises:
         RunFailedError: a step failed; what it had not finished is as it was before.
@@ -101,11 +106,24 @@ def run(
         for name, months in planned.jobs():
             job = definitions.resolve_job_def(name)
             started = instance.create_run_for_job(job_def=job, run_config=QUIET, tags=months.tags())
-            # dbt's lines belong to its log file; this command shows progress of its own
-            with contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.redirect_stdout(_Lines(on_line)):
                 for event in execute_run_iterator(InMemoryJob(job), started, instance):
                     on_event(event)
                     _raise_if_failed(event)
+
+
+class _Lines(io.TextIOBase):
+    """A text stream that hands on whole lines."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._on_line(line)
+        return len(text)
 
 
 def _raise_if_failed(event: dg.DagsterEvent) -> None:

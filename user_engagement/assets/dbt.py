@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
 from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
@@ -160,13 +162,28 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
-    return settings.dbt_target_dir / "runs" / f"{context.run.run_id[:8]}-{context.op_execution_context.op.name}"
+    return (
+        settings.dbt_target_dir / "runs" / f"{context.run.run_id[:8]}-{context.op_execution_context.op.name}"
+    )
+
+
+@dataclass(frozen=True)
+class FinishedBuild:
+    """What a dbt build reported, told to Dagster once dbt has let go of the warehouse."""
+
+    events: list[Any]
+    error: DagsterDbtCliRuntimeError | None
+
+    def replay(self) -> Iterator[Any]:
+        yield from self.events
+        if self.error:
+            raise self.error
 
 
 def dbt_build(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, window: Window | None
-) -> Iterator[Any]:
-    """Builds and tests the selected models; yields Dagster's events as dbt reports them."""
+) -> FinishedBuild:
+    """Builds and tests the selected models, and describes their tables."""
     with open_reader(settings) as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     command = [
@@ -176,7 +193,32 @@ def dbt_build(
         json.dumps(variables),
         *(window_args(window) if window else []),
     ]
-    yield from dbt.cli(command, context=context, target_path=target_path(settings, context)).stream()
+    invocation = dbt.cli(command, context=context, target_path=target_path(settings, context))
+    events, error = [], None
+    try:
+        for event in invocation.stream():
+            events.append(event)
+    except DagsterDbtCliRuntimeError as failure:
+        error = failure
+    describe_tables(context, settings)
+    return FinishedBuild(events, error)
+
+
+def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> None:
+    """Row count and column types of the selected tables, for the catalog."""
+    with open_reader(settings) as reader:
+        tables = reader.tables([(key.path[0], key.path[1]) for key in context.selected_asset_keys])
+    for (schema, table), (rows, columns) in tables.items():
+        key = dg.AssetKey([schema, table])
+        documented = context.assets_def.specs_by_key[key].metadata.get("dagster/column_schema")
+        words = {c.name: c.description for c in documented.columns} if documented else {}
+        described = [
+            dg.TableColumn(name, kind, description=words.get(name)) for name, kind in columns.items()
+        ]
+        metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(columns=described)}
+        if rows is not None:
+            metadata["dagster/row_count"] = rows
+        context.add_asset_metadata(metadata, asset_key=key)
 
 
 def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, float]]:
@@ -214,7 +256,9 @@ def build_dbt_assets(
         pool=WAREHOUSE_POOL,
     )
     def activity(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, dbt, settings, window_of(partitions, context.partition_key_range))
+        yield from dbt_build(
+            context, dbt, settings, window_of(partitions, context.partition_key_range)
+        ).replay()
 
     @dbt_assets(
         manifest=manifest,
@@ -226,18 +270,18 @@ def build_dbt_assets(
     )
     def cohorts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         window = window_of(partitions, context.partition_key_range)
-        events = list(dbt_build(context, dbt, settings, window))
+        build = dbt_build(context, dbt, settings, window)
         retention = dg.AssetKey(["cohorts", "cohort_retention"])
-        if retention in context.selected_asset_keys:
+        if build.error is None and retention in context.selected_asset_keys:
             figures = cohort_figures(settings, window)
             for key in context.partition_keys:
                 context.add_asset_metadata(figures.get(key, {}), asset_key=retention, partition_key=key)
-        yield from events
+        yield from build.replay()
 
     @dbt_assets(
         manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
     )
     def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, dbt, settings, window=None)
+        yield from dbt_build(context, dbt, settings, window=None).replay()
 
     return [activity, cohorts, marts]
