@@ -52,8 +52,9 @@ def run(
     start: Annotated[str | None, typer.Option(help="First month to load, YYYY-MM.")] = None,
     end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Load months again that have not changed.")] = False,
 ) -> None:
-    """Load the source, rebuild the marts, publish, and show the KPIs."""
+    """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
     settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
     from user_engagement.console import RunProgress, kpi_table, loading_summary
     from user_engagement.pipeline import plan
@@ -62,7 +63,7 @@ def run(
 
     with RunProgress(progress_console) as progress:
         progress.doing("checking the source")
-        planned = plan(settings)
+        planned = plan(settings, full)
         progress.planned(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))

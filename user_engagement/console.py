@@ -19,9 +19,8 @@ from rich.table import Table
 
 from user_engagement.kpis import KPIS
 from user_engagement.partitions import next_month
-from user_engagement.pipeline import Plan
+from user_engagement.pipeline import Months, Plan
 from user_engagement.publishing import read_manifest
-
 
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
@@ -119,17 +118,26 @@ def _plain(step: str) -> str:
 
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
-    """One line: the months loaded, and the rows that each raw table received."""
-    months = f"{plan.load.first:%Y-%m}" + (
-        "" if plan.load.first == plan.load.last else f" to {plan.load.last:%Y-%m}"
+    """The months loaded, those left alone, and the rows that each raw table received."""
+    if not plan.load:
+        return f"\nNothing new in the source: {_named(plan.cohorts)} stays as loaded; the marts were rebuilt."
+    loaded = ", ".join(_named(months) for months in plan.load)
+    rest = (
+        ""
+        if plan.load == (plan.cohorts,)
+        else f" Other months of {_named(plan.cohorts)} were left as they are."
     )
     tables = ", ".join(
         f"{name.removeprefix('raw/')} {counts['rows']:,}" for name, counts in progress.rows.items()
     )
     rejected = sum(counts["rejected"] for counts in progress.rows.values())
-    return f"\nLoaded {months}: {tables}." + (
-        f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
-    )
+    aside = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
+    return f"\nLoaded {loaded}: {tables}.{rest}{aside}"
+
+
+def _named(months: Months) -> str:
+    first, last = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
+    return first if first == last else f"{first} to {last}"
 
 
 def kpi_table(generation: Path) -> Table:

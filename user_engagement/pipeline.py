@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -14,11 +14,12 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from user_engagement.assets.freshness import outdated_months
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts import RAW_TABLES, USER_SIGNUPS
 from user_engagement.errors import SourceError
 from user_engagement.instance import open_instance
-from user_engagement.partitions import first_of_month, key_of, monthly_partitions
+from user_engagement.partitions import first_of_month, key_of, monthly_partitions, next_month
 from user_engagement.settings import Settings
 from user_engagement.sources import TableReport, open_source
 
@@ -40,27 +41,43 @@ class Months:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A job over a range of months; ``loads`` says whether it reads the source."""
+
+    job: str
+    months: Months
+    loads: bool
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What a run will do: the months to load, and the signup months whose cohorts it rebuilds."""
+    """What a run will do: the stretches of months to load, and the signup months whose cohorts it rebuilds."""
 
     reports: tuple[TableReport, ...]
-    load: Months
+    load: tuple[Months, ...]
     cohorts: Months
 
-    def jobs(self) -> Iterator[tuple[str, Months]]:
-        if self.load == self.cohorts:
-            yield "everything", self.load
-        else:
-            yield "refresh_activity", self.load
-            yield "refresh_cohorts", self.cohorts
+    def steps(self) -> Iterator[Step]:
+        if self.load == (self.cohorts,):
+            yield Step("everything", self.cohorts, loads=True)
+            return
+        for months in self.load:
+            yield Step("refresh_activity", months, loads=True)
+        if not self.load:
+            # the horizon or a setting may have changed: what reads them is rebuilt without the source
+            yield Step("refresh_activity", Months(self.cohorts.last, self.cohorts.last), loads=False)
+        yield Step("refresh_cohorts", self.cohorts, loads=False)
 
 
 class RunFailedError(Exception):
     """The run did not succeed; the message says which step failed and why."""
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings, full: bool = False) -> Plan:
     """Checks every table of the source, and decides on the months.
+
+    With ``START`` or ``END`` set, or ``full``, the months asked for are loaded whether they changed or not;
+    otherwise those whose source changed since they were last loaded.
 
     Raises:
         SourceError: the source breaks its contract, or has nothing in the months asked for. Nothing was written.
@@ -85,7 +102,27 @@ def plan(settings: Settings) -> Plan:
         raise SourceError(
             f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end."
         )
-    return Plan(reports, load, Months(first, max(last, load.last)))
+    cohorts = Months(first, max(last, load.last))
+    if full or settings.start or settings.end or not settings.warehouse_file.exists():
+        return Plan(reports, (load,), cohorts)
+    keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
+    with open_instance(settings) as instance:
+        outdated = outdated_months(instance, source, settings, keys)
+    return Plan(reports, tuple(stretches(date.fromisoformat(key) for key in outdated)), cohorts)
+
+
+def stretches(months: Iterable[date]) -> Iterator[Months]:
+    """Sorted months as ranges without gaps, so that each is one run."""
+    current: Months | None = None
+    for month in months:
+        if current and month == next_month(current.last):
+            current = Months(current.first, month)
+            continue
+        if current:
+            yield current
+        current = Months(month, month)
+    if current:
+        yield current
 
 
 def run(
@@ -103,9 +140,15 @@ def run(
     """
     definitions = build_definitions(settings)
     with open_instance(settings) as instance:
-        for name, months in planned.jobs():
-            job = definitions.resolve_job_def(name)
-            started = instance.create_run_for_job(job_def=job, run_config=QUIET, tags=months.tags())
+        for step in planned.steps():
+            job = definitions.resolve_job_def(step.job)
+            keys = job.asset_layer.executable_asset_keys
+            started = instance.create_run_for_job(
+                job_def=job,
+                run_config=QUIET,
+                tags=step.months.tags(),
+                asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
+            )
             with contextlib.redirect_stdout(_Lines(on_line)):
                 for event in execute_run_iterator(InMemoryJob(job), started, instance):
                     on_event(event)

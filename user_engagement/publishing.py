@@ -6,6 +6,7 @@ the pointer once and keeps that path for as long as its view lasts.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,27 +44,28 @@ class Manifest:
 def publish(
     published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], run_id: str, as_of: str
 ) -> Manifest:
-    """Writes a new generation under ``published`` and makes it the current one."""
+    """Writes a new generation under ``published`` and makes it the current one; publishers wait for each other."""
     published.mkdir(parents=True, exist_ok=True)
-    number = max((n for n, _ in generations(published)), default=0) + 1
-    draft = published / f"gen-{number}.tmp"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    tables = {name: _write(draft / f"{name}.parquet", reader) for name, reader in marts}
-    manifest = Manifest(
-        number, SCHEMA_VERSION, run_id, as_of, datetime.now(UTC).isoformat(timespec="seconds"), tables
-    )
-    (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    for file in (*draft.iterdir(), draft):
-        _sync(file)
-    final = draft.with_suffix("")
-    draft.rename(final)
-    pointer = published / f"{CURRENT}.tmp"
-    pointer.unlink(missing_ok=True)
-    pointer.symlink_to(final.name)
-    pointer.replace(published / CURRENT)
-    _sync(published)
-    _prune(published, keep=final)
+    with (published / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        number = max((n for n, _ in generations(published)), default=0) + 1
+        draft = published / f"gen-{number}.tmp"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        tables = {name: _write(draft / f"{name}.parquet", reader) for name, reader in marts}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables)
+        (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        for file in (*draft.iterdir(), draft):
+            _sync(file)
+        final = draft.with_suffix("")
+        draft.rename(final)
+        pointer = published / f"{CURRENT}.tmp"
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(final.name)
+        pointer.replace(published / CURRENT)
+        _sync(published)
+        _prune(published)
     return manifest
 
 
@@ -72,10 +75,11 @@ def resolve(published: Path) -> Path:
     Raises:
         UserError: nothing has been published yet.
     """
-    pointer = published / CURRENT
-    if not pointer.is_symlink():
-        raise UserError(f"{published}: nothing has been published yet. Run: user-engagement run")
-    return pointer.resolve(strict=True)
+    try:
+        return (published / CURRENT).resolve(strict=True)
+    except FileNotFoundError:
+        message = f"{published}: nothing has been published yet. Run: user-engagement run"
+        raise UserError(message) from None
 
 
 def read_manifest(generation: Path) -> Manifest:
@@ -105,9 +109,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _prune(published: Path, keep: Path) -> None:
-    """Removes generations beyond the kept ones, and only those that no reader can still be looking at."""
-    old = [path for _, path in generations(published)[:-KEPT_GENERATIONS]]
-    for path in old:
-        if path != keep and time.time() - path.stat().st_mtime > KEPT_SECONDS:
+def _prune(published: Path) -> None:
+    """Removes generations beyond the kept ones, once no reader can still be looking at them.
+
+    A reader may have resolved a generation until the moment its successor was published.
+    """
+    found = [path for _, path in generations(published)]
+    for path, successor in pairwise(found[: 1 - KEPT_GENERATIONS]):
+        if time.time() - successor.stat().st_mtime > KEPT_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

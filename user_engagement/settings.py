@@ -5,12 +5,14 @@ A wrong value ends in one `SettingsError` that names the variable, the value and
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,6 +22,7 @@ from user_engagement.errors import SettingsError
 PREFIX = "USER_ENGAGEMENT_"
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
+MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -44,20 +47,42 @@ class Settings(BaseSettings):
     inactivity_days: int = Field(
         28, ge=2, le=366, description="Days without activity that make a user churn."
     )
-    max_session_seconds: float = Field(86_400, gt=0, description="Longer sessions are not believed.")
+    max_session_seconds: float = Field(
+        86_400, gt=0, le=MOST_SESSION_SECONDS, description="Longer sessions are not believed."
+    )
     max_periods: int = Field(24, ge=1, le=60, description="Last retention period published.")
     seed: int = Field(7, ge=0, description="Seed of everything that draws random numbers.")
     memory_limit: str = Field(
-        "2GB", pattern=r"(?i)^\d+(\.\d+)?\s*(MB|GB|MiB|GiB)$", description="What DuckDB may hold in memory."
+        "2GB",
+        pattern=r"(?i)^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
+        description="What DuckDB may hold in memory.",
     )
     dbt_in_process: bool = Field(True, description="Run dbt inside this process rather than as a subprocess.")
 
     @field_validator("start", "end", mode="before")
     @classmethod
     def _month(cls, value: Any) -> Any:
-        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}", value):
-            return f"{value}-01"
-        return value
+        if not isinstance(value, str):
+            return value
+        try:
+            return date.fromisoformat(f"{value}-01" if len(value) == len("2025-03") else value)
+        except ValueError:
+            raise ValueError("not a month; write it as 2025-03") from None
+
+    @field_validator("as_of", "data_start", mode="before")
+    @classmethod
+    def _day(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("not a day; write it as 2025-03-31") from None
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _home(cls, value: Path) -> Path:
+        return value.expanduser()
 
     @field_validator("start", "end")
     @classmethod
@@ -67,10 +92,9 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except Exception as error:
-            raise ValueError("not a time zone name; use one such as UTC or Europe/Berlin") from error
+        # `localtime` and the like are whatever a machine says they are
+        if value not in available_timezones() or value == "localtime":
+            raise ValueError("not a time zone name; use one such as UTC or Europe/Berlin")
         return value
 
     @field_validator("segments", mode="before")
@@ -84,8 +108,8 @@ class Settings(BaseSettings):
     @classmethod
     def _column_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not IDENTIFIER.fullmatch(name):
-                raise ValueError(f"{name!r} is not a column name")
+            if not IDENTIFIER.fullmatch(name) or name in ("user_id", "signup_date"):
+                raise ValueError(f"{name!r} is no column to break users down by")
         return value
 
     @model_validator(mode="after")
@@ -140,6 +164,14 @@ def describe(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
+def _refuse_unknown_names() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; the settings are {', '.join(sorted(known))}"
+        raise SettingsError(f"{name}: there is no such setting{hint}")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """The settings of the environment, with ``overrides`` on top.
 
@@ -147,6 +179,7 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: a value cannot be used; the message names each variable concerned.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    _refuse_unknown_names()
     try:
         return Settings(**given)
     except ValidationError as error:

@@ -52,7 +52,12 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs ``user-engagement`` as a user does, with a home of its own."""
 
     def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "USER_ENGAGEMENT_HOME": str(tmp_path / "home"), "COLUMNS": "200", **variables}
+        environment = {
+            **os.environ,
+            "USER_ENGAGEMENT_HOME": str(tmp_path / "home"),
+            "COLUMNS": "200",
+            **variables,
+        }
         program = Path(sys.executable).with_name("user-engagement")
         return subprocess.run(
             [str(program), *args], env=environment, capture_output=True, text=True, timeout=300, check=False

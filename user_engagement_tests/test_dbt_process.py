@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -33,7 +33,10 @@ tiny:
     "models/good.sql": "select 1 as one union all select 2",
     "models/child.sql": "select * from {{ ref('good') }}",
     "models/broken.sql": "select no_such_column from {{ ref('good') }}",
-    "models/slow.sql": "{{ config(materialized='table') }} select count(*) as n from range(10000000) as a(x), range(10000000) as b(y) where hash(x, y) % 7 = 3",
+    "models/slow.sql": """
+{{ config(materialized='table') }}
+select count(*) as n from range(10000000) as a(x), range(10000000) as b(y) where hash(x, y) % 7 = 3
+""",
     "models/schema.yml": """
 models:
   - name: good
@@ -45,7 +48,7 @@ models:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessDbt]:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InProcessDbt:
     """A dbt project of its own, with a good, a broken and an endless model and a test that fails."""
     for name, text in PROJECT.items():
         file = tmp_path / "project" / name
@@ -54,7 +57,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessD
     monkeypatch.setenv("TINY_FILE", str(tmp_path / "tiny.duckdb"))
     monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "targets"))
     project = str(tmp_path / "project")
-    yield InProcessDbt(
+    return InProcessDbt(
         project_dir=project,
         profiles_dir=project,
         target="duckdb",
@@ -95,7 +98,8 @@ def test_wrong_arguments_are_an_error_and_not_silence(tiny: InProcessDbt) -> Non
 def test_the_warehouse_is_free_for_another_process_afterwards(tiny: InProcessDbt, tmp_path: Path) -> None:
     for arguments in (["run", "--select", "good"], ["run", "--select", "broken"]):
         tiny.cli(arguments, raise_on_error=False).is_successful()
-        script = f"import duckdb; duckdb.connect({str(tmp_path / 'tiny.duckdb')!r}).execute('create or replace table t as select 1')"
+        file = str(tmp_path / "tiny.duckdb")
+        script = f"import duckdb; duckdb.connect({file!r}).execute('create or replace table t as select 1')"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 

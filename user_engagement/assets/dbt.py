@@ -194,10 +194,11 @@ def dbt_build(
         *(window_args(window) if window else []),
     ]
     invocation = dbt.cli(command, context=context, target_path=target_path(settings, context))
-    events, error = [], None
+    events: list[Any] = []
+    error = None
     try:
-        for event in invocation.stream():
-            events.append(event)
+        # extended as they come, so that those before a failure are kept
+        events.extend(invocation.stream())
     except DagsterDbtCliRuntimeError as failure:
         error = failure
     describe_tables(context, settings)

@@ -13,6 +13,7 @@ from user_engagement.sources import Extract, Source
 OWNERS = ["team:data-platform"]
 # one run at a time writes to the embedded warehouse (see dagster.yaml)
 WAREHOUSE_POOL = "warehouse"
+FINGERPRINT = "source_fingerprint"
 REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
 
 
@@ -66,6 +67,20 @@ def rejected_rows_spec() -> dg.AssetSpec:
     )
 
 
+def held_by_source(
+    source: Source, table: RawTable, settings: Settings, keys: Sequence[str]
+) -> dict[str, str]:
+    """The source's fingerprint of each month; what lies outside the calendar counts with its first or last month.
+
+    It covers the settings that decide how the source is read, so that a change of them looks like changed data.
+    """
+    reading = f"{settings.timezone}/{settings.max_session_seconds:g}"
+    held: dict[str, list[str]] = {key: [reading] for key in keys}
+    for month, fingerprint in sorted(source.fingerprint(table).items()):
+        held[min(max(month, keys[0]), keys[-1])].append(fingerprint)
+    return {key: " ".join(marks) for key, marks in held.items()}
+
+
 def raw_asset(
     table: RawTable, source: Source, settings: Settings, partitions: dg.MonthlyPartitionsDefinition
 ) -> dg.AssetsDefinition:
@@ -88,9 +103,14 @@ def raw_asset(
         window = window_of(partitions, context.partition_key_range)
         context.log.info(f"{table.name}: extracting {window.predicate(table.date_column)}")
         try:
-            return source.extract(table, window)
+            # before reading: what arrives meanwhile must look like a change afterwards
+            held = held_by_source(source, table, settings, partitions.get_partition_keys())
+            extracted = source.extract(table, window)
         except UserError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
+        for key in context.partition_keys:
+            context.add_asset_metadata({FINGERPRINT: held[key]}, partition_key=key)
+        return extracted
 
     return extract
 

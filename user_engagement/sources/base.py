@@ -55,3 +55,10 @@ class Source(Protocol):
     def extract(self, table: RawTable, window: Window) -> Extract:
         """The table's rows within the window, after the checks of `inspect`; no rows for a legal absence."""
         ...
+
+    def fingerprint(self, table: RawTable) -> dict[str, str]:
+        """A mark for each month (``YYYY-MM-01``) that holds rows, which changes when the month's rows may have.
+
+        Cheap: it looks at sizes and times of files, or at counts and times of change in a database.
+        """
+        ...

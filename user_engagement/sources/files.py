@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -15,7 +16,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, cast
@@ -42,6 +43,7 @@ ACCEPTED = ", ".join(ENDINGS)
 UNFINISHED = (".tmp", ".crc")
 
 FIRST_YEAR, LAST_YEAR = 1000, 9999
+FIRST_DAY = date(FIRST_YEAR, 1, 1)
 NULL_WORDS = ("null", "na", "n/a", "nan", "none", "nat", "\\n")
 DAY = r"[1-9]\d{3}-\d{2}-\d{2}"
 CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
@@ -90,6 +92,7 @@ class FilesSource:
         self.folder = Path(folder).resolve()
         self.timezone = timezone
         self._inspected: dict[Any, tuple[TableReport, list[FileGroup]]] = {}
+        self._spans: dict[tuple[Path, int, int], tuple[date, date]] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
         found = self._inspect(table)
@@ -116,7 +119,29 @@ class FilesSource:
             rejected=self._stream(rejected, REJECTED_ROWS.schema()) if rejected else none_rejected,
         )
 
+    def fingerprint(self, table: RawTable) -> dict[str, str]:
+        marks: dict[str, list[str]] = defaultdict(list)
+        for file, (size, changed, first, last) in self._spans_of(table).items():
+            mark = f"{file.relative_to(self.folder)}:{size}:{changed}"
+            for month in _months_between(first, last):
+                marks[month].append(mark)
+        return {month: _digest(files) for month, files in sorted(marks.items())}
+
     # -- what is there ---------------------------------------------------------------------------------
+
+    def _spans_of(self, table: RawTable) -> dict[Path, tuple[int, int, date, date]]:
+        """Size, time of change, first and last day of each file; only a file that changed is read again."""
+        files = self._read(lambda: self._files_of(table))
+        states = {file: (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+        unread = [file for file in files if (file, *states[file]) not in self._spans]
+        for group in _grouped(unread, self.folder) if unread else ():
+            profile = self._profile(table, self._checked(table, group))
+            for place, file in enumerate(group.files):
+                found = profile.get(place, {})
+                # rows without a usable date belong to no month: they count with the first
+                days = [found[edge].date() for edge in ("first", "last") if found.get(edge)] or [FIRST_DAY] * 2
+                self._spans[(file, *states[file])] = (days[0], days[1])
+        return {file: (*states[file], *self._spans[(file, *states[file])]) for file in files}
 
     def _inspect(self, table: RawTable) -> tuple[TableReport, list[FileGroup]] | None:
         files = self._read(lambda: self._files_of(table))
@@ -351,6 +376,20 @@ class FilesSource:
             return action()
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise SourceError(_plain(str(error), self.folder)) from None
+
+
+# -- fingerprints --------------------------------------------------------------------------------------
+
+
+def _months_between(first: date, last: date) -> Iterator[str]:
+    month = first.replace(day=1)
+    while month <= last:
+        yield month.isoformat()
+        month = (month + timedelta(days=32)).replace(day=1)
+
+
+def _digest(marks: list[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()[:16]
 
 
 # -- files and their columns -----------------------------------------------------------------------------

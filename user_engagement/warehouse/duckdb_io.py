@@ -7,13 +7,14 @@ frame; this one keeps its resources, configuration and type dispatch, and replac
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pandas as pd
+import pyarrow as pa
 from dagster._core.storage.db_io_manager import DbIOManager, DbTypeHandler, TableSlice
 from dagster_duckdb.io_manager import DuckDbClient
 from dagster_duckdb_pandas import DuckDBPandasIOManager
@@ -38,15 +39,20 @@ def connect(database: str | Path, config: Mapping[str, Any]) -> Iterator[duckdb.
     """A connection that is closed, and so gives up the file's lock, whatever happens.
 
     Raises:
-        WarehouseError: another process holds the file.
+        WarehouseError: another process holds the file, or it is no warehouse.
     """
-    Path(database).parent.mkdir(parents=True, exist_ok=True)
     try:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
         connection = duckdb.connect(str(database), config=dict(config))
-    except duckdb.IOException as error:
+    except (duckdb.Error, OSError) as error:
+        reason = str(error).splitlines()[0]
+        if "lock" in reason:
+            raise WarehouseError(
+                f"{database}: another process holds this file. Wait for that run to end, or stop it. ({reason})"
+            ) from None
         raise WarehouseError(
-            f"{database}: cannot be opened, most likely because another process writes to it. "
-            f"Wait for that run to end, or stop it. ({str(error).splitlines()[0]})"
+            f"{database}: cannot be opened as a warehouse. Move it away, or choose another folder with "
+            f"USER_ENGAGEMENT_HOME. ({reason})"
         ) from None
     try:
         yield connection
@@ -63,31 +69,50 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, schema: str, extract: E
         WarehouseError: the table holds a column of another type, or a row falls outside the slice.
     """
     table, target = extract.table, f"{schema}.{extract.table.name}"
+    failures: list[BaseException] = []
     connection.execute("begin transaction")
     try:
         _ensure_table(connection, schema, table, extract.rows.schema)
         _ensure_table(connection, schema, REJECTED_ROWS, REJECTED_ROWS.schema())
         in_slice = extract.window.predicate(table.date_column)
         replaced = _changed(connection, f"delete from {target} where {in_slice}")
-        connection.register("_extract", extract.rows)
+        connection.register("_extract", _watched(extract.rows, failures))
         inserted = _changed(connection, f"insert into {target} by name select * from _extract")
-        held = connection.execute(f"select count(*) from {target} where {in_slice}").fetchall()[0][0]
+        dated = f"{table.date_column} is not null and {in_slice}"
+        held = connection.execute(f"select count(*) from {target} where {dated}").fetchall()[0][0]
         if held != inserted:
+            outside = f"{inserted - held} of {inserted} rows are not dated within the slice ({in_slice})"
             raise WarehouseError(
-                f"{target}: {inserted - held} rows fall outside {in_slice}; nothing was loaded."
+                f"{target}: {outside}; nothing was loaded. Report this as a bug of the source."
             )
         rejected_rows = f"{schema}.{REJECTED_ROWS.name}"
         connection.execute(f"delete from {rejected_rows} where table_name = '{table.name}'")
-        connection.register("_rejected", extract.rejected)
+        connection.register("_rejected", _watched(extract.rejected, failures))
         rejected = _changed(connection, f"insert into {rejected_rows} by name select * from _rejected")
         connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
+    except BaseException as error:
+        with suppress(duckdb.Error):  # a commit that failed has rolled back by itself
+            connection.execute("rollback")
+        if failures and isinstance(error, duckdb.Error):
+            raise failures[0] from None
         raise
     finally:
         connection.unregister("_extract")
         connection.unregister("_rejected")
     return {"rows": inserted, "replaced_rows": replaced, "rejected_rows": rejected}
+
+
+def _watched(reader: pa.RecordBatchReader, failures: list[BaseException]) -> pa.RecordBatchReader:
+    """The same batches; what their source raises is kept, which DuckDB would reduce to the text of a traceback."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _ensure_table(connection: duckdb.DuckDBPyConnection, schema: str, table: RawTable, arrow: Any) -> None:
@@ -141,6 +166,17 @@ class ExtractHandler(DbTypeHandler[Extract]):
         return [Extract]
 
 
+class FrameHandler(DuckDBPandasTypeHandler):
+    """Loads raw tables as pandas; to store a frame would append to what the slice holds."""
+
+    def handle_output(
+        self, context: dg.OutputContext, table_slice: TableSlice, obj: pd.DataFrame, connection: Any
+    ) -> Mapping[str, Any]:
+        raise WarehouseError(
+            f"{table_slice.table}: return an Extract, not a DataFrame, to store a raw table."
+        )
+
+
 class SliceClient(DuckDbClient):
     """Leaves schema and deletion to the handler, which does both inside its transaction."""
 
@@ -165,7 +201,7 @@ class RawDuckDBIOManager(DuckDBPandasIOManager):
 
     @staticmethod
     def type_handlers() -> Sequence[DbTypeHandler]:
-        return [ExtractHandler(), DuckDBPandasTypeHandler()]
+        return [ExtractHandler(), FrameHandler()]
 
     @staticmethod
     def default_load_type() -> type | None:
