@@ -15,6 +15,7 @@ install: .venv/installed
 	touch $@
 
 run: install
+	$(BIN)/user-engagement simulate
 	$(BIN)/user-engagement run
 
 dev: install

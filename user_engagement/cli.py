@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,11 @@ console = Console()
 class ExportFormat(StrEnum):
     parquet = "parquet"
     csv = "csv"
+
+
+class EventFormat(StrEnum):
+    parquet = "parquet"
+    snowplow = "snowplow"
 
 
 def configure(**options: object) -> Settings:
@@ -60,8 +66,10 @@ def run(
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
     from user_engagement.publishing import resolve
+    from user_engagement.simulating import ensure_world
 
     with RunProgress(progress_console) as progress:
+        ensure_world(settings, progress.on_day)
         progress.doing("checking the source")
         planned = plan(settings, full)
         progress.planned(planned)
@@ -97,6 +105,55 @@ def kpis() -> None:
     console.print(kpi_table(resolve(settings.published_dir)))
 
 
+simulate_app = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    help="Create the simulated company, or advance it in time.",
+)
+app.add_typer(simulate_app, name="simulate")
+
+
+@simulate_app.callback()
+def simulate(
+    context: typer.Context,
+    users: Annotated[
+        int | None, typer.Option(help="Signups to expect by the end of 2026; 20,000 if new.")
+    ] = None,
+    through: Annotated[str | None, typer.Option(help="Last day to simulate, YYYY-MM-DD; yesterday.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is drawn.")] = None,
+    format: Annotated[  # noqa: A002
+        EventFormat, typer.Option(help="Also write the events as Snowplow's enriched files.")
+    ] = EventFormat.parquet,
+) -> None:
+    """Create the simulated company, or advance it in time. Time only moves forward."""
+    if context.invoked_subcommand:
+        return
+    settings = configure(seed=seed)
+    from user_engagement.console import RunProgress
+    from user_engagement.simulating import simulate as simulate_company
+    from user_engagement.simulating import write_snowplow_files
+
+    with RunProgress(progress_console) as progress:
+        summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
+        if format is EventFormat.snowplow:
+            progress.doing("writing Snowplow's enriched files")
+            folder = write_snowplow_files(settings)
+            console.print(f"Snowplow's enriched events: {folder}")
+    console.print(str(summary))
+
+
+@simulate_app.command()
+def truth(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
+) -> None:
+    """Write what was planted, and each simulated user's latent churn day and cause."""
+    settings = configure()
+    from user_engagement.simulating import write_truth
+
+    for file in write_truth(settings, folder):
+        console.print(str(file))
+
+
 @app.command()
 def dev(
     port: Annotated[
@@ -124,6 +181,13 @@ def main() -> None:
             raise
         Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(str(error))}")
         sys.exit(1)
+
+
+def _day(text: str | None, option: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{option} {text}: not a day; write it as 2025-03-31") from None
 
 
 def _escaped(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -53,6 +53,9 @@ class RunProgress:
 
     def doing(self, what: str) -> None:
         self._progress.update(self._task, description=escape(what))
+
+    def on_day(self, day: date, done: int, total: int) -> None:
+        self.doing(f"simulating {day} ({done} of {total} days)")
 
     def planned(self, plan: Plan) -> None:
         for report in plan.reports:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from user_engagement.errors import SettingsError
@@ -26,6 +26,16 @@ MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 
 
+class TableSetting(BaseModel):
+    """Where a raw table lives in a source's database; columns that are not named keep their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    columns: dict[str, str] = Field(default_factory=dict)
+    updated_at: str | None = None
+
+
 class Settings(BaseSettings):
     """The project's settings; each is read from ``USER_ENGAGEMENT_`` + its name in upper case."""
 
@@ -33,8 +43,26 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
     warehouse: Literal["duckdb"] = Field("duckdb", description="Where the tables live.")
-    source: Literal["files"] = Field("files", description="Kind of source to extract from.")
-    source_path: str | None = Field(None, description="Folder of the source; the shipped sample if unset.")
+    source: Literal["simulated", "files", "database", "snowplow"] = Field(
+        "simulated", description="Kind of source to extract from."
+    )
+    source_path: str | None = Field(None, repr=False, description="Folder or database URL of the source.")
+    users_path: str | None = Field(
+        None, repr=False, description="Folder or database URL of signups and churn, if elsewhere."
+    )
+    source_tables: dict[str, TableSetting] = Field(
+        default_factory=dict, description="Names of tables and columns in the source's database, as JSON."
+    )
+    snowplow_heartbeat_seconds: int = Field(
+        10, ge=1, le=3600, description="Interval of Snowplow's page pings."
+    )
+    snowplow_minimum_visit_seconds: int = Field(
+        5, ge=0, le=3600, description="Seconds until the first page ping of a view."
+    )
+    snowplow_duration: Literal["engaged", "elapsed"] = Field(
+        "engaged", description="Duration of a Snowplow session: time engaged, by page pings, or elapsed."
+    )
+    snowplow_table: str = Field("atomic.events", description="Table of Snowplow events, if in a database.")
     start: date | None = Field(None, description="First month to load, YYYY-MM; the source's first if unset.")
     end: date | None = Field(None, description="Last month to load, YYYY-MM; the source's last if unset.")
     as_of: date | None = Field(None, description="Last complete day of data; the newest day if unset.")
@@ -135,6 +163,10 @@ class Settings(BaseSettings):
     @property
     def published_dir(self) -> Path:
         return self.home.absolute() / "published"
+
+    @property
+    def simulated_home(self) -> Path:
+        return self.home.absolute() / "sources"
 
     @property
     def dagster_home(self) -> Path:

@@ -25,6 +25,7 @@ from user_engagement.simulation.config import Dirt, WorldConfig
 from user_engagement.simulation.errors import SimulationError
 from user_engagement.simulation.files import write_files
 from user_engagement.simulation.lifetimes import declared_survival
+from user_engagement.simulation.snowplow import emit, write_snowplow
 from user_engagement.simulation.stories import (
     ChannelMix,
     MobileRelease,
@@ -58,9 +59,11 @@ __all__ = [
     "advance",
     "database_file",
     "declared_survival",
+    "emit",
     "events_folder",
     "load_config",
     "reached",
     "truth",
     "write_files",
+    "write_snowplow",
 ]

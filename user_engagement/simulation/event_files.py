@@ -1,6 +1,6 @@
 """The customer-experience platform's export: one Parquet file for each day of delivery.
 
-    events/delivered_on=2025-01-01/part-0.parquet
+    user_engagement/delivered_on=2025-01-01/part-0.parquet
 
 A row's `engagement_date` is up to three days before the day in the folder's name, because late events are
 in the file of the day on which they arrived. A day without rows has a file without rows.

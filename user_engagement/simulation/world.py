@@ -2,7 +2,7 @@
 
     <home>/world.json      the configuration and the day reached, replaced atomically
     <home>/oltp.sqlite     users and cancellations, unless another database is given
-    <home>/events/         see `event_files`
+    <home>/platform/user_engagement/   see `event_files`
 
 Days are written in batches that end with a month. For each batch the event files come first, then the rows
 of the database in one transaction, then world.json. After a crash the next advance removes what lies
@@ -108,7 +108,7 @@ def database_file(home: Path) -> Path:
 
 def events_folder(home: Path) -> Path:
     """The folder of the event files of the world under `home`."""
-    return home / "events"
+    return home / "platform" / "user_engagement"
 
 
 def reached(home: Path) -> date | None:

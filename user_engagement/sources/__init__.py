@@ -2,15 +2,97 @@
 
 from __future__ import annotations
 
-from user_engagement.settings import PROJECT_ROOT, Settings
+from typing import Any
+
+from user_engagement.contracts import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
+from user_engagement.errors import SettingsError
+from user_engagement.settings import PREFIX, Settings
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
+from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
 
 __all__ = ["BATCH_ROWS", "Extract", "Source", "TableReport", "open_source"]
 
-SAMPLE = PROJECT_ROOT / "sample_data"
-
 
 def open_source(settings: Settings) -> Source:
-    """The source that the settings name. Nothing is read yet."""
-    return FilesSource(settings.source_path or SAMPLE, settings.timezone)
+    """The source that the settings name. Nothing is read yet.
+
+    Raises:
+        SettingsError: the kind of source needs a place that is not set.
+    """
+    if settings.source == "simulated":
+        return simulated_source(settings)
+    if settings.source == "snowplow":
+        return snowplow_source(settings)
+    engagement = place_of(settings, settings.source_path, settings.source)
+    if settings.users_path is None:
+        return engagement
+    users = users_source(settings)
+    return CompositeSource(
+        {USER_SIGNUPS.name: users, CHURN_DATA.name: users, USER_ENGAGEMENT.name: engagement}
+    )
+
+
+def place_of(settings: Settings, place: str | None, kind: str) -> Source:
+    """The source of a kind, `files` or `database`, at a folder or URL."""
+    if place is None:
+        what = "the database's URL" if kind == "database" else "the folder of the files"
+        raise SettingsError(f"{PREFIX}SOURCE_PATH: source {kind} needs {what}; set it, or use --path.")
+    if kind == "files":
+        return FilesSource(place, settings.timezone)
+    # SQLAlchemy and drivers are imported for those who use them
+    from user_engagement.sources.database import DatabaseSource, TableMapping
+
+    tables = {
+        name: TableMapping(given.table, given.columns, given.updated_at)
+        for name, given in settings.source_tables.items()
+    }
+    return DatabaseSource(place, settings.timezone, tables)
+
+
+def users_source(settings: Settings) -> Source:
+    """Where signups and churn come from: a database if a URL is given, else a folder of files."""
+    kind = "database" if settings.users_path and "://" in settings.users_path else "files"
+    return place_of(settings, settings.users_path, kind)
+
+
+def snowplow_source(settings: Settings) -> Source:
+    """Snowplow events, from a folder of enriched files or a table, with signups and churn from elsewhere."""
+    from user_engagement.sources.snowplow import SnowplowSource, SnowplowTableSource
+
+    if settings.source_path is None or settings.users_path is None:
+        missing = "SOURCE_PATH" if settings.source_path is None else "USERS_PATH"
+        raise SettingsError(
+            f"{PREFIX}{missing}: source snowplow needs SOURCE_PATH, the folder (or database URL) of the events, "
+            "and USERS_PATH, the folder or database URL of signups and churn."
+        )
+    options: dict[str, Any] = {
+        "signups": users_source(settings),
+        "heartbeat_seconds": settings.snowplow_heartbeat_seconds,
+        "minimum_visit_seconds": settings.snowplow_minimum_visit_seconds,
+        "duration": settings.snowplow_duration,
+        "memory_limit": settings.memory_limit,
+    }
+    if "://" in settings.source_path:
+        table = settings.snowplow_table
+        return SnowplowTableSource(settings.source_path, settings.timezone, table=table, **options)
+    return SnowplowSource(settings.source_path, settings.timezone, **options)
+
+
+def simulated_source(settings: Settings) -> Source:
+    """The simulated company's database and event files, read as any customer's would be."""
+    # the simulator tells where it writes; it is imported for those who use it
+    from user_engagement import simulation
+    from user_engagement.sources.database import DatabaseSource, TableMapping
+
+    home = settings.simulated_home
+    oltp = DatabaseSource(
+        f"sqlite:///{simulation.database_file(home)}",
+        settings.timezone,
+        {
+            USER_SIGNUPS.name: TableMapping("users", {"signup_date": "signed_up_at"}, "updated_at"),
+            CHURN_DATA.name: TableMapping("cancellations", {"churn_date": "churned_at"}, "updated_at"),
+        },
+    )
+    platform = FilesSource(simulation.events_folder(home).parent, settings.timezone)
+    return CompositeSource({USER_SIGNUPS.name: oltp, CHURN_DATA.name: oltp, USER_ENGAGEMENT.name: platform})

@@ -1,0 +1,24 @@
+"""A source whose tables live in different systems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from user_engagement.contracts import RawTable, Window
+from user_engagement.sources.base import Extract, Source, TableReport
+
+
+class CompositeSource:
+    """Reads each raw table from the source that holds it, by the table's name."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._sources = sources
+
+    def inspect(self, table: RawTable) -> TableReport | None:
+        return self._sources[table.name].inspect(table)
+
+    def extract(self, table: RawTable, window: Window) -> Extract:
+        return self._sources[table.name].extract(table, window)
+
+    def fingerprint(self, table: RawTable) -> dict[str, str]:
+        return self._sources[table.name].fingerprint(table)
