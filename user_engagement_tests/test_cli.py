@@ -37,14 +37,18 @@ def test_a_run_ends_with_the_kpis_and_an_export_writes_every_mart(
     for kind in ("parquet", "csv"):
         exported = command("export", str(tmp_path / kind), "--format", kind)
         assert exported.returncode == 0, exported.stderr
-        assert sorted(p.name for p in (tmp_path / kind).iterdir()) == sorted(f"{name}.{kind}" for name in MARTS)
+        assert sorted(p.name for p in (tmp_path / kind).iterdir()) == sorted(
+            f"{name}.{kind}" for name in MARTS
+        )
     parquet = pd.read_parquet(tmp_path / "parquet" / "churn_monthly.parquet")
     csv = pd.read_csv(tmp_path / "csv" / "churn_monthly.csv")
     assert len(parquet) == len(csv)
     assert (parquet.users_at_start.to_numpy() == csv.users_at_start.to_numpy()).all()
 
 
-def test_a_bad_file_is_refused_before_anything_is_written(command: Command, company: Path, tmp_path: Path) -> None:
+def test_a_bad_file_is_refused_before_anything_is_written(
+    command: Command, company: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     (folder / "user_signups.csv").write_text("user_id,signup_date,product_type\n1,2025-01-01,pro\n")
@@ -76,7 +80,9 @@ def test_a_mistake_is_one_clear_message_and_exit_code_2(
 
 
 def test_months_outside_the_source_are_refused(command: Command, company: Path) -> None:
-    done = command("run", "--source", "files", "--path", str(company), "--start", "2024-01", "--end", "2024-02")
+    done = command(
+        "run", "--source", "files", "--path", str(company), "--start", "2024-01", "--end", "2024-02"
+    )
     refused(done, "nothing to load", "2025-01 to 2025-05")
 
 

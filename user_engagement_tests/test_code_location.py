@@ -65,7 +65,9 @@ def test_a_cohort_depends_on_the_activity_of_its_month_and_of_every_later_one(
     cohort, activity = dg.AssetKey(["cohorts", "user_history"]), dg.AssetKey(["activity", "active_days"])
     months = graph.get(cohort).partitions_def
     assert isinstance(months, dg.MonthlyPartitionsDefinition)
-    upstream = graph.get_partition_mapping(cohort, activity).get_upstream_mapped_partitions_result_for_partitions(
+    upstream = graph.get_partition_mapping(
+        cohort, activity
+    ).get_upstream_mapped_partitions_result_for_partitions(
         months.subset_with_partition_keys(["2025-03-01"]), months, months
     )
     assert list(upstream.partitions_subset.get_partition_keys()) == ["2025-03-01", "2025-04-01", "2025-05-01"]
@@ -94,7 +96,9 @@ def test_the_calendar_is_open_at_both_ends_and_closed_in_between() -> None:
     assert (inner.start, inner.end) == (date(2025, 2, 1), date(2025, 4, 1))
 
 
-def test_loading_the_code_location_imports_no_snowflake_package(settings_for: Callable[..., Settings]) -> None:
+def test_loading_the_code_location_imports_no_snowflake_package(
+    settings_for: Callable[..., Settings],
+) -> None:
     settings = settings_for()
     script = (
         "import sys; import user_engagement.definitions; "

@@ -108,7 +108,8 @@ def test_a_browser_shows_the_asset_graph(server: Server, tmp_path: Path) -> None
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking", "--disable-quic"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-quic"],
         )
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         errors: list[str] = []
@@ -123,4 +124,6 @@ def test_a_browser_shows_the_asset_graph(server: Server, tmp_path: Path) -> None
 
 def test_its_log_holds_no_error_and_no_deprecation_of_ours(server: Server) -> None:
     log = server.log.read_text()
-    assert not re.search(r"Traceback|DeprecationWarning: .*user_engagement|BetaWarning|user_engagement/.*Warning", log), log
+    assert not re.search(
+        r"Traceback|DeprecationWarning: .*user_engagement|BetaWarning|user_engagement/.*Warning", log
+    ), log

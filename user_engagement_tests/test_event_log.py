@@ -31,8 +31,13 @@ def history(folder: Path, storage: str | None) -> list[tuple[str, str | None, st
         config = {"base_dir": str(folder / "history" / "runs")}
         overrides = {"event_log_storage": {"module": module, "class": name, "config": config}}
     folder.mkdir()
-    definitions = dg.Definitions(assets=[months], asset_checks=[fine], jobs=[dg.define_asset_job("all_months")])
-    tags = {"dagster/asset_partition_range_start": "2025-01-01", "dagster/asset_partition_range_end": "2025-06-01"}
+    definitions = dg.Definitions(
+        assets=[months], asset_checks=[fine], jobs=[dg.define_asset_job("all_months")]
+    )
+    tags = {
+        "dagster/asset_partition_range_start": "2025-01-01",
+        "dagster/asset_partition_range_end": "2025-06-01",
+    }
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=overrides)) as instance:
         result = definitions.resolve_job_def("all_months").execute_in_process(instance=instance, tags=tags)
         run_id = result.run_id

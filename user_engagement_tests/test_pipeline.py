@@ -61,9 +61,13 @@ def test_one_signup_month_repairs_exactly_its_cohort(settings_for: Callable[...,
     run(settings)
     before = marts(settings)
     with duckdb.connect(str(settings.warehouse_file)) as connection:
-        connection.execute("update cohorts.cohort_retention set retained_users = -1 where signup_month = '2025-02-01'")
+        connection.execute(
+            "update cohorts.cohort_retention set retained_users = -1 where signup_month = '2025-02-01'"
+        )
         connection.execute("delete from cohorts.user_lifecycle where signup_month = '2025-02-01'")
-        connection.execute("update cohorts.cohort_retention set cohort_size = 1 where signup_month = '2025-03-01'")
+        connection.execute(
+            "update cohorts.cohort_retention set cohort_size = 1 where signup_month = '2025-03-01'"
+        )
     assert materialize(settings, "refresh_cohorts", "2025-02-01", "2025-02-01").success
     after = marts(settings)
     march = pd.to_datetime(after["cohort_retention"].signup_month) == "2025-03-01"
@@ -111,7 +115,9 @@ def test_a_failing_check_on_staging_stops_the_marts_and_keeps_what_was_published
             raise_on_error=False,
         )
     assert not result.success
-    assert [c.check_name for c in result.get_asset_check_evaluations() if not c.passed] == ["has_rows_stg_user_signups_"]
+    assert [c.check_name for c in result.get_asset_check_evaluations() if not c.passed] == [
+        "has_rows_stg_user_signups_"
+    ]
     assert_equal(marts(settings), before)
     assert resolve(settings.published_dir) == published
 
