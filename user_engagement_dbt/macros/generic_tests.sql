@@ -31,18 +31,19 @@ where found = 0
 {% endtest %}
 
 {#- A rate in [0, 1] inside its interval; null exactly where there is nothing to divide by. -#}
-{% test is_rate(model, rate, numerator, denominator) %}
+{% test is_rate(model, rate, numerator, denominator, window_column=none) %}
 select * from {{ model }}
-where
+where ({{ in_window(window_column) if window_column else 'true' }}) and (
     ({{ denominator }} = 0 and {{ rate }} is not null)
     or ({{ denominator }} > 0 and ({{ rate }} is null or ci_low is null or ci_high is null))
     or {{ rate }} < 0 or {{ rate }} > 1
     or ci_low > {{ rate }} + 1e-12 or ci_high < {{ rate }} - 1e-12
     or {{ numerator }} > {{ denominator }} or {{ numerator }} < 0
+)
 {% endtest %}
 
 {#- The counts of each segment's values add up to those of all users: values part the users. -#}
-{% test segments_add_up(model, counts, by) %}
+{% test segments_add_up(model, counts, by, window_column=none) %}
 with totals as (
 
     select
@@ -50,6 +51,7 @@ with totals as (
         {{ by | join(', ') }}
         {%- for count in counts %}, sum({{ count }}) as {{ count }}{% endfor %}
     from {{ model }}
+    where {{ in_window(window_column) if window_column else 'true' }}
     group by segment_name, {{ by | join(', ') }}
 
 )

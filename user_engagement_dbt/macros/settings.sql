@@ -10,3 +10,14 @@
 
 {#- Retention periods kept per user: those that are published, and the six months of the headline. -#}
 {% macro retention_bits() %}{{ return([var('max_periods'), 6] | max) }}{% endmacro %}
+
+{#- The columns of a raw table that the contract does not name, quoted; none while dbt only parses. -#}
+{% macro further_columns(relation, declared) %}
+  {%- set names = [] -%}
+  {%- for column in (adapter.get_columns_in_relation(relation) if execute else []) -%}
+    {%- if column.name | lower not in declared and not column.name.startswith('_') -%}
+      {%- do names.append(adapter.quote(column.name)) -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {{ return(names) }}
+{% endmacro %}

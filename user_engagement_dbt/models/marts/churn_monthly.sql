@@ -115,7 +115,7 @@ final as (
         {{ wilson_low('bases.churned_users', 'bases.users_at_start') }} as ci_low,
         {{ wilson_high('bases.churned_users', 'bases.users_at_start') }} as ci_high,
         bases.churned_same_month,
-        bases.is_complete and bases.month >= {{ month_start('horizon.data_start') }} as is_complete,
+        bases.is_complete and bases.month >= horizon.data_start as is_complete,
         horizon.as_of as observed_through
     from bases
     cross join {{ ref('horizon') }} as horizon

@@ -60,36 +60,20 @@ engagement as (
 
 ),
 
--- copies of a row that has no event id: a pass over hashes leaves few rows to compare
-unidentified as (
-
-    select
-        *,
-        {{ hash64(['user_id', 'engaged_at', 'session_duration', 'interaction_type', 'device_type']) }} as row_hash
-    from {{ ref('kept_sessions') }}
-    where event_id is null
-
-),
-
-repeated as (
-
-    select row_hash from unidentified
-    group by row_hash
-    having count(*) > 1
-
-),
-
+-- copies of a row that has no event id
 copies as (
 
     select count(*) - 1 as rows_found
-    from unidentified
-    inner join repeated on unidentified.row_hash = repeated.row_hash
-    group by
-        unidentified.user_id,
-        unidentified.engaged_at,
-        unidentified.session_duration,
-        unidentified.interaction_type,
-        unidentified.device_type
+    from (
+        select
+            {{ hash64([
+                'user_id', 'engaged_at', 'session_duration', 'interaction_type', 'device_type', 'further_hash',
+            ]) }} as row_hash
+        from {{ ref('kept_sessions') }}
+        where event_id is null
+    ) as unidentified
+    group by row_hash
+    having count(*) > 1
 
 ),
 

@@ -2,7 +2,12 @@ with final as (
 
     select
         month,
-        case when grouping(interaction_type) = 1 then 'all' else interaction_type end as interaction_type,
+        case
+            when grouping(interaction_type) = 1 then 'all'
+            -- a type of that name must not be taken for all of them
+            when interaction_type = 'all' then 'all (interaction type)'
+            else interaction_type
+        end as interaction_type,
         count(session_seconds) as sessions,
         -- decimals add up to the same sum in whatever order the rows come
         sum(cast(session_seconds as decimal(18, 6))) as total_seconds,

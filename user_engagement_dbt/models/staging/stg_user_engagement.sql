@@ -25,6 +25,12 @@ renamed as (
         engagement_date as engaged_at,
         cast(engagement_date as date) as activity_date,
 
+        -- what the contract does not name, as one value
+        {% set further = further_columns(source('raw', 'user_engagement'), [
+            'user_id', 'event_id', 'interaction_type', 'device_type', 'session_duration', 'engagement_date',
+        ]) -%}
+        {{ hash64(further) if further else 'cast(null as bigint)' }} as further_hash,
+
         -- lineage
         _source,
         _row_number
