@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,9 @@ class RunProgress:
     """A live line per step of the run, and a permanent one for each that is done."""
 
     def __init__(self, console: Console) -> None:
-        self.rows: dict[str, dict[str, int]] = {}
+        self.loaded: Counter[str] = Counter()
+        self.rejected: dict[str, int] = {}
+        self._loaded: dict[str, int] = {}
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
@@ -66,13 +69,14 @@ class RunProgress:
         kind = event.event_type
         if kind == dg.DagsterEventType.STEP_START:
             self._step_started = time.monotonic()
-            self._assets = {}
+            self._assets, self._loaded = {}, {}
             self.doing(_plain(event.step_key or ""))
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
             self._materialized(event)
         elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             self._checked(event)
         elif kind == dg.DagsterEventType.STEP_SUCCESS:
+            self.loaded.update(self._loaded)
             detail = (
                 "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} models"
             )
@@ -90,11 +94,9 @@ class RunProgress:
         name = materialization.asset_key.to_user_string()
         metadata = {key: value.value for key, value in materialization.metadata.items()}
         if "replaced_rows" in metadata:
-            self.rows[name] = {
-                "rows": _number(metadata, "dagster/partition_row_count"),
-                "replaced": _number(metadata, "replaced_rows"),
-                "rejected": _number(metadata, "rejected_rows"),
-            }
+            # each month's event tells the counts of the whole stretch
+            self._loaded[name] = _number(metadata, "dagster/partition_row_count")
+            self.rejected[name] = _number(metadata, "rejected_rows")
         rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
         self._assets[name] = f"{rows:,} rows" if isinstance(rows, int) else "done"
         self.doing(name)
@@ -130,10 +132,8 @@ def loading_summary(plan: Plan, progress: RunProgress) -> str:
         if plan.load == (plan.cohorts,)
         else f" Other months of {_named(plan.cohorts)} were left as they are."
     )
-    tables = ", ".join(
-        f"{name.removeprefix('raw/')} {counts['rows']:,}" for name, counts in progress.rows.items()
-    )
-    rejected = sum(counts["rejected"] for counts in progress.rows.values())
+    tables = ", ".join(f"{name.removeprefix('raw/')} {rows:,}" for name, rows in progress.loaded.items())
+    rejected = sum(progress.rejected.values())
     aside = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
     return f"\nLoaded {loaded}: {tables}.{rest}{aside}"
 

@@ -14,6 +14,12 @@ OWNERS = ["team:data-platform"]
 # one run at a time writes to the embedded warehouse (see dagster.yaml)
 WAREHOUSE_POOL = "warehouse"
 FINGERPRINT = "source_fingerprint"
+KINDS = {
+    "simulated": {"sqlite", "parquet"},
+    "files": {"file"},
+    "database": {"sql"},
+    "snowplow": {"snowplow"},
+}
 REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
 
 
@@ -46,7 +52,7 @@ def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
             key=source_key(table),
             group_name="sources",
             owners=OWNERS,
-            kinds={"file"},
+            kinds=KINDS[settings.source],
             description=f"Source system: {table.name}. {table.description}",
             metadata={"source": settings.source, "dagster/column_schema": column_schema(table)},
         )

@@ -24,8 +24,9 @@ from typing import Any, BinaryIO, Literal, TextIO, cast
 import duckdb
 import pyarrow as pa
 
-from user_engagement.contracts import LINEAGE, REJECTED_ROWS, RawTable, SqlType, Window
+from user_engagement.contracts import LINEAGE, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
+from user_engagement.sources import normalise
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 
 Format = Literal["csv", "json", "parquet"]
@@ -42,17 +43,7 @@ ENDINGS: dict[str, Format] = {
 ACCEPTED = ", ".join(ENDINGS)
 UNFINISHED = (".tmp", ".crc")
 
-FIRST_YEAR, LAST_YEAR = 1000, 9999
-FIRST_DAY = date(FIRST_YEAR, 1, 1)
-NULL_WORDS = ("null", "na", "n/a", "nan", "none", "nat", "\\n")
-DAY = r"[1-9]\d{3}-\d{2}-\d{2}"
-CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
-OFFSET = r" ?(Z|z|UTC|[+-][01]\d(:?[0-5]\d)?)"
-TEXT_TYPES = ("VARCHAR", "JSON")
-INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-NUMBER_TYPES = (*INTEGER_TYPES, *(f"U{name}" for name in INTEGER_TYPES), "FLOAT", "DOUBLE", "DECIMAL")
-DATE_TYPES = ("DATE", "TIMESTAMP")
-NESTED_TYPE = re.compile(r"(STRUCT|MAP|UNION)\(.*|.*\]")
+FIRST_DAY = date(normalise.FIRST_YEAR, 1, 1)
 # what a scan adds to the columns of a file, beside the lineage columns
 SCAN_COLUMNS = ("_file", "file_index", "file_row_number")
 
@@ -139,7 +130,9 @@ class FilesSource:
             for place, file in enumerate(group.files):
                 found = profile.get(place, {})
                 # rows without a usable date belong to no month: they count with the first
-                days = [found[edge].date() for edge in ("first", "last") if found.get(edge)] or [FIRST_DAY] * 2
+                days = [found[edge].date() for edge in ("first", "last") if found.get(edge)] or [
+                    FIRST_DAY
+                ] * 2
                 self._spans[(file, *states[file])] = (days[0], days[1])
         return {file: (*states[file], *self._spans[(file, *states[file])]) for file in files}
 
@@ -209,11 +202,10 @@ class FilesSource:
                 )
         for name, (header, kind) in group.columns.items():
             declared = name in {c.name for c in table.declared}
-            if declared and not _fits(kind, wanted := table.type_of(name)):
-                what = {"TIMESTAMP": "a date, a timestamp or ISO text", "DOUBLE": "a number"}.get(
-                    wanted, "text"
+            if declared and (wanted := normalise.type_problem(table.type_of(name), kind)):
+                raise SourceError(
+                    f"{where}: column {header} is {kind}, expected {wanted}; convert the column."
                 )
-                raise SourceError(f"{where}: column {header} is {kind}, expected {what}; convert the column.")
         return group
 
     def _profile(self, table: RawTable, group: FileGroup) -> dict[int, dict[str, Any]]:
@@ -228,13 +220,13 @@ class FilesSource:
             f"count({local}) as usable",
             f"min({local}) as first",
             f"max({local}) as last",
-            f"coalesce(bool_and({_text(group, 'user_id')} similar to '-?\\d+\\.0+'), false) as float_ids",
+            f"{normalise.all_written_as_float(_text(group, 'user_id'))} as float_ids",
         ]
         doubles = [c.name for c in table.declared if c.type == "DOUBLE" and c.name in group.names]
         measures += [f"count_if({_not_a_number(group, name)}) as bad_{name}" for name in doubles]
         if group.format == "csv":
             # a column that is not asked for is not checked to be UTF-8, and would fail only while loading
-            measures += [f"count({_identifier(name)})" for name in group.columns]
+            measures += [f"count({normalise.identifier(name)})" for name in group.columns]
         query = f"select {', '.join(measures)} from {_scan(group)} group by file_index"
         with _connection() as connection:
             found = self._read(lambda: connection.sql(query).to_arrow_table().to_pylist())
@@ -258,7 +250,7 @@ class FilesSource:
         name = table.date_column
         for group in groups:
             given = _text(group, name)
-            query = f"select _file, {given} from {_scan(group)} where not {_blank(given)} limit 1"
+            query = f"select _file, {given} from {_scan(group)} where not {normalise.blank(given)} limit 1"
             with _connection() as connection:
                 found = self._read(lambda c=connection, q=query: c.sql(q).fetchall())
             if found:
@@ -281,7 +273,7 @@ class FilesSource:
         extracted_at: datetime,
     ) -> str:
         columns = [f"{self._value(table, group, c.name)} as {c.name}" for c in table.declared]
-        columns += [f"{_text(group, name)} as {_identifier(name)}" for name in further]
+        columns += [f"{_text(group, name)} as {normalise.identifier(name)}" for name in further]
         columns += self._lineage(extracted_at)
         # the raw comparison lets Parquet's statistics skip files and row groups, which the cast would hide
         inner = f"select * from {_scan(group, numbered=True)} where {self._pushed_down(table, group, window)}"
@@ -291,10 +283,7 @@ class FilesSource:
 
     def _rejected_query(self, table: RawTable, group: FileGroup, extracted_at: datetime) -> str:
         user, when = self._value(table, group, "user_id"), _text(group, table.date_column)
-        reason = (
-            f"case when nullif(trim({user}), '') is null then 'null_user_id' "
-            f"when {_blank(when)} then 'null_date' else 'unparseable_date' end"
-        )
+        reason = normalise.rejected_reason(user, when)
         columns = [
             f"'{table.name}' as table_name",
             f"{reason} as reason",
@@ -322,32 +311,15 @@ class FilesSource:
         if kind == "DOUBLE":
             return f"try_cast({_raw(group, name)} as double)"
         text = _text(group, name)
-        return f"regexp_replace({text}, '\\.0+$', '')" if name == "user_id" and group.float_ids else text
+        return normalise.without_fraction(text) if name == "user_id" and group.float_ids else text
 
     def _local_time(self, group: FileGroup, name: str) -> str:
-        """A date column as wall-clock time in the configured zone; null for what is no usable date."""
-        raw, kind = _raw(group, name), _kind(group, name)
-        if kind.startswith("TIMESTAMP WITH TIME ZONE"):
-            return _in_range(f"timezone('{self.timezone}', {raw})")
-        if kind.startswith(DATE_TYPES):
-            # not the cast itself, which fails beyond the years that a timestamp can hold
-            return _in_range(f"cast({raw} as timestamp)", year_of=raw)
-        text = f"trim(cast({raw} as varchar))"
-        # DuckDB knows Z, but neither z nor UTC right behind the seconds, nor a blank before an offset
-        instant = f"regexp_replace(replace(upper({text}), 'UTC', 'Z'), ' ([Z+-])', '\\1')"
-        moved = _in_range(f"timezone('{self.timezone}', try_cast({instant} as timestamptz))")
-        return (
-            # plain days are by far the most frequent and need no regular expression
-            f"case when length({text}) = 10 and {text} >= '{FIRST_YEAR}' and substr({text}, 5, 1) = '-' "
-            f"and substr({text}, 8, 1) = '-' then try_cast({text} as timestamp) "
-            f"when regexp_full_match({text}, '{DAY}({CLOCK})?') then try_cast({text} as timestamp) "
-            f"when regexp_full_match({text}, '{DAY}{CLOCK}{OFFSET}') then {moved} end"
-        )
+        return normalise.local_time(_raw(group, name), _kind(group, name), self.timezone)
 
     def _pushed_down(self, table: RawTable, group: FileGroup, window: Window) -> str:
         name = table.date_column
         kind = _kind(group, name)
-        if not kind.startswith(DATE_TYPES) or name not in group.columns:
+        if not kind.startswith(normalise.DATE_TYPES) or name not in group.columns:
             return "true"
         if not kind.startswith("TIMESTAMP WITH TIME ZONE"):
             return window.predicate(_raw(group, name))
@@ -363,7 +335,9 @@ class FilesSource:
         """The query's result in batches of the schema; the connection lives as long as the reader."""
 
         def batches() -> Iterator[pa.RecordBatch]:
-            ordered = f"select {', '.join(_identifier(name) for name in schema.names)} from ({query})"
+            ordered = (
+                f"select {', '.join(normalise.identifier(name) for name in schema.names)} from ({query})"
+            )
             with _connection() as connection:
                 reader = self._read(lambda: connection.sql(ordered).to_arrow_reader(BATCH_ROWS))
                 while (batch := self._read(lambda: next(reader, None))) is not None:
@@ -436,7 +410,9 @@ def _grouped(files: list[Path], root: Path) -> Iterator[FileGroup]:
         shapes[key] = (form, _normalised(header, file), hive, delimiter)
     for key, members in groups.items():
         form, columns, hive, delimiter = shapes[key]
-        yield FileGroup(form, tuple(members), columns, {_plain_name(k): k for k in hive}, delimiter)
+        yield FileGroup(
+            form, tuple(members), columns, {normalise.column_name(k, 0): k for k in hive}, delimiter
+        )
 
 
 def _profiled(group: FileGroup, profile: dict[int, dict[str, Any]]) -> Iterator[FileGroup]:
@@ -505,24 +481,12 @@ def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) 
 def _normalised(header: list[tuple[str, str]], file: Path) -> dict[str, tuple[str, str]]:
     columns: dict[str, tuple[str, str]] = {}
     for position, (name, kind) in enumerate(header, start=1):
-        plain = _plain_name(name) or f"column_{position}"
+        plain = normalise.column_name(name, position)
         if plain in columns:
             both = f"{columns[plain][0]!r} and {name!r}"
             raise SourceError(f"{file}: columns {both} are both {plain}; rename one.")
         columns[plain] = (name, kind)
     return columns
-
-
-def _plain_name(name: str) -> str:
-    return re.sub(r"\W+", "_", name.strip().lower(), flags=re.ASCII)
-
-
-def _fits(kind: str, wanted: SqlType) -> bool:
-    """Whether values of a file's type can be what a declared column holds; a column of nulls always can."""
-    if NESTED_TYPE.fullmatch(kind):
-        return False
-    allowed = {"TIMESTAMP": (*TEXT_TYPES, *DATE_TYPES), "DOUBLE": (*TEXT_TYPES, *NUMBER_TYPES)}.get(wanted)
-    return allowed is None or kind.startswith((*allowed, '"NULL"'))
 
 
 def _is_blank(file: Path) -> bool:
@@ -576,21 +540,9 @@ def _connection() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _quoted(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _pattern(file: Path) -> str:
     """A file's name as a literal that DuckDB, which takes names for patterns, finds that one file by."""
-    return _quoted(re.sub(r"[*?\[]", r"[\g<0>]", str(file)))
-
-
-def _in_range(local: str, year_of: str | None = None) -> str:
-    return f"case when year({year_of or local}) between {FIRST_YEAR} and {LAST_YEAR} then {local} end"
+    return normalise.quoted(re.sub(r"[*?\[]", r"[\g<0>]", str(file)))
 
 
 def _scan(group: FileGroup, numbered: bool = False) -> str:
@@ -602,12 +554,12 @@ def _scan(group: FileGroup, numbered: bool = False) -> str:
             f"(select *, file_index{number} from read_parquet({files}, filename='_file', "
             "binary_as_string=true, hive_partitioning=false, union_by_name=false))"
         )
-    names = ", ".join(f"{_quoted(header)}: 'VARCHAR'" for header, _ in group.columns.values())
+    names = ", ".join(f"{normalise.quoted(header)}: 'VARCHAR'" for header, _ in group.columns.values())
     if group.format == "csv":
         # by position: a header that needs quoting (or is empty) is no trouble then
-        names = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in group.columns)
+        names = ", ".join(f"{normalise.quoted(name)}: 'VARCHAR'" for name in group.columns)
         reader = (
-            f"read_csv({files}, auto_detect=false, header=true, delim={_quoted(group.delimiter)}, "
+            f"read_csv({files}, auto_detect=false, header=true, delim={normalise.quoted(group.delimiter)}, "
             f"quote='\"', escape='\"', columns={{{names}}}, filename='_file', hive_partitioning=false)"
         )
     else:
@@ -622,9 +574,9 @@ def _scan(group: FileGroup, numbered: bool = False) -> str:
 def _raw(group: FileGroup, name: str) -> str:
     if name in group.columns:
         header = name if group.format == "csv" else group.columns[name][0]
-        return _identifier(header)
+        return normalise.identifier(header)
     # greedy up to the last such folder, so that one above the source's own folder is not taken for it
-    folder = _quoted(rf"^.*/{re.escape(group.hive_keys[name])}=([^/]*)/")
+    folder = normalise.quoted(rf"^.*/{re.escape(group.hive_keys[name])}=([^/]*)/")
     return f"nullif(url_decode(regexp_extract(_file, {folder}, 1, 'is')), '__HIVE_DEFAULT_PARTITION__')"
 
 
@@ -636,16 +588,8 @@ def _text(group: FileGroup, name: str) -> str:
     return f"cast({_raw(group, name)} as varchar)" if name in group.names else "cast(null as varchar)"
 
 
-def _blank(text: str) -> str:
-    words = ", ".join(_quoted(word) for word in ("", *NULL_WORDS))
-    return f"coalesce(lower(trim({text})) in ({words}), true)"
-
-
 def _not_a_number(group: FileGroup, name: str) -> str:
-    if _kind(group, name).startswith(NUMBER_TYPES):
-        return "false"
-    text = _text(group, name)
-    return f"(try_cast({text} as double) is null and not {_blank(text)})"
+    return normalise.not_a_number(_raw(group, name), _kind(group, name))
 
 
 def _nothing(table: RawTable, window: Window) -> Extract:

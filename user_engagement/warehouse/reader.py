@@ -52,18 +52,25 @@ class WarehouseReader:
     def query(self, sql: str) -> pa.Table:
         return self._connection.sql(sql).to_arrow_table()
 
-    def tables(self, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int | None, dict[str, str]]]:
+    def tables(
+        self, names: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[int | None, dict[str, str]]]:
         """Of each (schema, table) that exists: its row count, None for a view, and its columns with types."""
         rows = self._connection.execute(
             "select schema_name, table_name, column_name, data_type from duckdb_columns() order by column_index"
         ).fetchall()
-        stored = set(self._connection.execute("select schema_name, table_name from duckdb_tables()").fetchall())
+        stored = set(
+            self._connection.execute("select schema_name, table_name from duckdb_tables()").fetchall()
+        )
         found: dict[tuple[str, str], tuple[int | None, dict[str, str]]] = {}
         for name in names:
             columns = {row[2]: row[3] for row in rows if (row[0], row[1]) == name}
             if columns:
                 count = f"select count(*) from {name[0]}.{name[1]}"
-                found[name] = (self._connection.execute(count).fetchall()[0][0] if name in stored else None, columns)
+                found[name] = (
+                    self._connection.execute(count).fetchall()[0][0] if name in stored else None,
+                    columns,
+                )
         return found
 
     def columns(self, schema: str, table: str) -> list[str]:
