@@ -66,10 +66,13 @@ def run(
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
     from user_engagement.publishing import resolve
-    from user_engagement.simulating import ensure_world
 
     with RunProgress(progress_console) as progress:
-        ensure_world(settings, progress.on_day)
+        if settings.source == "simulated":
+            # the simulator is imported for those who use it
+            from user_engagement.simulating import ensure_world
+
+            ensure_world(settings, progress.on_day)
         progress.doing("checking the source")
         planned = plan(settings, full)
         progress.planned(planned)

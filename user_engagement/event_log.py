@@ -40,6 +40,9 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
                     poolclass=StaticPool,
                     connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
                 )
+                # the files are in WAL mode: no commit can damage them, and the last ones may go with a power cut
+                with self._engines[shard].connect() as connection:
+                    connection.exec_driver_sql("pragma synchronous = normal")
             engine = self._engines[shard]
             if shard not in self._initialized_dbs:
                 self._initdb(engine)

@@ -21,7 +21,7 @@ from user_engagement.errors import SourceError
 from user_engagement.instance import open_instance
 from user_engagement.partitions import first_of_month, key_of, monthly_partitions, next_month
 from user_engagement.settings import Settings
-from user_engagement.sources import TableReport, open_source
+from user_engagement.sources import Source, TableReport, open_source
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -53,6 +53,7 @@ class Step:
 class Plan:
     """What a run will do: the stretches of months to load, and the signup months whose cohorts it rebuilds."""
 
+    source: Source
     reports: tuple[TableReport, ...]
     load: tuple[Months, ...]
     cohorts: Months
@@ -104,11 +105,11 @@ def plan(settings: Settings, full: bool = False) -> Plan:
         )
     cohorts = Months(first, max(last, load.last))
     if full or settings.start or settings.end or not settings.warehouse_file.exists():
-        return Plan(reports, (load,), cohorts)
+        return Plan(source, reports, (load,), cohorts)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
     with open_instance(settings) as instance:
         outdated = outdated_months(instance, source, settings, keys)
-    return Plan(reports, tuple(stretches(date.fromisoformat(key) for key in outdated)), cohorts)
+    return Plan(source, reports, tuple(stretches(date.fromisoformat(key) for key in outdated)), cohorts)
 
 
 def stretches(months: Iterable[date]) -> Iterator[Months]:
@@ -138,7 +139,7 @@ def run(
     Raises:
         RunFailedError: a step failed; what it had not finished is as it was before.
     """
-    definitions = build_definitions(settings)
+    definitions = build_definitions(settings, planned.source)
     with open_instance(settings) as instance:
         for step in planned.steps():
             job = definitions.resolve_job_def(step.job)

@@ -64,8 +64,8 @@ def write_snowplow_files(settings: Settings) -> Path:
 
 
 def ensure_world(settings: Settings, on_progress: Callable[[date, int, int], None] | None = None) -> None:
-    """Creates the world if the settings ask for one and there is none yet."""
-    if settings.source == "simulated" and simulation.reached(settings.simulated_home) is None:
+    """Creates the world if there is none yet."""
+    if simulation.reached(settings.simulated_home) is None:
         simulate(settings, users=None, through=settings.as_of, on_progress=on_progress)
 
 

@@ -123,24 +123,25 @@ class FilesSource:
     def _spans_of(self, table: RawTable) -> dict[Path, tuple[int, int, date, date]]:
         """Size, time of change, first and last day of each file; only a file that changed is read again."""
         files = self._read(lambda: self._files_of(table))
-        states = {file: (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
-        unread = [file for file in files if (file, *states[file]) not in self._spans]
+        states = {file: _state(file) for file in files}
+        unread = [file for file in files if states[file] not in self._spans]
         for group in _grouped(unread, self.folder) if unread else ():
-            profile = self._profile(table, self._checked(table, group))
-            for place, file in enumerate(group.files):
-                found = profile.get(place, {})
-                # rows without a usable date belong to no month: they count with the first
-                days = [found[edge].date() for edge in ("first", "last") if found.get(edge)] or [
-                    FIRST_DAY
-                ] * 2
-                self._spans[(file, *states[file])] = (days[0], days[1])
-        return {file: (*states[file], *self._spans[(file, *states[file])]) for file in files}
+            checked = self._checked(table, group)
+            self._note_spans(checked, self._profile(table, checked))
+        return {file: (*states[file][1:], *self._spans[states[file]]) for file in files}
+
+    def _note_spans(self, group: FileGroup, profile: dict[int, dict[str, Any]]) -> None:
+        for place, file in enumerate(group.files):
+            found = profile.get(place, {})
+            # rows without a usable date belong to no month: they count with the first
+            days = [found[edge].date() for edge in ("first", "last") if found.get(edge)] or [FIRST_DAY] * 2
+            self._spans[_state(file)] = (days[0], days[1])
 
     def _inspect(self, table: RawTable) -> tuple[TableReport, list[FileGroup]] | None:
         files = self._read(lambda: self._files_of(table))
         if not files:
             return None
-        state = (table.name, *((f, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+        state = (table.name, *(_state(file) for file in files))
         if state not in self._inspected:
             self._inspected[state] = self._examine(table, files)
         return self._inspected[state]
@@ -169,6 +170,8 @@ class FilesSource:
     def _examine(self, table: RawTable, files: list[Path]) -> tuple[TableReport, list[FileGroup]]:
         groups = [self._checked(table, group) for group in _grouped(files, self.folder)]
         profiles = [self._profile(table, group) for group in groups]
+        for group, profile in zip(groups, profiles, strict=True):
+            self._note_spans(group, profile)
         found = [file for profile in profiles for file in profile.values()]
         rows, usable = sum(f["rows"] for f in found), sum(f["usable"] for f in found)
         if rows and not usable:
@@ -353,6 +356,12 @@ class FilesSource:
 
 
 # -- fingerprints --------------------------------------------------------------------------------------
+
+
+def _state(file: Path) -> tuple[Path, int, int]:
+    """What tells a file from itself before a change: its size and time of change, in nanoseconds."""
+    status = file.stat()
+    return file, status.st_size, status.st_mtime_ns
 
 
 def _months_between(first: date, last: date) -> Iterator[str]:
