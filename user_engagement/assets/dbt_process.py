@@ -181,12 +181,18 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
 
 @contextlib.contextmanager
 def _environment(extra: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the while, and the working directory back afterwards: dbt changes it."""
-    before, folder = {name: os.environ.get(name) for name in extra}, Path.cwd()
+    """Environment variables for the while, and the working directory back afterwards: dbt changes it.
+
+    dbt writes the process's command line into its log and its results; this process's may hold the URL of a
+    database with its password.
+    """
+    before, folder, command_line = {name: os.environ.get(name) for name in extra}, Path.cwd(), sys.argv
     os.environ.update(extra)
+    sys.argv = ["dbt"]
     try:
         yield
     finally:
+        sys.argv = command_line
         os.chdir(folder)
         for name, value in before.items():
             if value is None:

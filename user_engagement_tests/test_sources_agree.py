@@ -1,0 +1,343 @@
+"""One simulated company, whose dirt is on, read through every source: the marts must be the same.
+
+- Files, the company's own systems (an SQLite database and daily event files), and all three tables in SQLite or
+  PostgreSQL: the same marts row for row, to the last bit.
+- Snowplow's enriched events: the same marts, row for row, as files give whose engagement was delivered as a
+  Snowplow tracker would have measured it. That is, each event once, and each duration rounded down to the
+  minimum visit and whole heartbeats (`as_tracked`). Against the original files, what differs is therefore
+
+  * durations: ``session_seconds`` in `user_activity_daily`, mean, median and p90 in `session_metrics` (their
+    counts of sessions and of excluded sessions are equal), and the median session in `kpi_summary`;
+  * `data_quality`: duplicate events never get as far as to be counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from user_engagement import pipeline, simulating, simulation
+from user_engagement.contracts import RAW_TABLES
+from user_engagement.pipeline import Months
+from user_engagement.settings import Settings, load_settings
+from user_engagement.simulation.activity import LONGEST_SESSION
+from user_engagement_tests.frames import assert_equal, marts
+from user_engagement_tests.postgres import Server, running_server
+from user_engagement_tests.worlds import at_home
+
+pytestmark = pytest.mark.slow
+
+COMPANY = simulation.WorldConfig(users=4_000)
+THROUGH = date(2025, 5, 20)
+"""By then about 700 users have signed up."""
+MINIMUM_VISIT, HEARTBEAT = 5, 10
+
+Marts = dict[str, pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    simulation.write_files(COMPANY, THROUGH, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def read_as_files(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Marts:
+    return marts_through(tmp_path_factory.mktemp("home"), source="files", source_path=str(files))
+
+
+def marts_through(home: Path, **source: Any) -> Marts:
+    """The marts of one run of the pipeline on what a source holds now."""
+    with settings_at(home, **source) as settings:
+        pipeline.run(settings, pipeline.plan(settings))
+        return marts(settings)
+
+
+@contextmanager
+def settings_at(home: Path, **given: Any) -> Iterator[Settings]:
+    with at_home(home):
+        yield load_settings(**{"home": home, "as_of": THROUGH, **given})
+
+
+def copy_into(url: str, files: Path) -> None:
+    """The three tables of the files as tables of a database."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    for table in RAW_TABLES:
+        frame = pq.read_table(files / f"{table.name}.parquet").to_pandas()
+        frame.to_sql(table.name, engine, index=False, chunksize=5_000)
+
+
+# -- the same through every source -------------------------------------------------------------------------
+
+
+def test_the_simulated_company_itself_gives_the_marts_of_its_files(
+    tmp_path: Path, read_as_files: Marts
+) -> None:
+    with settings_at(tmp_path, source="simulated") as settings:
+        simulation.advance(settings.simulated_home, COMPANY, THROUGH)
+    assert_equal(marts_through(tmp_path, source="simulated"), read_as_files)
+
+
+def test_three_tables_in_sqlite_give_the_marts_of_the_files(
+    tmp_path: Path, files: Path, read_as_files: Marts
+) -> None:
+    url = f"sqlite:///{tmp_path / 'company.sqlite'}"
+    copy_into(url, files)
+    assert_equal(marts_through(tmp_path / "home", source="database", source_path=url), read_as_files)
+
+
+def test_three_tables_in_postgresql_give_the_marts_of_the_files(
+    tmp_path: Path, files: Path, read_as_files: Marts, server: Server
+) -> None:
+    with server.database() as url:
+        copy_into(url, files)
+        assert_equal(marts_through(tmp_path, source="database", source_path=url), read_as_files)
+    assert files_that_hold(server.password, tmp_path) == []
+
+
+def files_that_hold(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def read_as_snowplow(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Marts:
+    """Users from the files, events from Snowplow's."""
+    folder = tmp_path_factory.mktemp("snowplow")
+    simulation.write_snowplow(
+        COMPANY,
+        THROUGH,
+        folder / "enriched",
+        gz=True,
+        heartbeat_seconds=HEARTBEAT,
+        minimum_visit_seconds=MINIMUM_VISIT,
+    )
+    return marts_through(
+        folder / "home",
+        source="snowplow",
+        source_path=str(folder / "enriched"),
+        users_path=str(files),
+        snowplow_heartbeat_seconds=HEARTBEAT,
+        snowplow_minimum_visit_seconds=MINIMUM_VISIT,
+    )
+
+
+def as_tracked(engagement: pa.Table) -> pa.Table:
+    """Each event once, with the duration that page pings measure.
+
+    They count heartbeats after the minimum visit. Without any (shorter, or absurdly long) there is the time
+    between first and last event, which is the duration itself, or nothing where that is not positive.
+    """
+    rows = engagement.to_pandas().drop_duplicates("event_id")
+    seconds = rows.session_duration
+    measured = MINIMUM_VISIT + (seconds - MINIMUM_VISIT) // HEARTBEAT * HEARTBEAT
+    pinged = seconds.between(MINIMUM_VISIT, LONGEST_SESSION)
+    rows["session_duration"] = seconds.where(seconds > 0).mask(pinged, measured)
+    return pa.Table.from_pandas(rows, preserve_index=False)
+
+
+def test_snowplow_events_give_the_marts_of_files_that_tell_what_a_tracker_sees(
+    tmp_path: Path, files: Path, read_as_snowplow: Marts
+) -> None:
+    shutil.copytree(files, tmp_path / "tracked")
+    engagement = pq.read_table(files / "user_engagement.parquet")
+    pq.write_table(as_tracked(engagement), tmp_path / "tracked" / "user_engagement.parquet")
+    tracked = marts_through(tmp_path / "home", source="files", source_path=str(tmp_path / "tracked"))
+    assert_equal(read_as_snowplow, tracked)
+
+
+def test_snowplow_events_differ_from_the_original_files_in_durations_and_duplicates_only(
+    read_as_snowplow: Marts, read_as_files: Marts
+) -> None:
+    durations = {
+        "user_activity_daily": ["session_seconds"],
+        "session_metrics": ["average_session_seconds", "median_session_seconds", "p90_session_seconds"],
+    }
+    for name, columns in durations.items():
+        for column in columns:
+            lost = read_as_files[name][column] - read_as_snowplow[name][column]
+            assert lost.max() > 0, f"{name}.{column}"
+            assert lost.min() >= 0, f"{name}.{column}"
+    seconds = read_as_files["session_metrics"].average_session_seconds
+    lost = seconds - read_as_snowplow["session_metrics"].average_session_seconds
+    assert lost.max() < HEARTBEAT
+
+    quality, original = (
+        each["data_quality"].set_index(["table_name", "reason"])["rows"]
+        for each in (read_as_snowplow, read_as_files)
+    )
+    duplicates = original["user_engagement", "duplicate_event"]
+    assert duplicates > 100
+    removed = original - quality
+    assert removed[removed != 0].to_dict() == {
+        ("user_engagement", "duplicate_event"): duplicates,
+        ("user_engagement", "total"): duplicates,
+    }
+    got, want = (without_durations(each, durations) for each in (read_as_snowplow, read_as_files))
+    assert_equal(got, want)
+
+
+def without_durations(found: Marts, durations: dict[str, list[str]]) -> Marts:
+    kpis = found["kpi_summary"]
+    equal = {name: mart.drop(columns=durations.get(name, [])) for name, mart in found.items()}
+    equal["kpi_summary"] = kpis[kpis.unit != "seconds"].reset_index(drop=True)
+    return {name: mart for name, mart in equal.items() if name != "data_quality"}
+
+
+# -- the second run ----------------------------------------------------------------------------------------
+
+
+def test_after_some_days_more_only_the_months_touched_are_loaded_and_the_marts_are_those_of_one_load(
+    tmp_path: Path,
+) -> None:
+    later, latest = THROUGH + timedelta(days=4), date(2025, 6, 2)
+    home = tmp_path / "advanced"
+    with settings_at(home, source="simulated") as settings:
+        simulating.simulate(settings, users=COMPANY.users, through=THROUGH)
+        pipeline.run(settings, pipeline.plan(settings))
+        assert pipeline.plan(settings).load == ()
+    may, june = date(2025, 5, 1), date(2025, 6, 1)
+    for through, touched in ((later, Months(may, may)), (latest, Months(may, june))):
+        with settings_at(home, source="simulated", as_of=through) as settings:
+            simulating.simulate(settings, users=None, through=through)
+            planned = pipeline.plan(settings)
+            assert planned.load == (touched,)
+            pipeline.run(settings, planned)
+            assert pipeline.plan(settings).load == ()
+            advanced = marts(settings)
+    with settings_at(tmp_path / "at once", source="simulated", as_of=latest) as settings:
+        simulating.simulate(settings, users=COMPANY.users, through=latest)
+    assert_equal(advanced, marts_through(tmp_path / "at once", source="simulated", as_of=latest))
+
+
+# -- databases that cannot be read -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused(
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> Callable[[str, str], None]:
+    """Runs on a database that refuses; checks that it was told in one line, and that nothing was written."""
+
+    def refuse(url: str, said: str) -> None:
+        password = str(sa.make_url(url).password)
+        done = command("run", "--source", "database", "--path", url)
+        assert done.returncode == 2, done.stderr
+        assert password not in done.stdout + done.stderr
+        assert done.stdout == ""
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("error: ")
+        assert said in lines[0]
+        assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
+
+    return refuse
+
+
+def test_a_wrong_password_ends_in_one_line_without_it(
+    refused: Callable[[str, str], None], server: Server
+) -> None:
+    refused(server.url(password="not-the-password"), 'password authentication failed for user "owner"')
+
+
+def test_a_database_that_is_down_ends_in_one_line(
+    refused: Callable[[str, str], None], server: Server
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = sa.make_url(server.url()).set(port=unused.getsockname()[1])
+        refused(url.render_as_string(hide_password=False), "Connection refused")
+
+
+def test_a_missing_table_ends_in_one_line_that_names_it(
+    refused: Callable[[str, str], None], server: Server, files: Path
+) -> None:
+    with server.database() as url:
+        copy_into(url, files)
+        execute(url, "drop table user_engagement")
+        refused(url, "no table user_engagement for user_engagement. Found churn_data, user_signups")
+
+
+def test_a_missing_column_ends_in_one_line_that_names_it(
+    refused: Callable[[str, str], None], server: Server, files: Path
+) -> None:
+    with server.database() as url:
+        copy_into(url, files)
+        execute(url, "alter table user_engagement drop column interaction_type")
+        refused(url, "user_engagement: column interaction_type is missing")
+
+
+def test_a_revoked_right_ends_in_one_line_that_names_the_table(
+    refused: Callable[[str, str], None], server: Server, files: Path
+) -> None:
+    with server.database() as url:
+        copy_into(url, files)
+        execute(url, "create role reader login password 'of-the-reader'")
+        try:
+            execute(url, "grant select on user_signups, churn_data to reader")
+            reader = sa.make_url(url).set(username="reader", password="of-the-reader")
+            refused(
+                reader.render_as_string(hide_password=False), "permission denied for table user_engagement"
+            )
+        finally:
+            execute(url, "drop owned by reader", "drop role reader")
+
+
+def execute(url: str, *statements: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def test_a_source_that_breaks_later_leaves_warehouse_and_published_files_as_they_were(
+    tmp_path: Path, files: Path, command: Callable[..., subprocess.CompletedProcess[str]], server: Server
+) -> None:
+    home = tmp_path / "home"
+    with server.database() as url:
+        copy_into(url, files)
+        marts_through(home, source="database", source_path=url)
+        before = digests(home)
+        execute(url, "insert into churn_data values (1, '2025-05-19', 'other')", "drop table user_signups")
+        done = command("run", "--source", "database", "--path", url)
+    assert done.returncode == 2
+    assert "no table user_signups" in done.stderr
+    assert server.password not in done.stdout + done.stderr
+    assert digests(home) == before
+
+
+def test_a_password_given_on_the_command_line_is_neither_shown_nor_written_down(
+    tmp_path: Path, files: Path, command: Callable[..., subprocess.CompletedProcess[str]], server: Server
+) -> None:
+    """dbt, run in the process, used to record the arguments of that process in its log and its run results."""
+    with server.database() as url:
+        copy_into(url, files)
+        done = command("run", "--source", "database", "--path", url)
+    assert done.returncode == 0, done.stderr
+    assert server.password not in done.stdout + done.stderr
+    assert files_that_hold(server.password, tmp_path) == []
+
+
+def digests(home: Path) -> dict[str, str]:
+    """What the warehouse and the published folder hold."""
+    paths = [home / "warehouse.duckdb", *sorted((home / "published").rglob("*.parquet"))]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
