@@ -304,7 +304,7 @@ def test_files_that_are_not_of_this_world_are_left_alone(tmp_path: Path) -> None
     kept = event_files.day_file(events_folder(tmp_path), day(500))
     kept.parent.mkdir(parents=True)
     kept.write_text("mine")
-    with pytest.raises(SimulationError, match=r"events holds files, but .* no world.json"):
+    with pytest.raises(SimulationError, match=r"user_engagement holds files, but .* no world.json"):
         advance(tmp_path, SMALL, day(1))
     assert kept.read_text() == "mine"
 

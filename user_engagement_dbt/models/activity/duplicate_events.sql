@@ -1,51 +1,21 @@
-with keyed as (
-
-    select
-        *,
-        {{ hash64(['event_id']) }} as event_hash
-    from {{ ref('stg_user_engagement') }}
-    where event_id is not null
-
-),
-
 -- only rows that no other reason excludes compete for being the first
-candidates as (
+with ranked as (
 
     select
-        keyed.event_id,
-        keyed.user_id,
-        keyed.activity_date,
-        keyed.session_seconds,
-        keyed._source,
-        keyed._row_number
-    from keyed
-    inner join {{ ref('repeated_events') }} as repeated on keyed.event_hash = repeated.event_hash
-    inner join {{ ref('users') }} as users on keyed.user_id = users.user_id
+        repeated.*,
+        row_number() over (
+            partition by repeated.event_id order by repeated._source, repeated._row_number
+        ) as delivery_number
+    from {{ ref('repeated_events') }} as repeated
+    inner join {{ ref('users') }} as users on repeated.user_id = users.user_id
     cross join {{ ref('horizon') }} as horizon
-    where keyed.activity_date >= users.signup_date and keyed.activity_date <= horizon.as_of
-
-),
-
-ranked as (
-
-    select
-        *,
-        row_number() over (partition by event_id order by _source, _row_number) as delivery_number
-    from candidates
+    where repeated.activity_date >= users.signup_date and repeated.activity_date <= horizon.as_of
 
 ),
 
 final as (
 
-    select
-        event_id,
-        user_id,
-        activity_date,
-        session_seconds,
-        _source,
-        _row_number,
-        delivery_number
-    from ranked
+    select * from ranked
     where delivery_number > 1
 
 )

@@ -1,4 +1,4 @@
--- A table of its own, so that the join that follows is planned for the few rows it holds.
+-- A table of its own, so that the joins that follow are planned for the few rows it holds.
 with hashed as (
 
     select {{ hash64(['event_id']) }} as event_hash
@@ -7,14 +7,30 @@ with hashed as (
 
 ),
 
-final as (
+-- neighbours in the order of the hashes: a sort of one number a row costs less than counting each
+neighbours as (
 
     select
         event_hash,
-        count(*) as deliveries
+        lag(event_hash) over (order by event_hash) as previous_hash
     from hashed
-    group by event_hash
-    having count(*) > 1
+
+),
+
+final as (
+
+    select
+        event_id,
+        user_id,
+        activity_date,
+        interaction_type,
+        session_seconds,
+        _source,
+        _row_number
+    from {{ ref('stg_user_engagement') }}
+    where
+        event_id is not null
+        and {{ hash64(['event_id']) }} in (select event_hash from neighbours where event_hash = previous_hash)
 
 )
 
