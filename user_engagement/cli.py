@@ -157,6 +157,19 @@ def truth(
         console.print(str(file))
 
 
+@simulate_app.command()
+def emit(
+    collector: Annotated[str, typer.Argument(help="Address of a Snowplow collector, http://127.0.0.1:9090.")],
+    day: Annotated[str | None, typer.Option(help="Day whose events to send, YYYY-MM-DD; the newest.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many events to send at most.")] = 1000,
+) -> None:
+    """Send a day's events to a Snowplow collector with the official tracker."""
+    settings = configure()
+    from user_engagement.simulating import emit_day
+
+    console.print(f"{emit_day(settings, collector, _day(day, '--day'), limit):,} events sent to {collector}")
+
+
 @app.command()
 def dev(
     port: Annotated[

@@ -69,12 +69,28 @@ def ensure_world(settings: Settings, on_progress: Callable[[date, int, int], Non
         simulate(settings, users=None, through=settings.as_of, on_progress=on_progress)
 
 
+def emit_day(settings: Settings, collector: str, day: date | None, limit: int) -> int:
+    """Sends the events of a day of the world, the newest if not given; returns how many the collector took."""
+    home = settings.simulated_home
+    return simulation.emit(
+        home,
+        day or _reached(settings),
+        collector,
+        limit,
+        heartbeat_seconds=settings.snowplow_heartbeat_seconds,
+        minimum_visit_seconds=settings.snowplow_minimum_visit_seconds,
+    )
+
+
 def write_truth(settings: Settings, folder: Path) -> list[Path]:
     """Writes what was planted, and each user's latent churn day and cause."""
+    return list(simulation.truth(settings.simulated_home, _reached(settings)).write(folder))
+
+
+def _reached(settings: Settings) -> date:
     home = settings.simulated_home
     reached = simulation.reached(home)
     if reached is None:
-        raise simulation.SimulationError(
-            f"{home}: there is no simulated company yet. Run: user-engagement simulate"
-        )
-    return list(simulation.truth(home, reached).write(folder))
+        message = f"{home}: there is no simulated company yet. Run: user-engagement simulate"
+        raise simulation.SimulationError(message)
+    return reached

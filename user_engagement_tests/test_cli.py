@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -94,3 +97,38 @@ def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company
     assert "plan" in done.stderr
     assert "country" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
+    command: Command, tmp_path: Path
+) -> None:
+    assert "no simulated company yet" in command("simulate", "truth", str(tmp_path)).stderr
+    made = command("simulate", "--users", "300", "--through", "2025-02-10")
+    assert made.returncode == 0, made.stderr
+    assert "through 2025-02-10" in made.stdout
+    refused(command("simulate", "--through", "2025-01-10"), "2025-02-10", "forward")
+    refused(command("simulate", "--users", "400", "--through", "2025-03-01"), "users=300", "400")
+    told = command("simulate", "truth", str(tmp_path / "truth"))
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "truth" / "stories.json").exists()
+
+
+def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command) -> None:
+    taken: list[dict[str, str]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["data"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    command("simulate", "--users", "300", "--through", "2025-02-10")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = command("simulate", "emit", f"http://127.0.0.1:{server.server_address[1]}", "--limit", "5")
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert "5 events sent" in done.stdout
+    assert len(taken) == 5
