@@ -1,7 +1,8 @@
 """What a raw table must hold: the interface between every source and every warehouse.
 
 Raw tables keep what the source said. Ids and attributes are text, so that ``007`` stays ``007``; dates are
-wall-clock timestamps in the configured time zone; any further source column is kept as text beside them.
+wall-clock timestamps in the configured time zone; any further source column is kept as text beside them. Ids have no
+blanks around them, and a blank one is null, so that models compare them as they are.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class RawTable:
         names = [c.name for c in self.declared] + list(further) + [c.name for c in LINEAGE]
         return pa.schema([(name, ARROW_TYPES[self.type_of(name)]) for name in names])
 
+
+IDS = ("user_id", "event_id")
 
 LINEAGE = (
     Column("_source", "VARCHAR", "File or table that the row came from."),

@@ -221,6 +221,16 @@ def test_late_signups_turn_orphans_into_users_and_move_users_to_earlier_cohorts(
     assert_same(new_road.marts(WORLD), full_load)
 
 
+def test_numbers_that_are_given_anew_take_along_what_holds_the_old_ones(
+    new_road: Road, full_load: dict[str, pa.Table]
+) -> None:
+    new_road.load(with_rows(WORLD, signups=EARLY_SIGNUPS))
+    new_road.load(WORLD)
+    new_road.execute(WORLD, "drop table activity.user_numbers")
+    new_road.load(WORLD, MONTHS[0])
+    assert_same(new_road.marts(WORLD), full_load)
+
+
 def test_a_late_row_among_old_ones_is_not_taken_for_their_duplicate(new_road: Road) -> None:
     """A source sorted by user puts late rows between old ones, whose numbers in the file then move."""
     columns = ("user_id", "engagement_date", "session_duration", "interaction_type", "event_id")

@@ -31,7 +31,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from user_engagement.contracts import RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
+from user_engagement.contracts import IDS, RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
 from user_engagement.sources.base import Extract, TableReport
@@ -332,6 +332,7 @@ class DatabaseSource:
         user, value = shape.columns["user_id"], normalise.text("user_id")
         if user.is_number:
             return normalise.without_fraction(value)
+        value = normalise.identity(value)
         return normalise.without_fraction(value) if _ids_written_as_float(snapshot, shape) else value
 
     def _value(self, name: str, wanted: SqlType, kind: str | None) -> str:
@@ -340,7 +341,9 @@ class DatabaseSource:
         raw = normalise.identifier(name)
         if wanted == "TIMESTAMP":
             return normalise.local_time(raw, kind, self.timezone)
-        return normalise.number(raw) if wanted == "DOUBLE" else normalise.text(raw)
+        if wanted == "DOUBLE":
+            return normalise.number(raw)
+        return normalise.identity(normalise.text(raw)) if name in IDS else normalise.text(raw)
 
 
 def _ids_written_as_float(snapshot: Snapshot, shape: TableShape) -> bool:

@@ -24,10 +24,10 @@ from typing import Any, BinaryIO, Literal, TextIO, cast
 import duckdb
 import pyarrow as pa
 
-from user_engagement.contracts import LINEAGE, REJECTED_ROWS, RawTable, Window
+from user_engagement.contracts import IDS, LINEAGE, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
-from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
+from user_engagement.sources.base import BATCH_ROWS, Extract, Scan, TableReport
 
 Format = Literal["csv", "json", "parquet"]
 
@@ -108,6 +108,10 @@ class FilesSource:
             window=window,
             rows=self._stream(rows, schema) if rows else _empty(schema),
             rejected=self._stream(rejected, REJECTED_ROWS.schema()) if rejected else none_rejected,
+            # rows of text files are numbered as they are read, which takes a connection that keeps their order
+            scan=Scan(rows, self._explained)
+            if groups and all(group.format == "parquet" for group in groups)
+            else None,
         )
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
@@ -223,7 +227,7 @@ class FilesSource:
             f"count({local}) as usable",
             f"min({local}) as first",
             f"max({local}) as last",
-            f"{normalise.all_written_as_float(_text(group, 'user_id'))} as float_ids",
+            f"{_ids_written_as_float(group)} as float_ids",
         ]
         doubles = [c.name for c in table.declared if c.type == "DOUBLE" and c.name in group.names]
         measures += [f"count_if({_not_a_number(group, name)}) as bad_{name}" for name in doubles]
@@ -314,7 +318,10 @@ class FilesSource:
         if kind == "DOUBLE":
             return f"try_cast({_raw(group, name)} as double)"
         text = _text(group, name)
-        return normalise.without_fraction(text) if name == "user_id" and group.float_ids else text
+        if name == "user_id" and group.float_ids:
+            return normalise.without_fraction(text)
+        # a number has no blanks around it
+        return normalise.identity(text) if name in IDS and not _is_number(group, name) else text
 
     def _local_time(self, group: FileGroup, name: str) -> str:
         return normalise.local_time(_raw(group, name), _kind(group, name), self.timezone)
@@ -347,6 +354,9 @@ class FilesSource:
                     yield batch.cast(schema)
 
         return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _explained(self, error: Exception) -> SourceError | None:
+        return SourceError(_plain(str(error), self.folder)) if str(self.folder) in str(error) else None
 
     def _read(self, action: Callable[[], Any]) -> Any:
         try:
@@ -595,6 +605,16 @@ def _kind(group: FileGroup, name: str) -> str:
 
 def _text(group: FileGroup, name: str) -> str:
     return f"cast({_raw(group, name)} as varchar)" if name in group.names else "cast(null as varchar)"
+
+
+def _ids_written_as_float(group: FileGroup) -> str:
+    if _kind(group, "user_id").startswith(normalise.INTEGER_TYPES):
+        return "false"
+    return normalise.all_written_as_float(_text(group, "user_id"))
+
+
+def _is_number(group: FileGroup, name: str) -> bool:
+    return _kind(group, name).startswith(normalise.NUMBER_TYPES)
 
 
 def _not_a_number(group: FileGroup, name: str) -> str:

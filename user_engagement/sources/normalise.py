@@ -44,6 +44,11 @@ def text(raw: str) -> str:
     return f"cast({raw} as varchar)"
 
 
+def identity(value: str) -> str:
+    """An id as raw tables hold it: text without blanks around it; null where nothing is left."""
+    return f"nullif(trim({value}), '')"
+
+
 def number(raw: str) -> str:
     """A value as a number; null for what is none."""
     return f"try_cast({raw} as double)"
@@ -102,7 +107,7 @@ def without_fraction(value: str) -> str:
 def rejected_reason(user: str, when: str) -> str:
     """Why a row without a usable date is rejected: the first reason that applies."""
     return (
-        f"case when nullif(trim({user}), '') is null then 'null_user_id' "
+        f"case when {identity(user)} is null then 'null_user_id' "
         f"when {blank(when)} then 'null_date' else 'unparseable_date' end"
     )
 

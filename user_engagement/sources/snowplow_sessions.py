@@ -168,11 +168,11 @@ SESSIONS = """
         inner join files on events.source = files.source
     )
     select
-        user_id,
+        nullif(trim(user_id), '') as user_id,
         {local_at} as engagement_date,
         cast({duration} as double) as session_duration,
         main.name as interaction_type,
-        visit as event_id,
+        nullif(trim(visit), '') as event_id,
         device_type,
         {further},
         _source,

@@ -20,7 +20,7 @@ from dagster_duckdb.io_manager import DuckDbClient
 from dagster_duckdb_pandas import DuckDBPandasIOManager
 from dagster_duckdb_pandas.duckdb_pandas_type_handler import DuckDBPandasTypeHandler
 
-from user_engagement.contracts import ARROW_TYPES, REJECTED_ROWS, RawTable
+from user_engagement.contracts import ARROW_TYPES, IDS, REJECTED_ROWS, RawTable
 from user_engagement.errors import WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources.base import Extract
@@ -76,8 +76,7 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, schema: str, extract: E
         _ensure_table(connection, schema, REJECTED_ROWS, REJECTED_ROWS.schema())
         in_slice = extract.window.predicate(table.date_column)
         replaced = _changed(connection, f"delete from {target} where {in_slice}")
-        connection.register("_extract", _watched(extract.rows, failures))
-        inserted = _changed(connection, f"insert into {target} by name select * from _extract")
+        inserted = _insert(connection, target, extract, failures)
         dated = f"{table.date_column} is not null and {in_slice}"
         held = connection.execute(f"select count(*) from {target} where {dated}").fetchall()[0][0]
         if held != inserted:
@@ -102,6 +101,22 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, schema: str, extract: E
     return {"rows": inserted, "replaced_rows": replaced, "rejected_rows": rejected}
 
 
+def _insert(
+    connection: duckdb.DuckDBPyConnection, target: str, extract: Extract, failures: list[BaseException]
+) -> int:
+    """Inserts the rows and returns their number; what is wrong with the source is added to ``failures``."""
+    if extract.scan is None:
+        connection.register("_extract", _watched(extract.rows, failures))
+        return _changed(connection, f"insert into {target} by name select * from _extract")
+    connection.execute("set TimeZone = 'UTC'")
+    try:
+        return _changed(connection, f"insert into {target} by name select * from ({extract.scan.query})")
+    except duckdb.Error as error:
+        if explained := extract.scan.explained(error):
+            failures.append(explained)
+        raise
+
+
 def _watched(reader: pa.RecordBatchReader, failures: list[BaseException]) -> pa.RecordBatchReader:
     """The same batches; what their source raises is kept, which DuckDB would reduce to the text of a traceback."""
 
@@ -118,7 +133,11 @@ def _watched(reader: pa.RecordBatchReader, failures: list[BaseException]) -> pa.
 def _ensure_table(connection: duckdb.DuckDBPyConnection, schema: str, table: RawTable, arrow: Any) -> None:
     """Creates the table, or adds the columns that the source has gained since; refuses a changed type."""
     wanted = {field.name: SQL_OF_ARROW[field.type] for field in arrow}
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in wanted.items())
+    # to compress ids, most of them distinct, costs as much time as all the rest of the loading
+    columns = ", ".join(
+        f'"{name}" {kind}' + (" using compression uncompressed" if name in IDS else "")
+        for name, kind in wanted.items()
+    )
     connection.execute(f"create schema if not exists {schema}")
     connection.execute(f"create table if not exists {schema}.{table.name} ({columns})")
     held = dict(

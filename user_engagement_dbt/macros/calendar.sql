@@ -14,14 +14,13 @@
 {% macro add_days(day, days) -%} ({{ day }} + cast({{ days }} as integer)) {%- endmacro %}
 
 {#-
-  Whole months from `anchor` to `day`: the k for which anchor + k months <= day < anchor + (k + 1) months,
-  months added to the anchor itself with clamping. Equal to counting calendar months and taking one off while
-  the day of the month is short of the anchor's, or of the month's end where the month is too short for it.
+  Whole months from `anchor` to `day`, two rows of the calendar: the k for which anchor + k months <= day
+  < anchor + (k + 1) months, months added to the anchor itself with clamping. Equal to counting calendar months and
+  taking one off while the day of the month is short of the anchor's, or of the month's end where the month is too
+  short for it.
 -#}
 {% macro months_between(anchor, day) -%}
-  ({{ month_index(day) }} - {{ month_index(anchor) }} - case
-    when extract(day from {{ day }}) < least(
-      extract(day from {{ anchor }}), extract(day from {{ dbt.last_day(day, 'month') }})
-    ) then 1 else 0
+  ({{ day }}.month_index - {{ anchor }}.month_index - case
+    when {{ day }}.day_of_month < least({{ anchor }}.day_of_month, {{ day }}.days_in_month) then 1 else 0
   end)
 {%- endmacro %}

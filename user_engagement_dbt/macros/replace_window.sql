@@ -18,6 +18,16 @@
   {% do return(dml) %}
 {% endmacro %}
 
+{#- Drops tables of this model's schema that rest on what is built anew; they are then built whole again. -#}
+{% macro drop_unless_incremental(names) %}
+  {%- if execute and not is_incremental() -%}
+    {%- for name in names -%}
+      {%- set relation = load_cached_relation(this.incorporate(path={'identifier': name})) -%}
+      {%- if relation -%} {%- do adapter.drop_relation(relation) -%} {%- endif -%}
+    {%- endfor -%}
+  {%- endif -%}
+{% endmacro %}
+
 {#- The window as a condition on a date column; true where the invocation has none. -#}
 {% macro in_window(column) -%}
   {%- set start = invocation_args_dict.get('event_time_start') -%}

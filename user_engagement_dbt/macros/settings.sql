@@ -11,6 +11,9 @@
 {#- Retention periods kept per user: those that are published, and the six months of the headline. -#}
 {% macro retention_bits() %}{{ return([var('max_periods'), 6] | max) }}{% endmacro %}
 
+{#- N of day-N retention; places in this list are places of bits. -#}
+{% macro day_numbers() %}{{ return([1, 3, 7, 14, 28, 30, 60, 90, 180]) }}{% endmacro %}
+
 {#- The columns of a raw table that the contract does not name, quoted; none while dbt only parses. -#}
 {% macro further_columns(relation, declared) %}
   {%- set names = [] -%}

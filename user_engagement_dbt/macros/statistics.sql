@@ -32,12 +32,8 @@
 {% macro bit(position) -%} {{ return(adapter.dispatch('bit')(position)) }} {%- endmacro %}
 {% macro default__bit(position) -%} (cast(1 as bigint) << cast({{ position }} as integer)) {%- endmacro %}
 
-{% macro bit_set(positions, condition) -%}
-  {{ return(adapter.dispatch('bit_set')(positions, condition)) }}
-{%- endmacro %}
-{% macro default__bit_set(position, condition) -%}
-  coalesce(bit_or(case when {{ condition }} then {{ bit(position) }} end), 0)
-{%- endmacro %}
+{% macro bit_union(bits) -%} {{ return(adapter.dispatch('bit_union')(bits)) }} {%- endmacro %}
+{% macro default__bit_union(bits) -%} coalesce(bit_or({{ bits }}), 0) {%- endmacro %}
 
 {% macro has_bit(bits, position) -%} {{ return(adapter.dispatch('has_bit')(bits, position)) }} {%- endmacro %}
 {% macro default__has_bit(bits, position) -%} ({{ bits }} & {{ bit(position) }}) > 0 {%- endmacro %}
@@ -45,10 +41,5 @@
 {#- 64-bit hash; equal values have equal hashes, so that rare repeats are found in a compact first pass. -#}
 {% macro hash64(expressions) -%} hash({{ expressions | join(', ') }}) {%- endmacro %}
 
-{#- Quantiles with linear interpolation, as one column each: {'median': 0.5, 'p90': 0.9}. -#}
-{% macro quantiles(expression, shares) -%} {{ return(adapter.dispatch('quantiles')(expression, shares)) }} {%- endmacro %}
-{% macro default__quantiles(expression, shares) -%}
-  {%- for name, share in shares.items() %}
-  percentile_cont({{ share }}) within group (order by {{ expression }}) as {{ name }}{{ ', ' if not loop.last }}
-  {%- endfor %}
-{%- endmacro %}
+{#- Whole seconds: sessions are counted by them, and quantiles looked for within the few that hold them. -#}
+{% macro seconds_bucket(seconds) -%} cast(floor({{ seconds }}) as integer) {%- endmacro %}

@@ -336,7 +336,7 @@ def test_a_column_without_a_name_is_kept_by_its_position(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        (["7", "007", "7 "], ["7", "007", "7 "]),
+        (["7", "007", "7 ", " "], ["7", "007", "7", None]),
         (["7.0", "12.0", "-3.0"], ["7", "12", "-3"]),
         (["7.0", "12"], ["7.0", "12"]),
         (["7.0", "a"], ["7.0", "a"]),
@@ -346,7 +346,7 @@ def test_a_column_without_a_name_is_kept_by_its_position(tmp_path: Path) -> None
         (["7.0", ""], ["7", None]),
     ],
 )
-def test_ids_are_text_and_lose_only_a_fraction_of_zero_that_all_of_the_file_have(
+def test_ids_are_trimmed_text_and_lose_only_a_fraction_of_zero_that_all_of_the_file_have(
     tmp_path: Path, written: list[str], read: list[str]
 ) -> None:
     put(

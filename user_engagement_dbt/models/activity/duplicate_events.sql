@@ -3,6 +3,7 @@ with ranked as (
 
     select
         repeated.*,
+        users.user_number,
         row_number() over (
             partition by repeated.event_id order by repeated._source, repeated._row_number
         ) as delivery_number

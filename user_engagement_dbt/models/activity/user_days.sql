@@ -7,21 +7,28 @@
 
 with sessions as (
 
-    select * from {{ ref('stg_user_engagement') }}
-    where user_id is not null and {{ in_run_window('activity_date') }}
+    select
+        user_numbers.user_number,
+        case when user_numbers.user_number is null then stg.user_id end as unknown_user_id,
+        stg.activity_date,
+        stg.session_seconds
+    from {{ ref('stg_user_engagement') }} as stg
+    left join {{ ref('user_numbers') }} as user_numbers on stg.user_id = user_numbers.user_id
+    where stg.user_id is not null and {{ in_run_window('stg.activity_date') }}
 
 ),
 
 final as (
 
     select
-        user_id,
+        user_number,
+        unknown_user_id,
         activity_date,
-        count(*) as sessions,
+        cast(count(*) as integer) as sessions,
         -- a decimal adds up to the same sum in whatever order the rows come
-        coalesce(sum(cast(session_seconds as decimal(18, 6))), 0) as session_seconds
+        cast(coalesce(sum(cast(session_seconds as decimal(18, 6))), 0) as decimal(18, 6)) as session_seconds
     from sessions
-    group by user_id, activity_date
+    group by user_number, unknown_user_id, activity_date
 
 )
 

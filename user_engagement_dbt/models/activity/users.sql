@@ -20,16 +20,18 @@ final as (
 
     select
         ranked.user_id,
+        user_numbers.user_number,
         {% for attribute in attributes() -%}
         ranked.{{ attribute }},
         {% endfor -%}
-        dense_rank() over (
+        cast(dense_rank() over (
             order by {% for attribute in attributes() %}ranked.{{ attribute }}{{ ', ' if not loop.last }}{% endfor %}
-        ) as segment_cell,
+        ) as integer) as segment_cell,
         ranked.signup_date,
         {{ month_start('ranked.signup_date') }} as signup_month,
         ranked.signup_date >= horizon.data_start as in_scope
     from ranked
+    inner join {{ ref('user_numbers') }} as user_numbers on ranked.user_id = user_numbers.user_id
     cross join {{ ref('horizon') }} as horizon
     where ranked.signup_number = 1
 

@@ -49,53 +49,110 @@ windows as (
     {% endfor %}
 ),
 
+-- put together by signup month, whole windows alone, before there is a row for each segment
 active as (
 
     {% for kind, bits in kinds.items() -%}
     select
         members.segment_cell,
-        members.signup_date,
+        members.signup_month,
         '{{ kind }}' as period_kind,
-        numbers.number as period_number,
-        count(*) as users
-    from members
-    inner join {{ ref('numbers') }} as numbers
-        on numbers.number <= {{ var('max_periods') }} and {{ has_bit('members.' ~ bits, 'numbers.number') }}
-    group by members.segment_cell, members.signup_date, numbers.number
+        windows.period_number,
+        sum(members.users) as users
+    from (
+        select
+            segment_cell,
+            signup_month,
+            signup_date,
+            {{ bits }},
+            count(*) as users
+        from members
+        group by segment_cell, signup_month, signup_date, {{ bits }}
+    ) as members
+    inner join windows
+        on
+            members.signup_date = windows.signup_date
+            and windows.period_kind = '{{ kind }}'
+            and {{ has_bit('members.' ~ bits, 'windows.period_number') }}
+    cross join {{ ref('horizon') }} as horizon
+    where windows.period_end <= horizon.as_of
+    group by members.segment_cell, members.signup_month, windows.period_number
     {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
 
-cells as (
+retained as (
 
     select
         segments.segment_name,
         segments.segment_value,
+        active.signup_month,
+        active.period_kind,
+        active.period_number,
+        sum(active.users) as users
+    from active
+    inner join {{ ref('segment_values') }} as segments on active.segment_cell = segments.segment_cell
+    group by
+        segments.segment_name,
+        segments.segment_value,
+        active.signup_month,
+        active.period_kind,
+        active.period_number
+
+),
+
+segment_days as (
+
+    select
+        segments.segment_name,
+        segments.segment_value,
+        days.signup_month,
+        days.signup_date,
+        sum(days.users) as users
+    from signup_days as days
+    inner join {{ ref('segment_values') }} as segments on days.segment_cell = segments.segment_cell
+    group by segments.segment_name, segments.segment_value, days.signup_month, days.signup_date
+
+),
+
+sizes as (
+
+    select
+        days.segment_name,
+        days.segment_value,
         days.signup_month,
         windows.period_kind,
         windows.period_number,
         horizon.as_of,
         sum(days.users) as cohort_size,
         sum(case when windows.period_end <= horizon.as_of then days.users else 0 end) as eligible_users,
-        sum(case when windows.period_end <= horizon.as_of then coalesce(active.users, 0) else 0 end) as retained_users,
         min(windows.period_start) as first_start
-    from signup_days as days
+    from segment_days as days
     inner join windows on days.signup_date = windows.signup_date
-    inner join {{ ref('segment_values') }} as segments on days.segment_cell = segments.segment_cell
-    left join active
-        on
-            days.segment_cell = active.segment_cell
-            and days.signup_date = active.signup_date
-            and windows.period_kind = active.period_kind
-            and windows.period_number = active.period_number
     cross join {{ ref('horizon') }} as horizon
     group by
-        segments.segment_name,
-        segments.segment_value,
+        days.segment_name,
+        days.segment_value,
         days.signup_month,
         windows.period_kind,
         windows.period_number,
         horizon.as_of
+
+),
+
+cells as (
+
+    select
+        sizes.*,
+        coalesce(retained.users, 0) as retained_users
+    from sizes
+    left join retained
+        on
+            sizes.segment_name = retained.segment_name
+            and sizes.segment_value = retained.segment_value
+            and sizes.signup_month = retained.signup_month
+            and sizes.period_kind = retained.period_kind
+            and sizes.period_number = retained.period_number
 
 ),
 

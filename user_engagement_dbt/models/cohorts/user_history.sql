@@ -1,8 +1,7 @@
 {{ config(meta={'window_column': 'signup_month'}) }}
 
-{%- set lapses -%}
-coalesce(days.days_until_next, {{ var('inactivity_days') }} + 1) > {{ var('inactivity_days') }}
-and {{ add_days('days.activity_date', var('inactivity_days')) }} <= horizon.as_of
+{%- set has_lapsed -%}
+(lapses.last_lapse_date is not null or (activity.last_active_date is null and lapses.idle_start_date is not null))
 {%- endset %}
 
 with users as (
@@ -15,67 +14,86 @@ with users as (
 activity as (
 
     select
-        days.user_id,
+        days.user_number,
         min(days.activity_date) as first_active_date,
         max(days.activity_date) as last_active_date,
         count(*) as active_days,
         sum(days.sessions) as sessions,
         max(case when days.days_since_previous > {{ var('inactivity_days') }} then days.activity_date end)
             as last_return_date,
-        count(case when {{ lapses }} then 1 end) as lapses,
-        min(case when {{ lapses }} then {{ add_days('days.activity_date', var('inactivity_days')) }} end)
-            as first_lapse_date,
+        count(case when days.days_since_previous > {{ var('inactivity_days') }} then 1 end) as lapses,
+        min(case
+            when days.days_since_previous > {{ var('inactivity_days') }}
+                then {{ add_days('days.activity_date', var('inactivity_days') ~ ' - days.days_since_previous') }}
+        end) as first_lapse_date,
         -- periods in which the user was active, a bit each
         {%- for kind, period in {
-            'calendar_months': month_index('days.activity_date') ~ ' - ' ~ month_index('days.signup_date'),
-            'relative_months': months_between('days.signup_date', 'days.activity_date'),
-            'days_30': 'floor(days.tenure_days / 30)',
+            'calendar_months': 'on_day.month_index - on_signup.month_index',
+            'relative_months': months_between('on_signup', 'on_day'),
         }.items() %}
-        {{ bit_set(period, period ~ ' <= ' ~ retention_bits()) }} as active_{{ kind }}{{ ',' if not loop.last }}
+        {{ bit_union('case when ' ~ period ~ ' <= ' ~ retention_bits() ~ ' then ' ~ bit(period) ~ ' end') }}
+            as active_{{ kind }},
         {%- endfor %}
+        {{ bit_union('tenures.days_30_bit') }} as active_days_30,
+        {{ bit_union('tenures.day_n_bits') }} as active_day_n
     from {{ ref('active_days') }} as days
-    inner join users on days.user_id = users.user_id
-    cross join {{ ref('horizon') }} as horizon
-    group by days.user_id
+    inner join users on days.user_number = users.user_number
+    inner join {{ ref('calendar') }} as on_day on days.activity_date = on_day.calendar_date
+    inner join {{ ref('calendar') }} as on_signup on days.signup_date = on_signup.calendar_date
+    inner join {{ ref('tenures') }} as tenures on days.activity_date - days.signup_date = tenures.tenure_days
+    group by days.user_number
 
 ),
 
--- the signup day starts the inactivity clock even where nothing happened on it
-idle_starts as (
+-- spells without activity that no later active day ends or that no earlier one begins: the signup day starts the
+-- inactivity clock even where nothing happened on it
+edges as (
 
     select
         users.user_id,
-        {{ add_days('users.signup_date', var('inactivity_days')) }} as lapse_date
+        case
+            when coalesce(activity.first_active_date - users.signup_date, {{ var('inactivity_days') }} + 1)
+                > {{ var('inactivity_days') }}
+                then {{ add_days('users.signup_date', var('inactivity_days')) }}
+        end as idle_start_date,
+        {{ add_days('activity.last_active_date', var('inactivity_days')) }} as last_lapse_date
     from users
-    left join activity on users.user_id = activity.user_id
+    left join activity on users.user_number = activity.user_number
+
+),
+
+lapses as (
+
+    select
+        edges.user_id,
+        case when edges.idle_start_date <= horizon.as_of then edges.idle_start_date end as idle_start_date,
+        case when edges.last_lapse_date <= horizon.as_of then edges.last_lapse_date end as last_lapse_date
+    from edges
     cross join {{ ref('horizon') }} as horizon
-    where
-        {{ add_days('users.signup_date', var('inactivity_days')) }} <= horizon.as_of
-        and coalesce(activity.first_active_date - users.signup_date, {{ var('inactivity_days') }} + 1)
-        > {{ var('inactivity_days') }}
 
 ),
 
 churns as (
 
     select
-        stg.user_id,
+        users.user_id,
+        users.user_number,
         min(stg.churn_date) as declared_churn_date,
         max(stg.churn_date) as last_declared_churn_date
     from {{ ref('stg_churn_data') }} as stg
     inner join users on stg.user_id = users.user_id
     cross join {{ ref('horizon') }} as horizon
     where stg.churn_date >= users.signup_date and stg.churn_date <= horizon.as_of
-    group by stg.user_id
+    group by users.user_id, users.user_number
 
 ),
 
 -- what counts as coming back: an active day or a later signup row
 returns as (
 
-    select days.user_id, days.activity_date as return_date
+    select churns.user_id, days.activity_date as return_date
     from {{ ref('active_days') }} as days
-    inner join churns on days.user_id = churns.user_id
+    inner join churns on days.user_number = churns.user_number
     where days.activity_date > churns.declared_churn_date
 
     union all
@@ -118,21 +136,20 @@ final as (
         coalesce(activity.active_calendar_months, 0) as active_calendar_months,
         coalesce(activity.active_relative_months, 0) as active_relative_months,
         coalesce(activity.active_days_30, 0) as active_days_30,
+        coalesce(activity.active_day_n, 0) as active_day_n,
         case when users.in_scope then churns.declared_churn_date end as declared_churn_date,
         -- a lapse after the signup day comes before any after an active day
         case
-            when users.in_scope then coalesce(idle_starts.lapse_date, activity.first_lapse_date)
+            when users.in_scope
+                then coalesce(lapses.idle_start_date, activity.first_lapse_date, lapses.last_lapse_date)
         end as inactive_churn_date,
         case
             when users.in_scope
-                then {{ count_of('activity.lapses') }} + case when idle_starts.user_id is null then 0 else 1 end
+                then {{ count_of('activity.lapses') }}
+                    + case when lapses.idle_start_date is null then 0 else 1 end
+                    + case when lapses.last_lapse_date is null then 0 else 1 end
         end as inactive_churn_count,
-        case
-            when users.in_scope
-                then {{ add_days(
-                    'coalesce(activity.last_active_date, users.signup_date)', var('inactivity_days')
-                ) }} <= horizon.as_of
-        end as is_inactive,
+        case when users.in_scope then {{ has_lapsed }} end as is_inactive,
         case when users.in_scope then reactivations.reactivated_date end as reactivated_date,
         case
             when
@@ -140,16 +157,12 @@ final as (
                 and coalesce(reactivations.last_return_date, churns.declared_churn_date)
                 <= churns.last_declared_churn_date
                 then 'churned'
-            when
-                {{ add_days(
-                    'coalesce(activity.last_active_date, users.signup_date)', var('inactivity_days')
-                ) }} <= horizon.as_of
-                then 'dormant'
+            when {{ has_lapsed }} then 'dormant'
             when {{ add_days('users.signup_date', var('inactivity_days')) }} > horizon.as_of then 'new'
             when
                 coalesce(
                     activity.last_return_date,
-                    case when idle_starts.user_id is not null then activity.first_active_date end,
+                    case when lapses.idle_start_date is not null then activity.first_active_date end,
                     reactivations.reactivated_date
                 ) > {{ add_days('horizon.as_of', -var('inactivity_days')) }}
                 then 'resurrected'
@@ -157,8 +170,8 @@ final as (
         end as lifecycle_state,
         horizon.as_of as observed_through
     from users
-    left join activity on users.user_id = activity.user_id
-    left join idle_starts on users.user_id = idle_starts.user_id
+    left join activity on users.user_number = activity.user_number
+    left join lapses on users.user_id = lapses.user_id
     left join churns on users.user_id = churns.user_id
     left join reactivations on users.user_id = reactivations.user_id
     cross join {{ ref('horizon') }} as horizon

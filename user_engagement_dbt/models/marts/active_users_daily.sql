@@ -1,40 +1,46 @@
 {%- set windows = {'wau': 7, 'mau': var('active_window_days')} %}
 
 -- Gap sweep: a user is active in the `w` days that end on day x from an active day d until d + w - 1, so the
--- state opens where the gap before d exceeds w and closes on d + w where the gap after d does.
+-- state opens where the gap before d exceeds w, and closes w days after the active day before such a gap, or the last.
 with changes as (
 
     select
         segment_cell,
         activity_date as calendar_date,
-        count(*) as dau,
+        sum(users) as dau,
         {%- for name, days in windows.items() %}
-        count(case when coalesce(days_since_previous, {{ days }} + 1) > {{ days }} then 1 end) as {{ name }}_opened,
+        sum(case when coalesce(days_since_previous, {{ days }} + 1) > {{ days }} then users else 0 end)
+            as {{ name }}_opened,
         {%- endfor %}
-        count(case when days_since_previous is null then 1 end) as new_users,
+        sum(case when days_since_previous is null then users else 0 end) as new_users,
         {%- for name in windows %}
         0 as {{ name }}_closed{{ ',' if not loop.last }}
         {%- endfor %}
-    from {{ ref('active_days') }}
+    from {{ ref('activity_gaps') }}
     group by segment_cell, activity_date
 
     {% for name, days in windows.items() -%}
+    {% for active_day, closes in [
+        (add_days('activity_date', '-days_since_previous'), 'days_since_previous > ' ~ days),
+        ('activity_date', 'is_last'),
+    ] -%}
     union all
 
     select
         segment_cell,
-        {{ add_days('activity_date', days) }} as calendar_date,
+        {{ add_days(active_day, days) }} as calendar_date,
         0 as dau,
         {%- for other in windows %}
         0 as {{ other }}_opened,
         {%- endfor %}
         0 as new_users,
         {%- for other in windows %}
-        {{ 'count(*)' if other == name else '0' }} as {{ other }}_closed{{ ',' if not loop.last }}
+        {{ 'sum(users)' if other == name else '0' }} as {{ other }}_closed{{ ',' if not loop.last }}
         {%- endfor %}
-    from {{ ref('active_days') }}
-    where coalesce(days_until_next, {{ days }} + 1) > {{ days }}
-    group by segment_cell, activity_date
+    from {{ ref('activity_gaps') }}
+    where {{ closes }}
+    group by segment_cell, {{ add_days(active_day, days) }}
+    {% endfor -%}
     {% endfor %}
 ),
 

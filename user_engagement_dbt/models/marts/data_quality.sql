@@ -46,34 +46,38 @@ churn as (
 engagement as (
 
     select
-        case
-            when users.user_id is null then 'orphan'
-            when days.activity_date < users.signup_date then 'before_signup'
-            when days.activity_date > horizon.as_of then 'after_as_of'
-            else 'valid'
-        end as reason,
-        sum(days.sessions) as rows_found
-    from {{ ref('user_days') }} as days
-    left join {{ ref('users') }} as users on days.user_id = users.user_id
-    cross join {{ ref('horizon') }} as horizon
-    group by 1
+        reason,
+        sum(sessions) as rows_found
+    from {{ ref('quarantined_days') }}
+    group by reason
 
 ),
 
--- copies of a row that has no event id
-copies as (
+-- rows that count and have no event id
+unidentified as (
 
-    select count(*) - 1 as rows_found
-    from (
-        select
-            {{ hash64([
-                'user_id', 'engaged_at', 'session_duration', 'interaction_type', 'device_type', 'further_hash',
-            ]) }} as row_hash
-        from {{ ref('kept_sessions') }}
-        where event_id is null
-    ) as unidentified
-    group by row_hash
-    having count(*) > 1
+    select
+        {{ hash64([
+            'stg.user_id', 'stg.engaged_at', 'stg.session_duration', 'stg.interaction_type', 'stg.device_type',
+            'stg.further_hash',
+        ]) }} as row_hash
+    from {{ ref('stg_user_engagement') }} as stg
+    inner join {{ ref('users') }} as users on stg.user_id = users.user_id
+    cross join {{ ref('horizon') }} as horizon
+    where
+        stg.event_id is null
+        and stg.activity_date >= users.signup_date
+        and stg.activity_date <= horizon.as_of
+
+),
+
+-- neighbours in the order of the hashes: a sort of one number a row costs less than counting each
+neighbours as (
+
+    select
+        row_hash,
+        lag(row_hash) over (order by row_hash) as previous_hash
+    from unidentified
 
 ),
 
@@ -112,7 +116,7 @@ found as (
     from {{ ref('stg_churn_data') }}
 
     union all
-    select 'user_engagement' as table_name, reason, rows_found from engagement where reason <> 'valid'
+    select 'user_engagement' as table_name, reason, rows_found from engagement
     union all
     select 'user_engagement' as table_name, 'null_user_id' as reason, count(*) as rows_found
     from {{ ref('stg_user_engagement') }}
@@ -124,7 +128,9 @@ found as (
     select 'user_engagement' as table_name, 'kept' as reason, sum(sessions) as rows_found
     from {{ ref('active_days') }}
     union all
-    select 'user_engagement' as table_name, 'identical_row' as reason, sum(rows_found) as rows_found from copies
+    select 'user_engagement' as table_name, 'identical_row' as reason, count(*) as rows_found
+    from neighbours
+    where row_hash = previous_hash
     union all
     select 'user_engagement' as table_name, 'total' as reason, count(*) as rows_found
     from {{ ref('stg_user_engagement') }}

@@ -1,118 +1,86 @@
-with day_numbers as (
+-- what is looked at, in the order of the bits of user_history.active_day_n
+with windows as (
 
-    {% for day in [1, 3, 7, 14, 28, 30, 60, 90, 180] -%}
-    select {{ day }} as day_number {{ 'union all' if not loop.last }}
+    {% for kind, further_days in [('exact', 0), ('bracket_7', 6), ('unbounded', 0)] -%}
+    {% set kind_place = loop.index0 -%}
+    {% set last_kind = loop.last -%}
+    {% for day in day_numbers() -%}
+    select
+        '{{ kind }}' as retention_kind,
+        {{ day }} as day_number,
+        {{ day + further_days }} as last_day,
+        {{ kind_place * (day_numbers() | length) + loop.index0 }} as place
+    {{ 'union all' if not (loop.last and last_kind) }}
     {% endfor %}
+    {%- endfor %}
 ),
 
-kinds as (
-
-    select 'exact' as retention_kind, 0 as further_days
-    union all
-    select 'bracket_7' as retention_kind, 6 as further_days
-    union all
-    select 'unbounded' as retention_kind, 0 as further_days
-
-),
-
-signup_days as (
+members as (
 
     select
         segment_cell,
         signup_date,
+        active_day_n,
         count(*) as users
-    from {{ ref('users') }}
+    from {{ ref('user_history') }}
     where in_scope
-    group by segment_cell, signup_date
+    group by segment_cell, signup_date, active_day_n
 
 ),
 
-eligible as (
+observed as (
 
     select
-        kinds.retention_kind,
-        day_numbers.day_number,
-        segments.segment_name,
-        segments.segment_value,
-        sum(
-            case
-                when {{ add_days('days.signup_date', 'day_numbers.day_number + kinds.further_days') }} <= horizon.as_of
-                    then days.users
-                else 0
-            end
-        ) as users
-    from signup_days as days
-    inner join {{ ref('segment_values') }} as segments on days.segment_cell = segments.segment_cell
-    cross join day_numbers
-    cross join kinds
+        members.segment_cell,
+        windows.retention_kind,
+        windows.day_number,
+        case
+            when {{ add_days('members.signup_date', 'windows.last_day') }} <= horizon.as_of then members.users else 0
+        end as eligible_users,
+        case when {{ has_bit('members.active_day_n', 'windows.place') }} then 1 else 0 end as is_active
+    from members
+    cross join windows
     cross join {{ ref('horizon') }} as horizon
-    group by kinds.retention_kind, day_numbers.day_number, segments.segment_name, segments.segment_value
 
 ),
 
--- few rows per signup day, tenure and gap, however many users
-tenures as (
+cells as (
 
     select
         segment_cell,
-        signup_date,
-        tenure_days,
-        days_since_previous,
-        days_until_next is null as is_last,
-        count(*) as users
-    from {{ ref('active_days') }}
-    where in_scope
-    group by segment_cell, signup_date, tenure_days, days_since_previous, days_until_next is null
+        retention_kind,
+        day_number,
+        sum(eligible_users) as eligible_users,
+        sum(eligible_users * is_active) as retained_users
+    from observed
+    group by segment_cell, retention_kind, day_number
 
 ),
 
--- a user counts once in each window: on the first active day inside it, or on the last active day of all
-retained as (
+per_segment as (
 
     select
-        kinds.retention_kind,
-        day_numbers.day_number,
         segments.segment_name,
         segments.segment_value,
-        sum(tenures.users) as users
-    from tenures
-    cross join {{ ref('horizon') }} as horizon
-    cross join day_numbers
-    inner join kinds
-        on
-            {{ add_days('tenures.signup_date', 'day_numbers.day_number + kinds.further_days') }} <= horizon.as_of
-            and tenures.tenure_days >= day_numbers.day_number
-            and case
-                when kinds.retention_kind = 'unbounded' then tenures.is_last
-                else
-                    tenures.tenure_days <= day_numbers.day_number + kinds.further_days
-                    and coalesce(tenures.tenure_days - tenures.days_since_previous, -1) < day_numbers.day_number
-            end
-    inner join {{ ref('segment_values') }} as segments on tenures.segment_cell = segments.segment_cell
-    group by kinds.retention_kind, day_numbers.day_number, segments.segment_name, segments.segment_value
+        cells.retention_kind,
+        cells.day_number,
+        {{ count_of('sum(cells.eligible_users)') }} as eligible_users,
+        {{ count_of('sum(cells.retained_users)') }} as retained_users
+    from cells
+    inner join {{ ref('segment_values') }} as segments on cells.segment_cell = segments.segment_cell
+    group by segments.segment_name, segments.segment_value, cells.retention_kind, cells.day_number
 
 ),
 
 final as (
 
     select
-        eligible.segment_name,
-        eligible.segment_value,
-        eligible.retention_kind,
-        eligible.day_number,
-        {{ count_of('eligible.users') }} as eligible_users,
-        {{ count_of('retained.users') }} as retained_users,
-        {{ rate('coalesce(retained.users, 0)', 'eligible.users') }} as retention_rate,
-        {{ wilson_low('coalesce(retained.users, 0)', 'eligible.users') }} as ci_low,
-        {{ wilson_high('coalesce(retained.users, 0)', 'eligible.users') }} as ci_high,
+        per_segment.*,
+        {{ rate('per_segment.retained_users', 'per_segment.eligible_users') }} as retention_rate,
+        {{ wilson_low('per_segment.retained_users', 'per_segment.eligible_users') }} as ci_low,
+        {{ wilson_high('per_segment.retained_users', 'per_segment.eligible_users') }} as ci_high,
         horizon.as_of as observed_through
-    from eligible
-    left join retained
-        on
-            eligible.retention_kind = retained.retention_kind
-            and eligible.day_number = retained.day_number
-            and eligible.segment_name = retained.segment_name
-            and eligible.segment_value = retained.segment_value
+    from per_segment
     cross join {{ ref('horizon') }} as horizon
 
 )

@@ -2,12 +2,12 @@ with user_months as (
 
     select
         segment_cell,
-        user_id,
+        user_number,
         {{ month_start('activity_date') }} as month,
         count(*) as active_days,
         sum(sessions) as sessions
     from {{ ref('active_days') }}
-    group by segment_cell, user_id, {{ month_start('activity_date') }}
+    group by segment_cell, user_number, {{ month_start('activity_date') }}
 
 ),
 
@@ -49,8 +49,8 @@ gaps as (
             segment_cell,
             {{ month_start('activity_date') }} as month,
             days_since_previous as gap,
-            count(*) as gaps
-        from {{ ref('active_days') }}
+            sum(users) as gaps
+        from {{ ref('activity_gaps') }}
         where days_since_previous is not null
         group by segment_cell, {{ month_start('activity_date') }}, days_since_previous
     ) as cells

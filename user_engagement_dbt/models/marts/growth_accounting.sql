@@ -1,24 +1,21 @@
--- An active day says how its user stands in its period by the gaps around it: it is the user's first day in the
--- period if the previous active day lies in an earlier one, and the last if the next lies in a later one.
+-- The gap before an active day says how its user stands: it is the user's first day in the period if the previous
+-- active day lies in an earlier one, and if that is not the period before, the user was missing in between.
 with days as (
 
-    {% for kind, start, previous, following in [
-        ('week', week_start, -7, 7),
-        ('month', month_start, none, none),
-    ] -%}
+    {% for kind, start in {'week': week_start, 'month': month_start}.items() -%}
     select
         '{{ kind }}' as period_kind,
         segment_cell,
         {{ start('activity_date') }} as period_start,
         {{ start(add_days('activity_date', '-days_since_previous')) }} as previous_period,
-        {{ start(add_days('activity_date', 'days_until_next')) }} as next_period,
-        count(*) as active_days
-    from {{ ref('active_days') }}
+        is_last,
+        sum(users) as active_days
+    from {{ ref('activity_gaps') }}
     group by
         segment_cell,
         {{ start('activity_date') }},
         {{ start(add_days('activity_date', '-days_since_previous')) }},
-        {{ start(add_days('activity_date', 'days_until_next')) }}
+        is_last
     {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
@@ -30,7 +27,9 @@ shifted as (
         case when period_kind = 'week' then {{ add_days('period_start', -7) }}
             else {{ add_months('period_start', -1) }} end as period_before,
         case when period_kind = 'week' then {{ add_days('period_start', 7) }}
-            else {{ add_months('period_start', 1) }} end as period_after
+            else {{ add_months('period_start', 1) }} end as period_after,
+        case when period_kind = 'week' then {{ add_days('previous_period', 7) }}
+            else {{ add_months('previous_period', 1) }} end as period_after_previous
     from days
 
 ),
@@ -49,21 +48,24 @@ changes as (
     from shifted
     group by period_kind, segment_cell, period_start
 
+    {% for missed_period, is_missed in {
+        'period_after_previous': 'previous_period < period_before', 'period_after': 'is_last',
+    }.items() -%}
     union all
 
     select
         period_kind,
         segment_cell,
-        period_after as period_start,
+        {{ missed_period }} as period_start,
         0 as active_days,
         0 as new_users,
         0 as retained_users,
         0 as resurrected_users,
         sum(active_days) as churned_users
     from shifted
-    where next_period is null or next_period > period_after
-    group by period_kind, segment_cell, period_after
-
+    where {{ is_missed }}
+    group by period_kind, segment_cell, {{ missed_period }}
+    {% endfor %}
 ),
 
 per_segment as (

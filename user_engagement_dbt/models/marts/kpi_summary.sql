@@ -125,13 +125,13 @@ user_months as (
     select
         slots.slot,
         slots.month,
-        days.user_id,
+        days.user_number,
         count(*) as active_days,
         sum(days.sessions) as sessions
     from month_slots as slots
     inner join {{ ref('active_days') }} as days
         on slots.month <= days.activity_date and {{ add_months('slots.month', 1) }} > days.activity_date
-    group by slots.slot, slots.month, days.user_id
+    group by slots.slot, slots.month, days.user_number
 
 ),
 
@@ -192,62 +192,72 @@ average_duration as (
 
 ),
 
--- both medians over ranked values, of which the middle and the bounds of its interval are picked
-durations as (
+median_duration as (
 
     select
         'median_session_duration' as kpi,
         slots.slot,
-        sessions.session_seconds as value,
+        statistics.median_seconds as value,
+        cast(null as double) as numerator,
+        statistics.sessions as denominator,
+        statistics.median_ci_low as ci_low,
+        statistics.median_ci_high as ci_high,
         slots.month as period_start,
         {{ add_days(add_months('slots.month', 1), -1) }} as period_end
     from month_slots as slots
-    inner join {{ ref('kept_sessions') }} as sessions on slots.month = sessions.month
-    where sessions.session_seconds is not null
-
-    union all
-
-    select
-        'median_days_since_signup' as kpi,
-        slots.slot,
-        cast(slots.through - users.signup_date as double) as value,
-        slots.through as period_start,
-        slots.through as period_end
-    from day_slots as slots
-    inner join {{ ref('users') }} as users on slots.through >= users.signup_date
+    inner join {{ ref('session_statistics') }} as statistics on slots.month = statistics.month
+    where statistics.interaction_type = 'all' and statistics.sessions > 0
 
 ),
 
-ranked as (
+tenures as (
+
+    select
+        slots.slot,
+        slots.through,
+        cast(slots.through - users.signup_date as double) as value,
+        count(*) as users
+    from day_slots as slots
+    inner join {{ ref('users') }} as users on slots.through >= users.signup_date
+    group by slots.slot, slots.through, users.signup_date
+
+),
+
+ranked_tenures as (
 
     select
         *,
-        row_number() over (partition by kpi, slot order by value) as value_rank,
-        count(*) over (partition by kpi, slot) as n
-    from durations
+        sum(users) over (partition by slot order by value rows between unbounded preceding and current row)
+            as users_up_to,
+        sum(users) over (partition by slot) as n
+    from tenures
 
 ),
 
-medians as (
+-- the middle, or the mean of the two, and the bounds of its interval are picked by rank
+median_tenure as (
 
     select
-        kpi,
+        'median_days_since_signup' as kpi,
         slot,
-        avg(case when value_rank in (floor((n + 1) / 2.0), ceil((n + 1) / 2.0)) then value end) as value,
+        (
+            min(case when users_up_to >= floor((n + 1) / 2.0) then value end)
+            + min(case when users_up_to >= ceil((n + 1) / 2.0) then value end)
+        ) / 2 as value,
         cast(null as double) as numerator,
         n as denominator,
-        max(case when value_rank = {{ median_rank_low('n') }} then value end) as ci_low,
-        max(case when value_rank = {{ median_rank_high('n') }} then value end) as ci_high,
-        period_start,
-        period_end
-    from ranked
-    group by kpi, slot, n, period_start, period_end
+        min(case when users_up_to >= {{ median_rank_low('n') }} then value end) as ci_low,
+        min(case when users_up_to >= {{ median_rank_high('n') }} then value end) as ci_high,
+        through as period_start,
+        through as period_end
+    from ranked_tenures
+    group by slot, n, through
 
 ),
 
 measured as (
 
-    {% for measures in ['churn', 'retention', 'active_users', 'frequency', 'average_duration', 'medians'] -%}
+    {% for measures in ['churn', 'retention', 'active_users', 'frequency', 'average_duration', 'median_duration', 'median_tenure'] -%}
     select
         kpi,
         slot,

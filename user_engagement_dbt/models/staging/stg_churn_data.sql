@@ -8,7 +8,7 @@ renamed as (
 
     select
         -- ids
-        nullif(trim(user_id), '') as user_id,
+        user_id,
 
         -- attributes
         coalesce(nullif(trim(churn_reason), ''), 'unknown') as churn_reason,

@@ -8,8 +8,8 @@ renamed as (
 
     select
         -- ids
-        nullif(trim(user_id), '') as user_id,
-        nullif(trim(event_id), '') as event_id,
+        user_id,
+        event_id,
 
         -- attributes
         coalesce(nullif(trim(interaction_type), ''), 'unknown') as interaction_type,

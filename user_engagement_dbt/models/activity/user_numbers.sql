@@ -1,0 +1,33 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    full_refresh=false,
+    pre_hook="{{ drop_unless_incremental(['user_days']) }}",
+) }}
+
+-- A number stands for an id wherever there is a row per active day, and is never given to another id: months that
+-- were built at different times agree about it. Built anew, it takes with it what holds the numbers of before.
+with ids as (
+
+    select distinct user_id
+    from {{ ref('stg_user_signups') }}
+    where user_id is not null
+    {%- if is_incremental() %} and user_id not in (select known.user_id from {{ this }} as known){% endif %}
+
+),
+
+final as (
+
+    select
+        user_id,
+        cast(
+            row_number() over (order by user_id)
+            {%- if is_incremental() %}
+            + (select coalesce(max(known.user_number), 0) from {{ this }} as known)
+            {%- endif %} as integer
+        ) as user_number
+    from ids
+
+)
+
+select * from final
