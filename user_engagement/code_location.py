@@ -9,7 +9,10 @@ import dagster as dg
 from user_engagement.assets.dbt import build_dbt_assets, dbt_resource
 from user_engagement.assets.published import published_asset
 from user_engagement.assets.raw import raw_assets, rejected_rows_spec, source_specs
+from user_engagement.automation.alerts import build_alert_sensors
+from user_engagement.automation.checks import build_check_sensor, build_checks
 from user_engagement.automation.jobs import build_jobs
+from user_engagement.automation.sensors import build_schedules, build_sensors
 from user_engagement.contracts import USER_SIGNUPS
 from user_engagement.errors import SourceError
 from user_engagement.partitions import first_of_month, monthly_partitions
@@ -44,7 +47,14 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
             *build_dbt_assets(settings, partitions),
             published_asset(settings),
         ],
+        asset_checks=build_checks(settings, source, partitions),
         jobs=build_jobs(),
+        sensors=[
+            *build_sensors(settings, source, partitions),
+            build_check_sensor(settings, source, partitions),
+            *build_alert_sensors(settings),
+        ],
+        schedules=build_schedules(settings, source, partitions),
         resources={"dbt": dbt_resource(settings), "raw_io_manager": raw_io_manager(settings)},
         executor=dg.in_process_executor,
     )

@@ -19,8 +19,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from user_engagement.kpis import KPIS
-from user_engagement.partitions import next_month
-from user_engagement.pipeline import Months, Plan
+from user_engagement.partitions import Months, next_month
+from user_engagement.pipeline import Plan
 from user_engagement.publishing import read_manifest
 
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
@@ -44,6 +44,7 @@ class RunProgress:
         self._task = self._progress.add_task("starting")
         self._step_started = time.monotonic()
         self._assets: dict[str, str] = {}
+        self._checks = 0
 
     def __enter__(self) -> RunProgress:
         self._progress.start()
@@ -69,7 +70,7 @@ class RunProgress:
         kind = event.event_type
         if kind == dg.DagsterEventType.STEP_START:
             self._step_started = time.monotonic()
-            self._assets, self._loaded = {}, {}
+            self._assets, self._loaded, self._checks = {}, {}, 0
             self.doing(_plain(event.step_key or ""))
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
             self._materialized(event)
@@ -77,9 +78,9 @@ class RunProgress:
             self._checked(event)
         elif kind == dg.DagsterEventType.STEP_SUCCESS:
             self.loaded.update(self._loaded)
-            detail = (
-                "  ".join(self._assets.values()) if len(self._assets) == 1 else f"{len(self._assets)} models"
-            )
+            detail = "  ".join(self._assets.values())
+            if len(self._assets) != 1:
+                detail = f"{len(self._assets)} models" if self._assets else f"{self._checks} checks"
             self._say(
                 f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
             )
@@ -102,6 +103,7 @@ class RunProgress:
         self.doing(name)
 
     def _checked(self, event: dg.DagsterEvent) -> None:
+        self._checks += 1
         evaluation = event.asset_check_evaluation_data
         if not evaluation.passed:
             self._console.print(

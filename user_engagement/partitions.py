@@ -6,9 +6,16 @@ activity, or the churn, happened. Sharing one definition lets a user choose mont
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 
 from user_engagement.contracts import Window
 
@@ -46,3 +53,46 @@ def window_of(partitions: dg.MonthlyPartitionsDefinition, keys: dg.PartitionKeyR
 
 def key_of(month: date) -> str:
     return first_of_month(month).strftime(KEY_FORMAT)
+
+
+@dataclass(frozen=True)
+class Months:
+    """A range of months by their first days, both included."""
+
+    first: date
+    last: date
+
+    def tags(self) -> dict[str, str]:
+        return {
+            ASSET_PARTITION_RANGE_START_TAG: key_of(self.first),
+            ASSET_PARTITION_RANGE_END_TAG: key_of(self.last),
+        }
+
+    def keys(self) -> list[str]:
+        """The partition key of each month."""
+        month, keys = self.first, []
+        while month <= self.last:
+            keys.append(key_of(month))
+            month = next_month(month)
+        return keys
+
+
+def months_of_run(tags: Mapping[str, str], keys: Sequence[str]) -> list[str]:
+    """Those of the partition keys that a run with these tags is about; none if it has no partitions."""
+    start = tags.get(ASSET_PARTITION_RANGE_START_TAG, tags.get(PARTITION_NAME_TAG))
+    end = tags.get(ASSET_PARTITION_RANGE_END_TAG, start)
+    return [key for key in keys if start and end and start <= key <= end]
+
+
+def stretches(months: Iterable[date]) -> Iterator[Months]:
+    """Sorted months as ranges without gaps, so that each is one run."""
+    current: Months | None = None
+    for month in months:
+        if current and month == next_month(current.last):
+            current = Months(current.first, month)
+            continue
+        if current:
+            yield current
+        current = Months(month, month)
+    if current:
+        yield current

@@ -5,39 +5,25 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from user_engagement.assets.freshness import outdated_months
+from user_engagement.assets.freshness import compare
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts import RAW_TABLES, USER_SIGNUPS
 from user_engagement.errors import SourceError
 from user_engagement.instance import open_instance
-from user_engagement.partitions import first_of_month, key_of, monthly_partitions, next_month
+from user_engagement.partitions import Months, first_of_month, key_of, monthly_partitions, stretches
+from user_engagement.run_launcher import host_tag
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, TableReport, open_source
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass(frozen=True)
-class Months:
-    """A range of months by their first days, both included."""
-
-    first: date
-    last: date
-
-    def tags(self) -> dict[str, str]:
-        return {
-            ASSET_PARTITION_RANGE_START_TAG: key_of(self.first),
-            ASSET_PARTITION_RANGE_END_TAG: key_of(self.last),
-        }
 
 
 @dataclass(frozen=True)
@@ -108,22 +94,8 @@ def plan(settings: Settings, full: bool = False) -> Plan:
         return Plan(source, reports, (load,), cohorts)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
     with open_instance(settings) as instance:
-        outdated = outdated_months(instance, source, settings, keys)
+        outdated = compare(instance, source, settings, keys).outdated
     return Plan(source, reports, tuple(stretches(date.fromisoformat(key) for key in outdated)), cohorts)
-
-
-def stretches(months: Iterable[date]) -> Iterator[Months]:
-    """Sorted months as ranges without gaps, so that each is one run."""
-    current: Months | None = None
-    for month in months:
-        if current and month == next_month(current.last):
-            current = Months(current.first, month)
-            continue
-        if current:
-            yield current
-        current = Months(month, month)
-    if current:
-        yield current
 
 
 def run(
@@ -147,7 +119,7 @@ def run(
             started = instance.create_run_for_job(
                 job_def=job,
                 run_config=QUIET,
-                tags=step.months.tags(),
+                tags={**step.months.tags(), **host_tag()},
                 asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
             )
             with contextlib.redirect_stdout(_Lines(on_line)):

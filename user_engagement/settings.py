@@ -12,9 +12,18 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from user_engagement.errors import SettingsError
@@ -24,6 +33,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+VISIBLE_ASCII = re.compile(r"[!-~]+")
+ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
+SHORTEST_KEY = 32
 
 
 class TableSetting(BaseModel):
@@ -86,6 +98,39 @@ class Settings(BaseSettings):
         description="What DuckDB may hold in memory.",
     )
     dbt_in_process: bool = Field(True, description="Run dbt inside this process rather than as a subprocess.")
+    automation: bool = Field(True, description="Whether sensors and schedules start switched on.")
+    stale_after_minutes: float = Field(
+        10,
+        ge=0,
+        description="How long new source data may wait to be loaded before checks call the marts stale.",
+    )
+    stale_after_hours: float = Field(
+        36, gt=0, description="Age at which the freshness policy of marts and published output fails."
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="Where alerts are posted, http or https; they go to the log if unset."
+    )
+    alert_webhook_secret: SecretStr | None = Field(
+        None, description="What posted alerts are signed with, known to their receiver alone."
+    )
+    publish_users: bool = Field(
+        False, description="Publish `user_lifecycle` too, its user ids replaced by keyed hashes."
+    )
+    pseudonym_key: SecretStr | None = Field(
+        None, description="Key of those hashes, at least 32 characters; who has it can recognise a user."
+    )
+    publish_report: bool = Field(True, description="Write the report, one HTML file, into each generation.")
+    annotations: Path | None = Field(
+        None,
+        description="CSV file with columns `day` and `label`: releases and campaigns, drawn on time lines.",
+    )
+    dashboard_port: int = Field(
+        8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
+    )
+    dashboard_login: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Who may log in, by e-mail, comma-separated, `*@example.com` for a domain; no login if unset.",
+    )
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -125,6 +170,17 @@ class Settings(BaseSettings):
             raise ValueError("not a time zone name; use one such as UTC or Europe/Berlin")
         return value
 
+    @field_validator("dashboard_login", mode="before")
+    @classmethod
+    def _addresses(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        addresses = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        for address in addresses:
+            if not ADDRESS.fullmatch(address):
+                raise ValueError(f"{address!r} is no e-mail address; write ann@example.com or *@example.com")
+        return addresses
+
     @field_validator("segments", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -145,6 +201,32 @@ class Settings(BaseSettings):
         if self.start and self.end and self.start > self.end:
             raise ValueError(
                 f"{PREFIX}START {self.start:%Y-%m} is after {PREFIX}END {self.end:%Y-%m}; swap them"
+            )
+        return self
+
+    # of the model, not of its fields: errors of these repeat the value, which is secret
+    @model_validator(mode="after")
+    def _signed_webhook(self) -> Settings:
+        if self.alert_webhook_url is None:
+            return self
+        if not _is_http_url(self.alert_webhook_url.get_secret_value()):
+            raise ValueError(
+                f"{PREFIX}ALERT_WEBHOOK_URL (not shown: it may hold secrets) is no http or https URL;"
+                " write it as https://alerts.example.com/hook"
+            )
+        if self.alert_webhook_secret is None:
+            raise ValueError(
+                f"{PREFIX}ALERT_WEBHOOK_SECRET is not set, but {PREFIX}ALERT_WEBHOOK_URL is: set it to a long random"
+                " value that the receiver knows too, such as `openssl rand -hex 32` prints"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pseudonyms_have_a_key(self) -> Settings:
+        if self.publish_users and len(_secret(self.pseudonym_key)) < SHORTEST_KEY:
+            raise ValueError(
+                f"{PREFIX}PSEUDONYM_KEY is not set, or shorter than {SHORTEST_KEY} characters, but"
+                f" {PREFIX}PUBLISH_USERS is on: set it to a long random value, such as `openssl rand -hex 32` prints"
             )
         return self
 
@@ -179,6 +261,24 @@ class Settings(BaseSettings):
     @property
     def dbt_project_dir(self) -> Path:
         return PROJECT_ROOT / "user_engagement_dbt"
+
+
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises for what is no number
+    except ValueError:
+        return False
+    # anything but visible ASCII has to be percent-encoded in a URL
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and VISIBLE_ASCII.fullmatch(text) is not None
+    )
 
 
 def describe(error: ValidationError) -> str:

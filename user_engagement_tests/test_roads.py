@@ -21,7 +21,8 @@ import pytest
 
 from user_engagement.code_location import build_definitions
 from user_engagement.instance import open_instance
-from user_engagement.pipeline import Months, plan, run
+from user_engagement.partitions import Months
+from user_engagement.pipeline import plan, run
 from user_engagement.settings import Settings
 from user_engagement.warehouse.duckdb_io import connect, connection_config
 from user_engagement_tests.oracle import Row, moment_of

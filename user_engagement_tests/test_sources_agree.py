@@ -31,7 +31,7 @@ import sqlalchemy as sa
 
 from user_engagement import pipeline, simulating, simulation
 from user_engagement.contracts import RAW_TABLES
-from user_engagement.pipeline import Months
+from user_engagement.partitions import Months
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation.activity import LONGEST_SESSION
 from user_engagement_tests.frames import assert_equal, marts

@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
+from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.contracts import USER_ENGAGEMENT, USER_SIGNUPS, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -24,6 +30,11 @@ FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
 ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.activity"
 COHORTS = "fqn:user_engagement_dbt.cohorts"
 MARTS = "fqn:user_engagement_dbt.marts"
+# churn and retention: what people look at first, and what silently goes out of date first
+WATCHED_KEYS = {
+    dg.AssetKey(path)
+    for path in (["marts", "churn_monthly"], ["marts", "day_n_retention"], ["cohorts", "cohort_retention"])
+}
 # unit tests are for development; every other test is a check of the data
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 
@@ -88,11 +99,21 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
 class Translator(DagsterDbtTranslator):
     """Keys, groups, partitions and lineage of the models; checks on sources belong to the raw assets."""
 
-    def __init__(self, partitions: dg.MonthlyPartitionsDefinition) -> None:
+    def __init__(
+        self, partitions: dg.MonthlyPartitionsDefinition, freshness_policy: dg.FreshnessPolicy | None = None
+    ) -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True)
         )
         self._partitions = partitions
+        self._freshness_policy = freshness_policy
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        is_watched = spec.key in WATCHED_KEYS and self._freshness_policy
+        return spec.replace_attributes(freshness_policy=self._freshness_policy) if is_watched else spec
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         if dbt_resource_props["resource_type"] == "source":
@@ -246,7 +267,7 @@ def build_dbt_assets(
 ) -> Sequence[dg.AssetsDefinition]:
     """The three groups of models, each one dbt invocation in a run."""
     manifest = load_manifest(settings)
-    translator = Translator(partitions)
+    translator = Translator(partitions, freshness_policy(settings))
 
     @dbt_assets(
         manifest=manifest,

@@ -1,21 +1,31 @@
-"""What the last successful load of each month recorded about its source.
+"""What is up to date, by what the last successful loads recorded about their source.
 
 A month is up to date if its source looks as it did when the month was last loaded, and its activity was rebuilt
-since. Both facts are events of the Dagster instance: there is no state beside it that could disagree.
+since; what follows from activity is, if it was rebuilt after the newest activity. All of it are events of the Dagster
+instance: there is no state beside it that could disagree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
+from user_engagement.assets.published import PUBLISHED_KEY
 from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
-from user_engagement.contracts import RAW_TABLES
+from user_engagement.contracts import RAW_TABLES, USER_ENGAGEMENT
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
+COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
+CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
+
+FRESH, NOT_FAILED = "as_new_as_source", "no_month_left_failed"
+FRESH_CHECKS = [dg.AssetCheckKey(key, FRESH) for key in (COHORTS_KEY, CHURN_KEY, PUBLISHED_KEY)]
+NOT_FAILED_CHECKS = [dg.AssetCheckKey(key, NOT_FAILED) for key in (raw_key(USER_ENGAGEMENT), COHORTS_KEY)]
 
 
 def recorded(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[int, str | None]]:
@@ -33,20 +43,61 @@ def recorded(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[
     return found
 
 
-def outdated_months(
-    instance: dg.DagsterInstance, source: Source, settings: Settings, keys: Sequence[str]
-) -> Mapping[str, list[str]]:
-    """The months to load, by partition key, each with the tables whose source changed since the last load.
+@dataclass(frozen=True)
+class Comparison:
+    """Months of the source against those that were loaded.
 
-    A warehouse that is not there makes every month outdated, whatever was recorded.
+    ``held`` has the source's fingerprints by month; ``outdated``, by month, the tables that differ from what was
+    loaded last.
+    """
+
+    held: Mapping[str, Sequence[str]]
+    outdated: Mapping[str, Sequence[str]]
+
+    def mark(self, months: Iterable[str]) -> str:
+        """One mark for how the source looks in these months."""
+        looks = [(key, list(self.held[key])) for key in sorted(months)]
+        return hashlib.sha256(repr(looks).encode()).hexdigest()[:16]
+
+
+def compare(
+    instance: dg.DagsterInstance, source: Source, settings: Settings, keys: Sequence[str]
+) -> Comparison:
+    """Compares the months of the calendar, in its order.
+
+    A month that holds nothing and never did is up to date. A warehouse that is not there makes every other month
+    outdated, whatever was recorded.
     """
     has_warehouse = settings.warehouse_file.exists()
     rebuilt = recorded(instance, ACTIVITY_KEY) if has_warehouse else {}
+    held: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
         loaded = recorded(instance, raw_key(table)) if has_warehouse else {}
-        for key, fingerprint in held_by_source(source, table, settings, keys).items():
+        looks = held_by_source(source, table, settings, keys)
+        for key in keys:
             event, known = loaded.get(key, (0, None))
-            if fingerprint != known or rebuilt.get(key, (0, None))[0] < event:
+            is_held = " " in looks[key]
+            if (is_held or event) and (looks[key] != known or rebuilt.get(key, (0, None))[0] < event):
                 outdated.setdefault(key, []).append(table.name)
-    return dict(sorted(outdated.items()))
+            held[key].append(looks[key])
+    return Comparison(held, {key: outdated[key] for key in keys if key in outdated})
+
+
+def loaded_months(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
+    """The months from the calendar's first to the last whose activity was ever built."""
+    newest = max(recorded(instance, ACTIVITY_KEY), default="")
+    return [key for key in keys if key <= newest]
+
+
+def behind_activity(instance: dg.DagsterInstance, months: Sequence[str]) -> str | None:
+    """What has not been rebuilt since the newest activity, in words; None if everything has."""
+    newest = max((event for event, _ in recorded(instance, ACTIVITY_KEY).values()), default=0)
+    cohorts = {key: event for key, (event, _) in recorded(instance, COHORTS_KEY).items()}
+    older = [key for key in months if cohorts.get(key, 0) < newest]
+    if older:
+        return f"Cohorts of {len(older)} signup months, {older[0]} to {older[-1]}, are older than the newest activity."
+    published = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records
+    if months and (not published or published[0].storage_id < max(cohorts.values())):
+        return "What is published is older than the cohorts."
+    return None

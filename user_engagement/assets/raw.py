@@ -1,19 +1,22 @@
 """Raw extracts: one asset per raw table, a slice a month, loaded as the source delivered it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
-from user_engagement.contracts import RAW_TABLES, REJECTED_ROWS, RawTable
+from user_engagement.contracts import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
 from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
+from user_engagement.warehouse.reader import open_reader
 
 OWNERS = ["team:data-platform"]
 # one run at a time writes to the embedded warehouse (see dagster.yaml)
 WAREHOUSE_POOL = "warehouse"
 FINGERPRINT = "source_fingerprint"
+SCHEMA_CHECK = "source_schema"
 KINDS = {
     "simulated": {"sqlite", "parquet"},
     "files": {"file"},
@@ -21,6 +24,12 @@ KINDS = {
     "snowplow": {"snowplow"},
 }
 REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
+
+
+def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:
+    """Of what must never be old: it warns at three quarters of the age at which it fails."""
+    limit = timedelta(hours=settings.stale_after_hours)
+    return dg.FreshnessPolicy.time_window(fail_window=limit, warn_window=0.75 * limit)
 
 
 def source_key(table: RawTable) -> dg.AssetKey:
@@ -87,6 +96,49 @@ def held_by_source(
     return {key: " ".join(marks) for key, marks in held.items()}
 
 
+def schema_drift(extract: Extract, held: Mapping[str, bool], segments: Sequence[str]) -> dg.AssetCheckResult:
+    """Compares the source's columns with those of the warehouse, of which ``held`` says whether they have values.
+
+    A column that is gone is an error if metrics rest on it: its users would all become `unknown`. Any other change
+    is a warning.
+    """
+    table = extract.table
+    used = {c.name for c in table.optional} | (set(segments) if table is USER_SIGNUPS else set())
+    required = {c.name for c in table.required}
+    present = (
+        required | set(extract.further) | {c.name for c in table.optional if c.name not in extract.missing}
+    )
+    gone = [
+        name for name, has_values in held.items() if has_values and name[0] != "_" and name not in present
+    ]
+    lost = [name for name in gone if name in used]
+    new = [name for name in extract.further if held and name not in held]
+    said = []
+    if lost:
+        said.append(
+            f"Gone from the source, and used by metrics: {', '.join(lost)}. Restore them; or, if they are gone for "
+            "good, load all months, after which this passes."
+        )
+    if other := [name for name in gone if name not in lost]:
+        said.append(f"Gone from the source, and kept as null: {', '.join(other)}.")
+    if new:
+        said.append(f"New in the source, and kept: {', '.join(new)}.")
+    return dg.AssetCheckResult(
+        passed=not gone and not new,
+        check_name=SCHEMA_CHECK,
+        severity=dg.AssetCheckSeverity.ERROR if lost else dg.AssetCheckSeverity.WARN,
+        description=" ".join(said) or None,
+        metadata={"columns": len(present)},
+    )
+
+
+def columns_held(settings: Settings, table: RawTable) -> dict[str, bool]:
+    if not settings.warehouse_file.exists():
+        return {}
+    with open_reader(settings) as reader:
+        return reader.filled_columns("raw", table.name)
+
+
 def raw_asset(
     table: RawTable, source: Source, settings: Settings, partitions: dg.MonthlyPartitionsDefinition
 ) -> dg.AssetsDefinition:
@@ -104,19 +156,30 @@ def raw_asset(
         kinds={"python", settings.warehouse},
         description=table.description,
         metadata={"partition_expr": table.date_column, "dagster/column_schema": column_schema(table)},
+        check_specs=[
+            dg.AssetCheckSpec(
+                SCHEMA_CHECK,
+                asset=raw_key(table),
+                blocking=True,
+                description="The source has the columns that it had when it was loaded last.",
+            )
+        ],
     )
-    def extract(context: dg.AssetExecutionContext) -> Extract:
+    def extract(context: dg.AssetExecutionContext):
         window = window_of(partitions, context.partition_key_range)
-        context.log.info(f"{table.name}: extracting {window.predicate(table.date_column)}")
+        context.log.info(
+            f"{table.name}: extracting {context.partition_keys[0]} to {context.partition_keys[-1]}"
+        )
         try:
             # before reading: what arrives meanwhile must look like a change afterwards
             held = held_by_source(source, table, settings, partitions.get_partition_keys())
             extracted = source.extract(table, window)
+            drift = schema_drift(extracted, columns_held(settings, table), settings.segments)
         except UserError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         for key in context.partition_keys:
             context.add_asset_metadata({FINGERPRINT: held[key]}, partition_key=key)
-        return extracted
+        return dg.MaterializeResult(value=extracted, check_results=[drift])
 
     return extract
 

@@ -6,24 +6,30 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-INGEST = dg.AssetSelection.groups("raw", "staging", "activity")
-SERVE = dg.AssetSelection.groups("cohorts", "marts", "published")
+from user_engagement.assets.freshness import FRESH_CHECKS, NOT_FAILED_CHECKS
+
+# about the instance and the source, not about a run
+STANDING_CHECKS = dg.AssetSelection.checks(*FRESH_CHECKS, *NOT_FAILED_CHECKS)
+INGEST = dg.AssetSelection.groups("raw", "staging", "activity") - STANDING_CHECKS
+SERVE = dg.AssetSelection.groups("cohorts", "marts", "published") - STANDING_CHECKS
+
+INGEST_JOB, COHORTS_JOB, EVERYTHING_JOB = "refresh_activity", "refresh_cohorts", "everything"
 
 
 def build_jobs() -> Sequence[dg.UnresolvedAssetJobDefinition]:
     return [
         dg.define_asset_job(
-            "refresh_activity",
+            INGEST_JOB,
             INGEST,
             description="Loads months of raw data and rebuilds their activity.",
         ),
         dg.define_asset_job(
-            "refresh_cohorts",
+            COHORTS_JOB,
             SERVE,
             description="Rebuilds cohorts by month of signup, then every mart, and publishes.",
         ),
         dg.define_asset_job(
-            "everything",
+            EVERYTHING_JOB,
             INGEST | SERVE,
             description="Both, over the same months.",
         ),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from user_engagement.contracts import RawTable, Window
+from user_engagement.contracts import LINEAGE, RawTable, Window
 from user_engagement.errors import SourceError
 
 BATCH_ROWS = 131_072
@@ -49,7 +49,8 @@ class Extract:
 
     ``rows`` are the rows dated within ``window``, in the Arrow schema of ``table.schema(further)``;
     ``rejected`` are all rows of the table that carry no usable date, in the schema of `REJECTED_ROWS`.
-    Both are read once, ``rows`` first; ``scan``, where there is one, stands for ``rows``.
+    Both are read once, ``rows`` first; ``scan``, where there is one, stands for ``rows``. ``missing`` are optional
+    columns that the source does not have, null in every row.
     """
 
     table: RawTable
@@ -57,6 +58,13 @@ class Extract:
     rows: pa.RecordBatchReader
     rejected: pa.RecordBatchReader
     scan: Scan | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The source's columns that the contract does not name."""
+        known = {c.name for c in (*self.table.declared, *LINEAGE)}
+        return tuple(name for name in self.rows.schema.names if name not in known)
 
 
 class Source(Protocol):

@@ -126,7 +126,9 @@ class DatabaseSource:
                 shape = self._shape(snapshot, table)
                 if shape is None:
                     snapshot.close()
-                    return Extract(table, window, _reader(table.schema()), _reader(REJECTED_ROWS.schema()))
+                    missing = tuple(c.name for c in table.optional)
+                    nothing = _reader(table.schema()), _reader(REJECTED_ROWS.schema())
+                    return Extract(table, window, *nothing, missing=missing)
                 if not self._any_usable(snapshot, shape, table):
                     self._refuse_dates(snapshot, shape, table)
                 self._check_numbers(snapshot, shape, table, window)
@@ -144,6 +146,7 @@ class DatabaseSource:
             window=window,
             rows=_reader(table.schema(shape.further), begun),
             rejected=_reader(REJECTED_ROWS.schema(), rejected),
+            missing=tuple(c.name for c in table.optional if c.name not in shape.columns),
         )
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:

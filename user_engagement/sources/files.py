@@ -109,6 +109,7 @@ class FilesSource:
             rows=self._stream(rows, schema) if rows else _empty(schema),
             rejected=self._stream(rejected, REJECTED_ROWS.schema()) if rejected else none_rejected,
             # rows of text files are numbered as they are read, which takes a connection that keeps their order
+            missing=tuple(c.name for c in table.optional if not any(c.name in g.names for g in groups)),
             scan=Scan(rows, self._explained)
             if groups and all(group.format == "parquet" for group in groups)
             else None,
@@ -622,7 +623,13 @@ def _not_a_number(group: FileGroup, name: str) -> str:
 
 
 def _nothing(table: RawTable, window: Window) -> Extract:
-    return Extract(table, window, _empty(table.schema()), _empty(REJECTED_ROWS.schema()))
+    return Extract(
+        table,
+        window,
+        _empty(table.schema()),
+        _empty(REJECTED_ROWS.schema()),
+        missing=tuple(c.name for c in table.optional),
+    )
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatchReader:

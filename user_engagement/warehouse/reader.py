@@ -80,6 +80,15 @@ class WarehouseReader:
         ).fetchall()
         return [row[0] for row in rows]
 
+    def filled_columns(self, schema: str, table: str) -> dict[str, bool]:
+        """Of each column, whether it holds any value at all; none if there is no such table."""
+        names = self.columns(schema, table)
+        if not names:
+            return {}
+        counts = ", ".join(f'count("{name}")' for name in names)
+        found = self._connection.execute(f"select {counts} from {schema}.{table}").fetchall()[0]
+        return {name: count > 0 for name, count in zip(names, found, strict=True)}
+
     def newest_day(self, table: str, column: str, through: date) -> date | None:
         """The newest calendar day in a raw table's date column, none after ``through``."""
         try:
