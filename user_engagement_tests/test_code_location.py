@@ -84,8 +84,30 @@ def test_dbt_tests_are_checks_that_block_what_follows(definitions: dg.Definition
         if isinstance(asset, dg.AssetsDefinition)
         for spec in asset.check_specs
     ]
-    assert specs
-    assert all(spec.blocking for spec in specs)
+    assert {spec.name for spec in specs if not spec.blocking} == {"newest_month_has_its_usual_volume"}
+    assert len(specs) > 50
+
+
+def test_sensors_and_schedules_start_switched_on_unless_the_setting_says_otherwise(
+    settings_for: Callable[..., Settings],
+) -> None:
+    for automation in (True, False):
+        found = build_definitions(settings_for(automation=automation))
+        ours = [s for s in found.sensors or [] if s.name not in ("run_failures", "stale_or_failed_checks")]
+        states = {s.default_status.value for s in [*ours, *(found.schedules or [])]}
+        assert len(ours) == 3
+        assert states == {"RUNNING" if automation else "STOPPED"}
+
+
+def test_churn_retention_and_what_is_published_have_a_freshness_policy(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    watched = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy}
+    assert watched == {
+        "cohorts/cohort_retention",
+        "marts/churn_monthly",
+        "marts/day_n_retention",
+        "published/generation",
+    }
 
 
 def test_the_calendar_is_open_at_both_ends_and_closed_in_between() -> None:
