@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -10,7 +9,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from user_engagement.contracts import LINEAGE, RawTable, Window
-from user_engagement.errors import SourceError
 
 BATCH_ROWS = 131_072
 
@@ -33,31 +31,21 @@ class TableReport:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """Rows as a DuckDB query over files, for a warehouse that can run it itself, in the time zone UTC.
-
-    ``explained`` makes a message for users of an error that is about the files, and None of any other.
-    """
-
-    query: str
-    explained: Callable[[Exception], SourceError | None]
-
-
-@dataclass(frozen=True)
 class Extract:
     """One slice on its way to the warehouse, in bounded batches.
 
     ``rows`` are the rows dated within ``window``, in the Arrow schema of ``table.schema(further)``;
     ``rejected`` are all rows of the table that carry no usable date, in the schema of `REJECTED_ROWS`.
-    Both are read once, ``rows`` first; ``scan``, where there is one, stands for ``rows``. ``missing`` are optional
-    columns that the source does not have, null in every row.
+    Both are read once, ``rows`` first. ``scan``, where there is one, is a query for the same rows, which a DuckDB
+    connection in the time zone UTC can run itself. ``missing`` are optional columns that the source does not have,
+    null in every row.
     """
 
     table: RawTable
     window: Window
     rows: pa.RecordBatchReader
     rejected: pa.RecordBatchReader
-    scan: Scan | None = None
+    scan: str | None = None
     missing: tuple[str, ...] = ()
 
     @property

@@ -14,7 +14,7 @@ import json
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
@@ -27,7 +27,7 @@ import pyarrow as pa
 from user_engagement.contracts import IDS, LINEAGE, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
-from user_engagement.sources.base import BATCH_ROWS, Extract, Scan, TableReport
+from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 
 Format = Literal["csv", "json", "parquet"]
 
@@ -106,13 +106,11 @@ class FilesSource:
         return Extract(
             table=table,
             window=window,
-            rows=self._stream(rows, schema) if rows else _empty(schema),
-            rejected=self._stream(rejected, REJECTED_ROWS.schema()) if rejected else none_rejected,
+            rows=self._stream(rows, schema, groups) if rows else _empty(schema),
+            rejected=self._stream(rejected, REJECTED_ROWS.schema(), groups) if rejected else none_rejected,
             # rows of text files are numbered as they are read, which takes a connection that keeps their order
             missing=tuple(c.name for c in table.optional if not any(c.name in g.names for g in groups)),
-            scan=Scan(rows, self._explained)
-            if groups and all(group.format == "parquet" for group in groups)
-            else None,
+            scan=rows if groups and all(group.format == "parquet" for group in groups) else None,
         )
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
@@ -342,7 +340,7 @@ class FilesSource:
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    def _stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
+    def _stream(self, query: str, schema: pa.Schema, groups: list[FileGroup]) -> pa.RecordBatchReader:
         """The query's result in batches of the schema; the connection lives as long as the reader."""
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -350,20 +348,19 @@ class FilesSource:
                 f"select {', '.join(normalise.identifier(name) for name in schema.names)} from ({query})"
             )
             with _connection() as connection:
-                reader = self._read(lambda: connection.sql(ordered).to_arrow_reader(BATCH_ROWS))
-                while (batch := self._read(lambda: next(reader, None))) is not None:
+                reader = self._read(lambda: connection.sql(ordered).to_arrow_reader(BATCH_ROWS), groups)
+                while (batch := self._read(lambda: next(reader, None), groups)) is not None:
                     yield batch.cast(schema)
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def _explained(self, error: Exception) -> SourceError | None:
-        return SourceError(_plain(str(error), self.folder)) if str(self.folder) in str(error) else None
-
-    def _read(self, action: Callable[[], Any]) -> Any:
+    def _read(self, action: Callable[[], Any], groups: Sequence[FileGroup] = ()) -> Any:
+        """Does something with the files of the groups; what goes wrong names the file."""
         try:
             return action()
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise SourceError(_plain(str(error), self.folder)) from None
+            place = next((file for group in groups for file in _broken_parquet(group)), self.folder)
+            raise SourceError(_plain(str(error), place)) from None
 
 
 # -- fingerprints --------------------------------------------------------------------------------------
@@ -677,6 +674,16 @@ def _plain_json(file: Path, problem: str) -> str:
                     f"{file}, line {number}: {problem}: {text}. Write one whole JSON object a line, as UTF-8."
                 )
     return f"{file}: {problem}. Write one whole JSON object a line, as UTF-8 without a byte order mark."
+
+
+def _broken_parquet(group: FileGroup) -> Iterator[Path]:
+    """The Parquet files of the group that cannot be read to their end, of which DuckDB tells no name."""
+    for file in group.files if group.format == "parquet" else ():
+        try:
+            with _connection() as connection:
+                connection.execute(f"select bit_xor(hash(columns(*))) from read_parquet({_pattern(file)})")
+        except duckdb.Error:
+            yield file
 
 
 def _shortened(text: str) -> str:

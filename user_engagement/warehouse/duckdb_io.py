@@ -21,7 +21,7 @@ from dagster_duckdb_pandas import DuckDBPandasIOManager
 from dagster_duckdb_pandas.duckdb_pandas_type_handler import DuckDBPandasTypeHandler
 
 from user_engagement.contracts import ARROW_TYPES, IDS, REJECTED_ROWS, RawTable
-from user_engagement.errors import WarehouseError
+from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources.base import Extract
 
@@ -110,10 +110,14 @@ def _insert(
         return _changed(connection, f"insert into {target} by name select * from _extract")
     connection.execute("set TimeZone = 'UTC'")
     try:
-        return _changed(connection, f"insert into {target} by name select * from ({extract.scan.query})")
-    except duckdb.Error as error:
-        if explained := extract.scan.explained(error):
-            failures.append(explained)
+        return _changed(connection, f"insert into {target} by name select * from ({extract.scan})")
+    except duckdb.Error:
+        # the source says in its own words what is wrong with it, if it was the source
+        try:
+            for _ in extract.rows:
+                pass
+        except SourceError as said:
+            failures.append(said)
         raise
 
 

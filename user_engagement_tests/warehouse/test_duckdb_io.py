@@ -17,6 +17,7 @@ import dagster as dg
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -238,6 +239,36 @@ def test_a_file_that_breaks_while_it_is_loaded_ends_in_the_sources_own_message(
         load(loaded, broken)
     assert "Traceback" not in str(raised.value)
     assert users(loaded) == ["1", "2", "3"]
+
+
+def test_parquet_that_breaks_while_the_warehouse_reads_it_ends_in_a_message_that_names_the_file(
+    tmp_path: Path, loaded: Path
+) -> None:
+    source = tmp_path / "churn_data.parquet"
+    reasons = [f"reason {n}" for n in range(20_000)]
+    dates = [date(2025, 1, 31)] * len(reasons)
+    rows = pa.table({"churn_reason": reasons, "user_id": reasons, "churn_date": dates})
+    pq.write_table(rows, source, compression="none", use_dictionary=False)
+    content = bytearray(source.read_bytes())
+    content[4:2_000] = bytes(1_996)  # in the pages of churn_reason, which is not read before
+    source.write_bytes(content)
+    broken = FilesSource(tmp_path).extract(CHURN_DATA, JANUARY)
+    assert broken.scan
+    with pytest.raises(SourceError, match=r"churn_data.parquet.*Mend or replace the file"):
+        load(loaded, broken)
+    assert users(loaded) == ["1", "2", "3"]
+
+
+def test_an_error_of_the_warehouse_is_not_blamed_on_the_file(tmp_path: Path, loaded: Path) -> None:
+    rows = pa.table({"user_id": ["1"], "churn_date": [date(2025, 1, 31)]})
+    pq.write_table(rows, tmp_path / "churn_data.parquet")
+    extract = FilesSource(tmp_path).extract(CHURN_DATA, JANUARY)
+    with connect(loaded, {}) as connection:
+        connection.execute("create view raw.other as select 1")
+        connection.execute("drop table raw.churn_data cascade")
+        connection.execute("create view raw.churn_data as select 1 as one")
+        with pytest.raises((duckdb.Error, WarehouseError)):
+            replace_slice(connection, RAW_SCHEMA, extract)
 
 
 KILLED_LOADER = """
