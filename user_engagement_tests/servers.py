@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psutil
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from user_engagement.devserver import free_port
 from user_engagement.settings import PREFIX
@@ -24,38 +27,89 @@ RUN_SECONDS = 180
 STOP_SECONDS = 90
 
 BIN = Path(sys.executable).parent
+# apart from each other, since a port is free until its server has started
+PORTS = count(3500, 20)
 REPOSITORY = {"repositoryLocationName": "user_engagement", "repositoryName": "__repository__"}
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 LOCATIONS = """
 { workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }
 """
+ASSETS = "{ assetNodes { groupName isMaterializable assetKey { path } } }"
+ASSET = """
+query ($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  freshnessStatusInfo { freshnessStatus }
+  assetPartitionStatuses { ... on TimePartitionStatuses { ranges { status startKey endKey } } }
+  assetChecksOrError { ... on AssetChecks { checks {
+    name executionForLatestMaterialization { status evaluation { description } } } } } } } }
+"""
 LAUNCH = """
 mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+"""
+RUNS = """
+{ runsOrError { ... on Runs { results {
+  runId jobName status creationTime startTime endTime tags { key value } } } } }
 """
 RUN = """
 query ($id: ID!) { runOrError(runId: $id) { ... on Run {
   status startTime endTime tags { key value } stats { ... on RunStatsSnapshot { materializations } }
   eventConnection { events { __typename ... on RunFailureEvent { message } } } } } }
 """
+LAUNCH_BACKFILL = """
+mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }
+"""
+BACKFILL = """
+query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
+  status runs { runId } } } }
+"""
+START_SENSOR = """
+mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename } }
+"""
+TICKS = """
+query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { ... on Sensor {
+  sensorState { ticks { status timestamp skipReason } } } } }
+"""
 
 
-def files_of(company: Path) -> dict[str, str]:
-    """Settings under which the test company's files are the source."""
+@dataclass(frozen=True)
+class Run:
+    """A run, and the range of months that it is about."""
+
+    id: str
+    job: str
+    status: str
+    months: tuple[str | None, str | None]
+    created: float
+    started: float | None
+    ended: float | None
+
+
+@dataclass(frozen=True)
+class Tick:
+    """An evaluation of a sensor."""
+
+    status: str
+    at: float
+    reason: str
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Settings under which files of the tests' company are the source."""
     return {
         "USER_ENGAGEMENT_SOURCE": "files",
-        "USER_ENGAGEMENT_SOURCE_PATH": str(company),
+        "USER_ENGAGEMENT_SOURCE_PATH": str(folder),
         "USER_ENGAGEMENT_AS_OF": "2025-05-20",
     }
 
 
 class Deployment:
-    """Processes of Dagster with one of them serving the UI: `user-engagement dev`, unless told otherwise."""
+    """Processes of Dagster, of which one serves the UI: `user-engagement dev`, unless told otherwise."""
 
     def __init__(self, home: Path, **variables: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self.port = free_port(3500)
+        self.home = home
+        self.port = free_port(next(PORTS))
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "processes.log"
         self.commands = [[str(BIN / "user-engagement"), "dev", "--port", str(self.port)]]
@@ -63,6 +117,8 @@ class Deployment:
         self.environment = {**own, "USER_ENGAGEMENT_HOME": str(home), **variables}
         self.processes: list[subprocess.Popen[bytes]] = []
         self.seen: set[psutil.Process] = set()
+
+    # -- processes -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Returns when the code location is loaded."""
@@ -76,29 +132,11 @@ class Deployment:
                 for command in self.commands
             ]
 
-    def ask(self, query: str, **variables: object) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"{self.url}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def launch(self, job: str, first: str, last: str) -> str:
-        """Launches a job over a range of months; the run's id."""
-        months = {RANGE_START: first, RANGE_END: last}
-        params = {
-            "selector": {**REPOSITORY, "jobName": job},
-            "mode": "default",
-            "executionMetadata": {"tags": [{"key": key, "value": months[key]} for key in months]},
-        }
-        answer = self.ask(LAUNCH, params=params)["launchRun"]
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        return answer["run"]["runId"]
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        return self.ask(RUN, id=run_id)["runOrError"]
+    def call(self, *args: str) -> None:
+        """Runs another command of `user-engagement` on the same home."""
+        program = [str(BIN / "user-engagement"), *args]
+        done = subprocess.run(program, env=self.environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
 
     def until(self, condition: Callable[[], bool], seconds: float, every: float = 0.2) -> None:
         deadline = time.monotonic() + seconds
@@ -147,6 +185,93 @@ class Deployment:
             time.sleep(0.1)
         assert not left
 
+    # -- GraphQL -------------------------------------------------------------------------------------------
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def launch(self, job: str, first: str, last: str) -> str:
+        """Launches a job over a range of months; the run's id."""
+        months = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+        params = {
+            "selector": {**REPOSITORY, "jobName": job},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": key, "value": months[key]} for key in months]},
+        }
+        answer = self.ask(LAUNCH, params=params)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return answer["run"]["runId"]
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return self.ask(RUN, id=run_id)["runOrError"]
+
+    def runs(self) -> list[Run]:
+        """All runs of the home, the oldest first."""
+        return [_run(found) for found in reversed(self.ask(RUNS)["runsOrError"]["results"])]
+
+    def backfill(self, groups: Collection[str], months: Collection[str] | None = None) -> str:
+        """Launches a backfill of some months, or of all, of the assets in these groups; its id."""
+        params: dict[str, object] = {"partitionNames": months} if months else {"allPartitions": True}
+        params["assetSelection"] = [
+            node["assetKey"]
+            for node in self.ask(ASSETS)["assetNodes"]
+            if node["groupName"] in groups and node["isMaterializable"]
+        ]
+        answer = self.ask(LAUNCH_BACKFILL, params=params)["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return answer["backfillId"]
+
+    def backfilled(self, backfill: str, seconds: float = RUN_SECONDS) -> tuple[str, list[Run]]:
+        """Waits for the end of a backfill; its status and its runs."""
+
+        def state() -> dict[str, Any]:
+            return self.ask(BACKFILL, id=backfill)["partitionBackfillOrError"]
+
+        self.until(lambda: state()["status"].startswith("COMPLETED"), seconds, every=1)
+        ids = {run["runId"] for run in state()["runs"]}
+        return state()["status"], [run for run in self.runs() if run.id in ids]
+
+    def asset(self, key: str) -> dict[str, Any]:
+        return self.ask(ASSET, key={"path": key.split("/")})["assetNodeOrError"]
+
+    def check(self, asset: str, name: str) -> tuple[str | None, str]:
+        """How a check of the asset as it is now ended, as the UI shows it, and its description."""
+        checks = {found["name"]: found for found in self.asset(asset)["assetChecksOrError"]["checks"]}
+        execution = checks[name]["executionForLatestMaterialization"] or {}
+        return execution.get("status"), (execution.get("evaluation") or {}).get("description") or ""
+
+    def switch_on(self, sensor: str) -> None:
+        answer = self.ask(START_SENSOR, selector={**REPOSITORY, "sensorName": sensor})["startSensor"]
+        assert answer["__typename"] == "Sensor", answer
+
+    def ticks(self, sensor: str, since: float = 0) -> list[Tick]:
+        """The sensor's evaluations that began after a time, the oldest first."""
+        answer = self.ask(TICKS, selector={**REPOSITORY, "sensorName": sensor})
+        ticks = [
+            Tick(tick["status"], tick["timestamp"], tick["skipReason"] or "")
+            for tick in answer["sensorOrError"]["sensorState"]["ticks"]
+        ]
+        return [tick for tick in reversed(ticks) if tick.at > since]
+
+
+def _run(found: dict[str, Any]) -> Run:
+    tags = {tag["key"]: tag["value"] for tag in found["tags"]}
+    return Run(
+        id=found["runId"],
+        job=found["jobName"],
+        status=found["status"],
+        months=(tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)),
+        created=found["creationTime"],
+        started=found["startTime"],
+        ended=found["endTime"],
+    )
+
 
 def _lives(process: psutil.Process) -> bool:
     try:
@@ -157,7 +282,7 @@ def _lives(process: psutil.Process) -> bool:
 
 @contextmanager
 def running(deployment: Deployment) -> Iterator[Deployment]:
-    """Starts a deployment, and kills what is left of it in the end."""
+    """Starts a deployment; in the end kills what is left of it."""
     try:
         deployment.start()
         yield deployment

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from user_engagement.devserver import free_port
+from user_engagement_tests.servers import Deployment, files_of, running
 
 pytestmark = pytest.mark.slow
 
@@ -32,62 +25,15 @@ GRAPH = """
 """
 
 
-class Server:
-    """A running `user-engagement dev`, its address and its log."""
-
-    def __init__(self, home: Path, company: Path) -> None:
-        self.port = free_port(3300)
-        self.log = home / "dev.log"
-        home.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **os.environ,
-            "USER_ENGAGEMENT_HOME": str(home),
-            "USER_ENGAGEMENT_SOURCE": "files",
-            "USER_ENGAGEMENT_SOURCE_PATH": str(company),
-            "USER_ENGAGEMENT_AS_OF": "2025-05-20",
-        }
-        program = [str(Path(sys.executable).with_name("user-engagement")), "dev", "--port", str(self.port)]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(program, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def ask(self, query: str) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"{self.url}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def wait(self, seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                if self.ask(GRAPH)["assetNodes"]:
-                    return
-            except OSError:
-                time.sleep(0.5)
-        raise TimeoutError(self.log.read_text())
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("dev") / "home", company)
-    try:
-        running.wait()
-        yield running
-    finally:
-        family = [running.process, *psutil.Process(running.process.pid).children(recursive=True)]
-        running.process.send_signal(signal.SIGINT)
-        code = running.process.wait(60)
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], timeout=10)
-        for left in alive:
-            left.kill()
-    assert code == 0
-    assert not alive, f"left behind: {alive}"
+def server(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Iterator[Deployment]:
+    with running(Deployment(tmp_path_factory.mktemp("dev") / "home", **files_of(company))) as deployment:
+        yield deployment
+        assert deployment.interrupt() == 0
+        deployment.ended(10)
 
 
-def test_the_whole_graph_loads_without_an_error(server: Server) -> None:
+def test_the_whole_graph_loads_without_an_error(server: Deployment) -> None:
     answer = server.ask(GRAPH)
     (entry,) = answer["workspaceOrError"]["locationEntries"]
     assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
@@ -95,15 +41,16 @@ def test_the_whole_graph_loads_without_an_error(server: Server) -> None:
     assert groups == {"sources", "raw", "staging", "activity", "cohorts", "marts", "published"}
 
 
-def test_it_listens_on_this_host_alone(server: Server) -> None:
-    family = psutil.Process(server.process.pid).children(recursive=True)
-    listening = [c for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+def test_it_listens_on_this_host_alone(server: Deployment) -> None:
+    listening = [
+        c for p in server.family() for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN
+    ]
     assert listening
     assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1"}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-def test_a_browser_shows_the_asset_graph(server: Server, tmp_path: Path) -> None:
+def test_a_browser_shows_the_asset_graph(server: Deployment, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -122,7 +69,7 @@ def test_a_browser_shows_the_asset_graph(server: Server, tmp_path: Path) -> None
     assert errors == []
 
 
-def test_its_log_holds_no_error_and_no_deprecation_of_ours(server: Server) -> None:
+def test_its_log_holds_no_error_and_no_deprecation_of_ours(server: Deployment) -> None:
     log = server.log.read_text()
     assert not re.search(
         r"Traceback|DeprecationWarning: .*user_engagement|BetaWarning|user_engagement/.*Warning", log

@@ -2,165 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
-from user_engagement.devserver import free_port
 from user_engagement.run_launcher import HOST_TAG
 from user_engagement.settings import PROJECT_ROOT
 from user_engagement_tests.postgres import running_server
+from user_engagement_tests.servers import BIN, RUN_SECONDS, START_SECONDS, Deployment, files_of
 
 pytestmark = pytest.mark.slow
 
-START_SECONDS = 120
-RUN_SECONDS = 180
 NOTICE_SECONDS = 120
 """In which a killed run is to be failed, counted from the moment when everything is up again."""
 
-BIN = Path(sys.executable).parent
 WORKSPACE = str(PROJECT_ROOT / "workspace.yaml")
-LOCATIONS = """
-{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }
-"""
-LAUNCH = """
-mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
-"""
-RUN = """
-query ($id: ID!) { runOrError(runId: $id) { ... on Run {
-  status startTime endTime tags { key value } stats { ... on RunStatsSnapshot { materializations } }
-  eventConnection { events { __typename ... on RunFailureEvent { message } } } } } }
-"""
+EVERYTHING = ("everything", "2025-01-01", "2025-05-01")
 
 
-class Deployment:
-    """Processes of Dagster with one of them serving the UI, started and ended by the test."""
-
-    def __init__(self, home: Path, company: Path, **variables: str) -> None:
-        self.port = free_port(3500)
-        self.log = home / "processes.log"
-        self.commands = [[str(BIN / "user-engagement"), "dev", "--port", str(self.port)]]
-        self.environment = {
-            **os.environ,
-            "USER_ENGAGEMENT_HOME": str(home),
-            "USER_ENGAGEMENT_SOURCE": "files",
-            "USER_ENGAGEMENT_SOURCE_PATH": str(company),
-            "USER_ENGAGEMENT_AS_OF": "2025-05-20",
-            **variables,
-        }
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.seen: set[psutil.Process] = set()
-
-    def start(self) -> None:
-        """Returns when the code location is loaded."""
-        self.begin()
-        self.until(lambda: "RepositoryLocation" in json.dumps(self.ask(LOCATIONS)), START_SECONDS)
-
-    def begin(self) -> None:
-        with self.log.open("a") as log:
-            self.processes = [
-                subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-                for command in self.commands
-            ]
-
-    def ask(self, query: str, **variables: object) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def launch(self) -> str:
-        """Launches all assets over all months; the run's id."""
-        selector = {"repositoryLocationName": "user_engagement", "repositoryName": "__repository__"}
-        months = {
-            "dagster/asset_partition_range_start": "2025-01-01",
-            "dagster/asset_partition_range_end": "2025-05-01",
-        }
-        params = {
-            "selector": {**selector, "jobName": "everything"},
-            "mode": "default",
-            "executionMetadata": {"tags": [{"key": key, "value": months[key]} for key in months]},
-        }
-        answer = self.ask(LAUNCH, params=params)["launchRun"]
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        return answer["run"]["runId"]
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        return self.ask(RUN, id=run_id)["runOrError"]
-
-    def until(self, condition: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.family()
-            try:
-                if condition():
-                    return
-            except OSError:
-                assert all(process.poll() is None for process in self.processes), self.log.read_text()
-            time.sleep(0.2)
-        raise TimeoutError(self.log.read_text())
-
-    def family(self) -> set[psutil.Process]:
-        """Those of the processes, and of all that they started so far, that have not ended."""
-        for process in self.processes:
-            with suppress(psutil.NoSuchProcess):
-                parent = psutil.Process(process.pid)
-                self.seen |= {parent, *parent.children(recursive=True)}
-        return {process for process in self.seen if _lives(process)}
-
-    def kill(self) -> None:
-        """Kills every process at once: all are suspended first, so that none can react to the end of another."""
-        suspended: set[psutil.Process] = set()
-        while new := self.family() - suspended:
-            for process in new:
-                with suppress(psutil.NoSuchProcess):
-                    process.suspend()
-            suspended |= new
-        for process in suspended:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        for process in self.processes:
-            process.wait()
-        self.ended(10)
-
-    def ended(self, seconds: float) -> None:
-        """Fails unless all of the processes end in that time."""
-        deadline = time.monotonic() + seconds
-        while (left := self.family()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not left
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def unattended(company: Path) -> dict[str, str]:
+    """Settings under which no run starts but those that a test launches."""
+    return {**files_of(company), "USER_ENGAGEMENT_AUTOMATION": "false"}
 
 
 @pytest.fixture
 def dev(tmp_path: Path, company: Path) -> Iterator[Deployment]:
     """`user-engagement dev`, not started yet."""
-    (tmp_path / "home").mkdir()
-    deployment = Deployment(tmp_path / "home", company)
+    deployment = Deployment(tmp_path / "home", **unattended(company))
     yield deployment
     deployment.kill()
 
@@ -176,7 +53,7 @@ def own_processes(tmp_path: Path, company: Path) -> Iterator[Deployment]:
         database = sa.make_url(stack.enter_context(server.database()))
         deployment = Deployment(
             home,
-            company,
+            **unattended(company),
             DAGSTER_HOME=str(home / "dagster"),
             DAGSTER_POSTGRES_HOST=str(database.host),
             DAGSTER_POSTGRES_PORT=str(database.port),
@@ -199,12 +76,12 @@ def test_a_run_that_was_killed_with_everything_else_fails_after_the_restart_and_
 ) -> None:
     deployment: Deployment = request.getfixturevalue(name)
     deployment.start()
-    killed = deployment.launch()
+    killed = deployment.launch(*EVERYTHING)
     deployment.until(lambda: deployment.run(killed)["stats"]["materializations"] > 0, RUN_SECONDS)
     deployment.kill()
 
     deployment.start()
-    again = deployment.launch()
+    again = deployment.launch(*EVERYTHING)
     deployment.until(lambda: deployment.run(killed)["status"] == "FAILURE", NOTICE_SECONDS)
     deployment.until(lambda: deployment.run(again)["status"] in ("SUCCESS", "FAILURE"), RUN_SECONDS)
 
@@ -218,10 +95,9 @@ def test_a_run_that_was_killed_with_everything_else_fails_after_the_restart_and_
 
 def test_ctrl_c_ends_a_run_in_progress_and_leaves_no_process(dev: Deployment) -> None:
     dev.start()
-    run = dev.launch()
+    run = dev.launch(*EVERYTHING)
     dev.until(lambda: dev.run(run)["stats"]["materializations"] > 0, RUN_SECONDS)
-    dev.processes[0].send_signal(signal.SIGINT)
-    assert dev.processes[0].wait(90) == 0
+    assert dev.interrupt() == 0
     dev.ended(0)
 
 
@@ -237,8 +113,7 @@ def test_a_second_ctrl_c_ends_everything_at_once(dev: Deployment) -> None:
 def test_ctrl_c_while_the_code_location_loads_leaves_no_process(dev: Deployment) -> None:
     dev.begin()
     dev.until(lambda: any("code-server" in process.cmdline() for process in dev.family()), START_SECONDS)
-    dev.processes[0].send_signal(signal.SIGINT)
-    dev.processes[0].wait(60)
+    dev.interrupt()
     dev.ended(0)
 
 

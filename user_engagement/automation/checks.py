@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ENDED,
+)
 
 from user_engagement.assets.freshness import (
     COHORTS_KEY,
@@ -209,17 +212,35 @@ def build_checks(
 def results(
     context: dg.AssetCheckExecutionContext, standings: Sequence[Standing]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Those of the checks that the run is about."""
+    """Those of the checks that the run is about; none in a run that materializes assets too.
+
+    Such a run, a backfill for one, would find undone what it is about to do.
+    """
+    if context.run.asset_selection:
+        context.log.info("Left to the sensor standing_checks, since this run has not ended.")
+        return iter(())
     return (s.result() for s in standings if s.check in context.selected_asset_check_keys)
 
 
 def changed(instance: dg.DagsterInstance, standings: Sequence[Standing]) -> list[dg.AssetCheckEvaluation]:
-    """Evaluations of the checks that do not end as they did when they were evaluated last."""
+    """Evaluations of the checks that do not end as they did last, or whose last end Dagster does not show.
+
+    It shows none that is older than the asset, or that was followed by a run which has yet to evaluate the check.
+    """
     keys = [standing.check for standing in standings]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assets = [record.asset_entry for record in instance.get_asset_records([key.asset_key for key in keys])]
+    made = {
+        asset.asset_key: asset.last_materialization_record.timestamp
+        for asset in assets
+        if asset.last_materialization_record
+    }
     found = []
     for standing in standings:
-        known = latest[standing.check].evaluation if standing.check in latest else None
+        record = latest.get(standing.check)
+        since = made.get(standing.check.asset_key, 0)
+        is_shown = record and record.status in ENDED and record.event and record.event.timestamp > since
+        known = record.evaluation if record and is_shown else None
         if known is None or (known.passed, known.description) != (standing.passed, standing.description):
             found.append(standing.evaluation())
     return found
