@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,14 +13,13 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psutil
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from user_engagement.devserver import free_port
+from user_engagement.devserver import HOST
 from user_engagement.settings import PREFIX
 
 START_SECONDS = 120
@@ -27,8 +27,6 @@ RUN_SECONDS = 180
 STOP_SECONDS = 90
 
 BIN = Path(sys.executable).parent
-# apart from each other, since a port is free until its server has started
-PORTS = count(3500, 20)
 REPOSITORY = {"repositoryLocationName": "user_engagement", "repositoryName": "__repository__"}
 
 LOCATIONS = """
@@ -109,8 +107,8 @@ class Deployment:
     def __init__(self, home: Path, **variables: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        self.port = free_port(next(PORTS))
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = _some_port()
+        self.url = f"http://{HOST}:{self.port}"
         self.log = home / "processes.log"
         self.commands = [[str(BIN / "user-engagement"), "dev", "--port", str(self.port)]]
         own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -258,6 +256,12 @@ class Deployment:
             for tick in answer["sensorOrError"]["sensorState"]["ticks"]
         ]
         return [tick for tick in reversed(ticks) if tick.at > since]
+
+
+def _some_port() -> int:
+    """A free port, of so many that others who look for one meanwhile get another."""
+    with socket.create_server((HOST, 0)) as probe:
+        return probe.getsockname()[1]
 
 
 def _run(found: dict[str, Any]) -> Run:

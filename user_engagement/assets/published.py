@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
+from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.publishing import publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
@@ -21,6 +21,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
             for name in AGGREGATED
         ],
         group_name="published",
+        freshness_policy=freshness_policy(settings),
         owners=OWNERS,
         kinds={"parquet"},
         pool=WAREHOUSE_POOL,
