@@ -16,6 +16,7 @@ SHIPPED = PROJECT_ROOT / "dagster.yaml"
 EVER_SHIPPED = (
     "7a222c1059fa88fc51345411d4f19844fe899a53e3593021eaa608f8504aa992",
     "ccacc837be78f95f04718e971d4c33e1facbb3e98a9035fc78cc6caa4ac36583",
+    "1e2e75eb453a8741693c0dcdbe12b253170b1556d0cb0bf0f037858c35ade468",
 )
 """SHA-256 of each version of `SHIPPED`, this one included: a home's copy of any of them may be replaced."""
 
