@@ -32,7 +32,9 @@ from packaging.version import Version
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-_parsed: dict[tuple[str, str], Any] = {}
+# the names of relations, which a parsed manifest holds, depend on these
+NAMING_VARIABLES = ("SNOWFLAKE_DATABASE", "SNOWFLAKE_SCHEMA_PREFIX")
+_parsed: dict[tuple[str | None, ...], Any] = {}
 
 
 class DbtThread:
@@ -163,7 +165,7 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
     Raises:
         RuntimeError: dbt cannot parse the project; the message is dbt's.
     """
-    key = (str(project_dir), target)
+    key = (str(project_dir), target, *(os.environ.get(name) for name in NAMING_VARIABLES))
     if key not in _parsed:
         from dbt.cli.main import dbtRunner
 

@@ -10,7 +10,7 @@ from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse.reader import has_warehouse, open_reader
 
 OWNERS = ["team:data-platform"]
 # one run at a time writes to the embedded warehouse (see dagster.yaml)
@@ -69,14 +69,14 @@ def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
     ]
 
 
-def rejected_rows_spec() -> dg.AssetSpec:
+def rejected_rows_spec(settings: Settings) -> dg.AssetSpec:
     """Written by the raw extracts, each for its own table, in the transaction that loads it."""
     return dg.AssetSpec(
         key=REJECTED_ROWS_KEY,
         deps=[raw_key(table) for table in RAW_TABLES],
         group_name="raw",
         owners=OWNERS,
-        kinds={"duckdb"},
+        kinds={settings.warehouse},
         description=REJECTED_ROWS.description,
         metadata={"dagster/column_schema": column_schema(REJECTED_ROWS)},
     )
@@ -133,7 +133,7 @@ def schema_drift(extract: Extract, held: Mapping[str, bool], segments: Sequence[
 
 
 def columns_held(settings: Settings, table: RawTable) -> dict[str, bool]:
-    if not settings.warehouse_file.exists():
+    if not has_warehouse(settings):
         return {}
     with open_reader(settings) as reader:
         return reader.filled_columns("raw", table.name)

@@ -70,35 +70,61 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, schema: str, extract: E
     """
     table, target = extract.table, f"{schema}.{extract.table.name}"
     failures: list[BaseException] = []
-    connection.execute("begin transaction")
     try:
-        _ensure_table(connection, schema, table, extract.rows.schema)
-        _ensure_table(connection, schema, REJECTED_ROWS, REJECTED_ROWS.schema())
-        in_slice = extract.window.predicate(table.date_column)
-        replaced = _changed(connection, f"delete from {target} where {in_slice}")
-        inserted = _insert(connection, target, extract, failures)
-        dated = f"{table.date_column} is not null and {in_slice}"
-        held = connection.execute(f"select count(*) from {target} where {dated}").fetchall()[0][0]
-        if held != inserted:
-            outside = f"{inserted - held} of {inserted} rows are not dated within the slice ({in_slice})"
-            raise WarehouseError(
-                f"{target}: {outside}; nothing was loaded. Report this as a bug of the source."
-            )
-        rejected_rows = f"{schema}.{REJECTED_ROWS.name}"
-        connection.execute(f"delete from {rejected_rows} where table_name = '{table.name}'")
-        connection.register("_rejected", _watched(extract.rejected, failures))
-        rejected = _changed(connection, f"insert into {rejected_rows} by name select * from _rejected")
-        connection.execute("commit")
-    except BaseException as error:
-        with suppress(duckdb.Error):  # a commit that failed has rolled back by itself
-            connection.execute("rollback")
-        if failures and isinstance(error, duckdb.Error):
+        with _transaction(connection):
+            _ensure_table(connection, schema, table, extract.rows.schema)
+            _ensure_table(connection, schema, REJECTED_ROWS, REJECTED_ROWS.schema())
+            in_slice = extract.window.predicate(table.date_column)
+            replaced = _changed(connection, f"delete from {target} where {in_slice}")
+            inserted = _insert(connection, target, extract, failures)
+            dated = f"{table.date_column} is not null and {in_slice}"
+            held = connection.execute(f"select count(*) from {target} where {dated}").fetchall()[0][0]
+            if held != inserted:
+                outside = f"{inserted - held} of {inserted} rows are not dated within the slice ({in_slice})"
+                raise WarehouseError(
+                    f"{target}: {outside}; nothing was loaded. Report this as a bug of the source."
+                )
+            rejected_rows = f"{schema}.{REJECTED_ROWS.name}"
+            connection.execute(f"delete from {rejected_rows} where table_name = '{table.name}'")
+            connection.register("_rejected", _watched(extract.rejected, failures))
+            rejected = _changed(connection, f"insert into {rejected_rows} by name select * from _rejected")
+    except duckdb.Error:
+        if failures:
             raise failures[0] from None
         raise
     finally:
         connection.unregister("_extract")
         connection.unregister("_rejected")
     return {"rows": inserted, "replaced_rows": replaced, "rejected_rows": rejected}
+
+
+def replace_tables(settings: Settings, schema: str, tables: Mapping[str, pa.Table]) -> None:
+    """Replaces tables of a schema, or creates them, in one transaction.
+
+    Raises:
+        WarehouseError: another process holds the warehouse.
+    """
+    with (
+        connect(settings.warehouse_file, connection_config(settings)) as connection,
+        _transaction(connection),
+    ):
+        connection.execute(f"create schema if not exists {schema}")
+        for name, table in tables.items():
+            connection.register("_computed", table)
+            connection.execute(f"create or replace table {schema}.{name} as select * from _computed")
+            connection.unregister("_computed")
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("begin transaction")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        with suppress(duckdb.Error):  # a commit that failed has rolled back by itself
+            connection.execute("rollback")
+        raise
 
 
 def _insert(

@@ -1,18 +1,18 @@
-"""Reading back from the warehouse: one small reader for marts and for what the raw tables hold."""
+"""Reading back from the warehouse: one small reader for marts and for what the raw tables hold.
+
+SQL that is passed in names tables by the project's schemas (`activity.horizon`), whichever warehouse runs it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import date
+from typing import Protocol
 
-import duckdb
 import pyarrow as pa
 
-from user_engagement.errors import WarehouseError
 from user_engagement.settings import Settings
-from user_engagement.sources.base import BATCH_ROWS
-from user_engagement.warehouse.duckdb_io import connect, connection_config
 
 MARTS: dict[str, str] = {
     "user_activity_daily": "marts",
@@ -31,11 +31,8 @@ MARTS: dict[str, str] = {
 PER_USER_MARTS = ("user_activity_daily", "user_lifecycle")
 
 
-class WarehouseReader:
-    """An open, short-lived connection to the warehouse."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+class WarehouseReader(Protocol):
+    """What a warehouse offers to readers; column names are lower case, types those of the raw contract and Arrow."""
 
     def mart(self, name: str) -> pa.RecordBatchReader:
         """A mart, ordered by its grain, in batches.
@@ -43,71 +40,63 @@ class WarehouseReader:
         Raises:
             WarehouseError: the mart has not been built.
         """
-        try:
-            relation = self._connection.sql(f"select * from {MARTS[name]}.{name} order by all")
-            return relation.to_arrow_reader(BATCH_ROWS)
-        except duckdb.CatalogException:
-            raise WarehouseError(f"{name} has not been built yet. Run: user-engagement run") from None
+        ...
+
+    def ordered(self, schema: str, table: str) -> pa.RecordBatchReader:
+        """Any other table, ordered by its columns, in batches.
+
+        Raises:
+            WarehouseError: the table has not been built.
+        """
+        ...
 
     def query(self, sql: str) -> pa.Table:
-        return self._connection.sql(sql).to_arrow_table()
+        """The result of a query that both warehouses understand."""
+        ...
 
     def tables(
         self, names: Iterable[tuple[str, str]]
     ) -> dict[tuple[str, str], tuple[int | None, dict[str, str]]]:
         """Of each (schema, table) that exists: its row count, None for a view, and its columns with types."""
-        rows = self._connection.execute(
-            "select schema_name, table_name, column_name, data_type from duckdb_columns() order by column_index"
-        ).fetchall()
-        stored = set(
-            self._connection.execute("select schema_name, table_name from duckdb_tables()").fetchall()
-        )
-        found: dict[tuple[str, str], tuple[int | None, dict[str, str]]] = {}
-        for name in names:
-            columns = {row[2]: row[3] for row in rows if (row[0], row[1]) == name}
-            if columns:
-                count = f"select count(*) from {name[0]}.{name[1]}"
-                found[name] = (
-                    self._connection.execute(count).fetchall()[0][0] if name in stored else None,
-                    columns,
-                )
-        return found
+        ...
 
     def columns(self, schema: str, table: str) -> list[str]:
-        rows = self._connection.execute(
-            "select column_name from duckdb_columns() where schema_name = ? and table_name = ?",
-            [schema, table],
-        ).fetchall()
-        return [row[0] for row in rows]
+        """The columns of a table; none if there is no such table."""
+        ...
 
     def filled_columns(self, schema: str, table: str) -> dict[str, bool]:
         """Of each column, whether it holds any value at all; none if there is no such table."""
-        names = self.columns(schema, table)
-        if not names:
-            return {}
-        counts = ", ".join(f'count("{name}")' for name in names)
-        found = self._connection.execute(f"select {counts} from {schema}.{table}").fetchall()[0]
-        return {name: count > 0 for name, count in zip(names, found, strict=True)}
+        ...
 
     def newest_day(self, table: str, column: str, through: date) -> date | None:
         """The newest calendar day in a raw table's date column, none after ``through``."""
-        try:
-            query = f"select cast(max({column}) as date) from raw.{table} where {column} < ?::date + 1"
-            return self._connection.execute(query, [through]).fetchall()[0][0]
-        except duckdb.CatalogException:
-            return None
+        ...
 
 
-@contextmanager
-def open_reader(settings: Settings) -> Iterator[WarehouseReader]:
+def has_warehouse(settings: Settings) -> bool:
+    """Whether anything was ever loaded, as far as the warehouse knows.
+
+    Raises:
+        WarehouseError: the warehouse cannot be reached.
+    """
+    if settings.warehouse == "duckdb":
+        return settings.warehouse_file.exists()
+    from user_engagement.warehouse.snowflake_reader import has_raw_schema
+
+    return has_raw_schema()
+
+
+def open_reader(settings: Settings) -> AbstractContextManager[WarehouseReader]:
     """Opens the warehouse for reading.
 
     Raises:
-        WarehouseError: there is no warehouse yet, or another process holds it.
+        WarehouseError: there is no warehouse yet, it cannot be reached, or another process holds it.
     """
-    if not settings.warehouse_file.exists():
-        raise WarehouseError(
-            f"{settings.warehouse_file}: there is no warehouse yet. Run: user-engagement run"
-        )
-    with connect(settings.warehouse_file, connection_config(settings)) as connection:
-        yield WarehouseReader(connection)
+    # each imports its own client, of which Snowflake's takes seconds
+    if settings.warehouse == "duckdb":
+        from user_engagement.warehouse.duckdb_reader import open_duckdb_reader
+
+        return open_duckdb_reader(settings)
+    from user_engagement.warehouse.snowflake_reader import open_snowflake_reader
+
+    return open_snowflake_reader()

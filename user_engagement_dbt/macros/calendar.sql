@@ -6,12 +6,19 @@
 {% macro month_start(day) -%} cast({{ dbt.date_trunc('month', day) }} as date) {%- endmacro %}
 
 {#- Monday of the week. -#}
-{% macro week_start(day) -%} cast({{ dbt.date_trunc('week', day) }} as date) {%- endmacro %}
+{% macro week_start(day) -%} {{ return(adapter.dispatch('week_start')(day)) }} {%- endmacro %}
+{% macro default__week_start(day) -%} cast({{ dbt.date_trunc('week', day) }} as date) {%- endmacro %}
+{#- Whatever the account's WEEK_START says. -#}
+{% macro snowflake__week_start(day) -%}
+  cast(dateadd(day, 1 - dayofweekiso({{ day }}), {{ day }}) as date)
+{%- endmacro %}
 
 {#- `months` may be an expression. The day of the month is kept, or clamped to the month's last day. -#}
 {% macro add_months(day, months) -%} cast({{ dbt.dateadd('month', months, day) }} as date) {%- endmacro %}
 
-{% macro add_days(day, days) -%} ({{ day }} + cast({{ days }} as integer)) {%- endmacro %}
+{% macro add_days(day, days) -%} {{ return(adapter.dispatch('add_days')(day, days)) }} {%- endmacro %}
+{% macro default__add_days(day, days) -%} ({{ day }} + cast({{ days }} as integer)) {%- endmacro %}
+{% macro snowflake__add_days(day, days) -%} cast(dateadd(day, {{ days }}, {{ day }}) as date) {%- endmacro %}
 
 {#-
   Whole months from `anchor` to `day`, two rows of the calendar: the k for which anchor + k months <= day

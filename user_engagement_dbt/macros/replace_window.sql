@@ -15,8 +15,52 @@
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
   {%- endset -%}
-  {% do return(dml) %}
+  {% do return(adapter.dispatch('in_transaction')(dml, arg_dict)) %}
 {% endmacro %}
+
+{#- dbt-duckdb opens a transaction around every model. -#}
+{% macro default__in_transaction(dml, arg_dict) %}{% do return(dml) %}{% endmacro %}
+
+{#-
+  Snowflake commits each statement unless told otherwise. A statement whose answer is lost is sent again and may run
+  twice: the window must hold as many rows as were selected for it, or the text that is no number ends the
+  transaction with an error.
+-#}
+{% macro snowflake__in_transaction(dml, arg_dict) %}
+  {%- set guarded -%}
+    {{ dml }};
+    select cast(case
+      when
+        (select count(*) from {{ arg_dict['target_relation'] }}
+          where {{ in_window(config.meta_require('window_column')) }})
+        = (select count(*) from {{ arg_dict['temp_relation'] }})
+        then '0' else 'the window of {{ this.identifier }} was not replaced once: run it again'
+    end as integer)
+  {%- endset -%}
+  {% do return(snowflake_dml_explicit_transaction(guarded)) %}
+{% endmacro %}
+
+{#-
+  What the query history shows of each query: the model, its months, and the folder of the run, which has its id.
+
+  It comes first in every model and test, and so ends the transaction of one that failed before in the same session:
+  dbt leaves it open, and the next statement that defines a table would commit it.
+-#}
+{% macro snowflake__set_query_tag() %}
+  {%- set tag = {
+    'app': 'user-engagement',
+    'asset': model.fqn[1:] | join('/'),
+    'partition': [
+      (invocation_args_dict.get('event_time_start') or '') | string,
+      (invocation_args_dict.get('event_time_end') or '') | string,
+    ] | map('truncate', 10, true, '') | join('..'),
+    'run_id': ((invocation_args_dict.get('target_path') or '') | string).replace('\\', '/').split('/')[-1],
+  } -%}
+  {%- do run_query("rollback; alter session set query_tag = '" ~ tojson(tag) ~ "'") -%}
+{% endmacro %}
+
+{#- Every model sets its own. -#}
+{% macro snowflake__unset_query_tag(original_query_tag) %}{% endmacro %}
 
 {#- Drops tables of this model's schema that rest on what is built anew; they are then built whole again. -#}
 {% macro drop_unless_incremental(names) %}

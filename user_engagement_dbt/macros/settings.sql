@@ -3,10 +3,17 @@
 
 {% macro attributes() %}{{ return((['product_type'] + segments()) | unique | list) }}{% endmacro %}
 
-{#- Plain schema names (raw, staging, activity, cohorts, marts) in the target's own schema family. -#}
+{#- Plain schema names (raw, staging, activity, cohorts, marts), in Snowflake with the prefix that the account has. -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
-  {{ custom_schema_name if custom_schema_name else target.schema }}
+  {{ adapter.dispatch('schema_prefix')() ~ custom_schema_name if custom_schema_name else target.schema }}
 {%- endmacro %}
+{% macro default__schema_prefix() %}{{ return('') }}{% endmacro %}
+{% macro snowflake__schema_prefix() %}{{ return(env_var('SNOWFLAKE_SCHEMA_PREFIX', '')) }}{% endmacro %}
+
+{#- A column whose name is a word of Snowflake's SQL. -#}
+{% macro reserved(name) -%} {{ return(adapter.dispatch('reserved')(name)) }} {%- endmacro %}
+{% macro default__reserved(name) -%} {{ name }} {%- endmacro %}
+{% macro snowflake__reserved(name) -%} {{ adapter.quote(name | upper) }} {%- endmacro %}
 
 {#- Retention periods kept per user: those that are published, and the six months of the headline. -#}
 {% macro retention_bits() %}{{ return([var('max_periods'), 6] | max) }}{% endmacro %}

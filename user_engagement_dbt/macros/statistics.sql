@@ -25,18 +25,24 @@
     else {{ wilson_bound(numerator, denominator, '+') }} end
 {%- endmacro %}
 
+{#- A null counts as zero, which DuckDB's `greatest` passes over and Snowflake's does not. -#}
+{% macro not_negative(expression) -%} greatest(0, coalesce({{ expression }}, 0)) {%- endmacro %}
+
 {#- A count as BIGINT: sums widen to types that files and data frames know as decimals. -#}
 {% macro count_of(expression) -%} cast(coalesce({{ expression }}, 0) as bigint) {%- endmacro %}
 
 {#- Sets of small integers as the bits of one BIGINT: a user's retained periods in a single column. -#}
 {% macro bit(position) -%} {{ return(adapter.dispatch('bit')(position)) }} {%- endmacro %}
 {% macro default__bit(position) -%} (cast(1 as bigint) << cast({{ position }} as integer)) {%- endmacro %}
+{% macro snowflake__bit(position) -%} bitshiftleft(1, cast({{ position }} as integer)) {%- endmacro %}
 
 {% macro bit_union(bits) -%} {{ return(adapter.dispatch('bit_union')(bits)) }} {%- endmacro %}
 {% macro default__bit_union(bits) -%} coalesce(bit_or({{ bits }}), 0) {%- endmacro %}
+{% macro snowflake__bit_union(bits) -%} coalesce(bitor_agg({{ bits }}), 0) {%- endmacro %}
 
 {% macro has_bit(bits, position) -%} {{ return(adapter.dispatch('has_bit')(bits, position)) }} {%- endmacro %}
 {% macro default__has_bit(bits, position) -%} ({{ bits }} & {{ bit(position) }}) > 0 {%- endmacro %}
+{% macro snowflake__has_bit(bits, position) -%} bitand({{ bits }}, {{ bit(position) }}) > 0 {%- endmacro %}
 
 {#- 64-bit hash; equal values have equal hashes, so that rare repeats are found in a compact first pass. -#}
 {% macro hash64(expressions) -%} hash({{ expressions | join(', ') }}) {%- endmacro %}

@@ -2,7 +2,7 @@
     materialized='incremental',
     incremental_strategy='append',
     full_refresh=false,
-    pre_hook="{{ drop_unless_incremental(['user_days']) }}",
+    pre_hook="{{ drop_unless_incremental(['user_days', 'user_day_kinds']) }}",
 ) }}
 
 -- A number stands for an id wherever there is a row per active day, and is never given to another id: months that

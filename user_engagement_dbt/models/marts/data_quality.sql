@@ -163,7 +163,7 @@ final as (
     select
         reasons.table_name,
         reasons.reason,
-        {{ count_of('sum(found.rows_found)') }} as rows,
+        {{ count_of('sum(found.rows_found)') }} as {{ reserved('rows') }},
         horizon.as_of as observed_through
     from reasons
     left join found on reasons.table_name = found.table_name and reasons.reason = found.reason

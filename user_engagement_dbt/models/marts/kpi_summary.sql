@@ -160,10 +160,13 @@ frequency as (
         {{ rate('numerator', 'denominator') }} as value,
         numerator,
         denominator,
+        {%- set variance -%}
+        (cast(squares as double) - cast(numerator as double) * numerator / denominator)
+        / nullif(denominator - 1, 0) / denominator
+        {%- endset %}
         {%- for name, sign in {'ci_low': '-', 'ci_high': '+'}.items() %}
-        {{ rate('numerator', 'denominator') }} {{ sign }} {{ z() }} * sqrt(greatest(0, (
-            cast(squares as double) - cast(numerator as double) * numerator / denominator
-        ) / nullif(denominator - 1, 0) / denominator)) as {{ name }},
+        {{ rate('numerator', 'denominator') }} {{ sign }} {{ z() }} * sqrt({{ not_negative(variance) }})
+            as {{ name }},
         {%- endfor %}
         month as period_start,
         {{ add_days(add_months('month', 1), -1) }} as period_end

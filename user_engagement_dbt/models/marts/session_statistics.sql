@@ -264,10 +264,13 @@ final as (
         end as interaction_type,
         totals.sessions,
         totals.total_seconds,
-        sqrt(greatest(0, (
+        {%- set variance -%}
+        (
             cast(totals.squared_seconds as double)
             - cast(totals.total_seconds as double) * cast(totals.total_seconds as double) / nullif(totals.sessions, 0)
-        ) / nullif(totals.sessions - 1, 0))) as deviation_seconds,
+        ) / nullif(totals.sessions - 1, 0)
+        {%- endset %}
+        sqrt({{ not_negative(variance) }}) as deviation_seconds,
         {%- for name, share in {'median': 0.5, 'p90': 0.9}.items() %}
         spread.{{ name }}_low + (spread.{{ name }}_high - spread.{{ name }}_low) * cast(
             {{ share }} * (totals.sessions - 1) - floor({{ share }} * (totals.sessions - 1)) as double

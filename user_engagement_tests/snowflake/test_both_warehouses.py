@@ -1,0 +1,181 @@
+"""Both warehouses hold the same marts, row for row, whatever the road: runs of the real pipeline, Dagster included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from dagster._core.test_utils import environ
+
+from user_engagement.pipeline import RunFailedError, plan, run
+from user_engagement.settings import Settings, load_settings
+from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.snowflake.comparing import assert_same_marts
+from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
+from user_engagement_tests.snowflake.proxy import Cut, cut_wire
+from user_engagement_tests.test_roads import (
+    EARLY_EVENTS,
+    LATE_EVENTS,
+    MONTHS,
+    WORLD,
+    Road,
+    with_rows,
+)
+from user_engagement_tests.worlds import World, exported
+
+pytestmark = pytest.mark.slow
+
+EARLY = with_rows(WORLD, engagement=EARLY_EVENTS)
+
+
+class SnowflakeRoad(Road):
+    """The same, with the tables in Snowflake."""
+
+    def settings(self, world: World, **overrides: Any) -> Settings:
+        return super().settings(world, warehouse="snowflake", **overrides)
+
+
+def marts_of_run(settings: Settings, folder: Path) -> dict[str, pa.Table]:
+    with environ({"USER_ENGAGEMENT_HOME": str(settings.home)}):
+        run(settings, plan(settings))
+        return exported(settings, folder)
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    """The marts of the world, loaded at once into DuckDB."""
+    embedded = Road(tmp_path_factory.mktemp("embedded"))
+    embedded.load(WORLD)
+    return embedded.marts(WORLD)
+
+
+def test_every_road_ends_where_it_ends_in_duckdb(
+    snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    """First load, re-run, late events with their month alone, one cohort rebuilt; of a world full of dirt."""
+    embedded, road = Road(tmp_path / "duckdb"), SnowflakeRoad(tmp_path / "snowflake")
+    embedded.load(EARLY)
+    road.load(EARLY)
+    assert_same_marts(road.marts(EARLY), embedded.marts(EARLY))
+    road.load(EARLY)
+    assert_same_marts(road.marts(EARLY), embedded.marts(EARLY))
+    road.load(WORLD, LATE_EVENTS)
+    assert_same_marts(road.marts(WORLD), wanted)
+    cohort = f"signup_month = '{MONTHS[1]}'"
+    snowflake.rows(f"update cohorts.cohort_retention set retained_users = 999 where {cohort}")
+    snowflake.rows(f"delete from cohorts.user_lifecycle where {cohort}")
+    road.rebuild_cohort(WORLD, MONTHS[1])
+    assert_same_marts(road.marts(WORLD), wanted)
+
+
+def test_classroom_files_give_the_same_marts_first_loaded_whole_and_then_by_a_month(
+    snowflake: Snowflake, tmp_path: Path
+) -> None:
+    """A learner's row a day, durations to the millisecond, repeated signups and cancellations of the same day."""
+    source = tmp_path / "source"
+    homes = {warehouse: tmp_path / warehouse for warehouse in ("duckdb", "snowflake")}
+    for newest in (date(2015, 2, 28), date(2015, 3, 31)):
+        write_classroom(source, newest)
+        found = {
+            warehouse: marts_of_run(
+                load_settings(
+                    home=home,
+                    warehouse=warehouse,
+                    source="files",
+                    source_path=str(source),
+                    as_of=newest,
+                    segments=("product_type", "status"),
+                ),
+                tmp_path / f"marts_{warehouse}",
+            )
+            for warehouse, home in homes.items()
+        }
+        assert_same_marts(found["snowflake"], found["duckdb"])
+
+
+def write_classroom(folder: Path, through: date) -> None:
+    """Three CSV files of 80 learners who enrolled from November 2014 on."""
+    random = Random(3)
+    first = date(2014, 11, 3)
+    signups, engagement, churn = ["user_id,signup_date,product_type,status"], [], []
+    for learner in range(80):
+        joined = first + timedelta(random.randrange(90))
+        kind = random.choice(["nanodegree", "nanodegree", "test_account"])
+        for day in sorted(
+            random.choices([joined, joined + timedelta(random.randrange(60))], k=random.choice([1, 1, 2]))
+        ):
+            left = day + timedelta(random.choice([0, 5, 40, 99])) if random.random() < 0.6 else None
+            signups.append(f"{learner},{day},{kind},{'canceled' if left else 'current'}")
+            churn += [f"{learner},{left}"] if left and left <= through else []
+        for n in range((through - joined).days + 1):
+            if random.random() < 0.35 / (1 + n / 40):
+                seconds = random.choice([0, round(random.expovariate(1 / 2000), 3)])
+                engagement.append(f"{learner},{joined + timedelta(n)},{seconds},visit")
+    folder.mkdir(exist_ok=True)
+    (folder / "user_signups.csv").write_text("\n".join(signups) + "\n")
+    header = "user_id,engagement_date,session_duration,interaction_type"
+    (folder / "user_engagement.csv").write_text("\n".join([header, *engagement]) + "\n")
+    (folder / "churn_data.csv").write_text("\n".join(["user_id,churn_date", *churn]) + "\n")
+
+
+def test_a_window_that_dbt_wrote_twice_is_taken_back_and_the_next_run_mends_it(
+    snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    """The answer to an INSERT is lost, and the connector sends it again: the emulator runs it a second time.
+
+    dbt leaves the failed transaction open in a session that it goes on using, and Snowflake commits what is open
+    when the next table is created.
+    """
+    road = SnowflakeRoad(tmp_path / "snowflake")
+    road.load(EARLY)
+    counted = "select count(*), sum(sessions) from activity.user_days"
+    before = snowflake.rows(counted)
+    cut = Cut("insert into " + snowflake.database.lower() + ".activity.user_days ", "after")
+    with (
+        cut_wire(snowflake.emulator.port, cut) as port,
+        environ({"SNOWFLAKE_PORT": str(port)}),
+        pytest.raises(RunFailedError, match="the window of user_days was not replaced once"),
+    ):
+        road.load(WORLD, LATE_EVENTS)
+    assert cut.made == 1
+    assert snowflake.rows(counted) == before
+    road.load(WORLD, LATE_EVENTS)
+    assert_same_marts(road.marts(WORLD), wanted)
+
+
+def test_a_simulated_company_has_the_same_marts_in_both_under_a_prefix_and_no_secret_leaks(
+    snowflake: Snowflake, company: Path, tmp_path: Path
+) -> None:
+    embedded, hosted = (
+        load_settings(
+            home=tmp_path / warehouse,
+            warehouse=warehouse,
+            source="files",
+            source_path=str(company),
+            as_of=THROUGH,
+        )
+        for warehouse in ("duckdb", "snowflake")
+    )
+    with environ({"SNOWFLAKE_SCHEMA_PREFIX": "dev_"}):
+        found = marts_of_run(hosted, tmp_path / "found")
+        schemas = {row[1] for row in snowflake.rows(f"show schemas in database {snowflake.database}")}
+    assert_same_marts(found, marts_of_run(embedded, tmp_path / "wanted"))
+    assert {"DEV_RAW", "DEV_MARTS"} <= schemas
+    assert not schemas & {"RAW", "MARTS"}
+    files = [file for file in hosted.home.rglob("*") if file.is_file()]
+    assert any(file.name == "manifest.json" for file in files)
+    assert [str(file) for file in files if PASSWORD.encode() in file.read_bytes()] == []
+
+
+def test_a_horizon_before_new_months_of_the_source_moves_on(
+    snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    road = SnowflakeRoad(tmp_path / "snowflake")
+    road.load(replace(WORLD, inputs=replace(WORLD.inputs, as_of=MONTHS[3])))
+    road.load(WORLD)
+    assert_same_marts(road.marts(WORLD), wanted)

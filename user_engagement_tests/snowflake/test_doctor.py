@@ -1,0 +1,61 @@
+"""What `user-engagement doctor` says, and what mends it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from user_engagement.warehouse.snowflake_doctor import examine, judged_schemas
+from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_an_account_that_will_do_passes_and_nothing_is_left_in_it(snowflake: Snowflake) -> None:
+    findings = {finding.name: finding for finding in examine(snowflake.account)}
+    assert all(finding.passed for finding in findings.values())
+    assert list(findings) == ["connection", "role", "warehouse", "clock", "names", "database", "rights"]
+    assert [row[1] for row in snowflake.rows("show schemas")] == ["information_schema"]
+
+
+def test_a_schema_of_another_role_is_named_with_the_grant(snowflake: Snowflake) -> None:
+    owners = {"RAW": snowflake.account.role, "MARTS": "SYSADMIN", "PUBLIC": "ACCOUNTADMIN"}
+    found = judged_schemas(owners, snowflake.account)
+    assert not found.passed
+    assert found.remedy == (
+        f"grant ownership on schema {snowflake.database}.MARTS to role USER_ENGAGEMENT_ROLE copy current grants;"
+    )
+
+
+def test_who_cannot_log_in_gets_one_finding(monkeypatch: pytest.MonkeyPatch, snowflake: Snowflake) -> None:
+    monkeypatch.setenv("SNOWFLAKE_PORT", "9")
+    monkeypatch.setenv("SNOWFLAKE_NETWORK_TIMEOUT", "1")
+    found = list(examine(snowflake.account))
+    assert [(finding.name, finding.passed) for finding in found] == [("connection", False)]
+    assert "network policies" in found[0].remedy
+    assert PASSWORD not in str(found)
+
+
+def test_the_command_says_all_of_it(snowflake: Snowflake, command: Command) -> None:
+    done = command("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "✓ rights: can create a schema" in done.stdout
+
+
+def test_the_command_without_variables_names_them(command: Command) -> None:
+    done = command("doctor")
+    assert done.returncode == 2
+    assert "SNOWFLAKE_ACCOUNT: Field required" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_full_trial_compares_both_warehouses_and_drops_its_schemas(
+    snowflake: Snowflake, command: Command
+) -> None:
+    done = command("doctor", "--full")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all marts are equal" in done.stdout
+    assert [row[1] for row in snowflake.rows("show schemas")] == ["information_schema"]

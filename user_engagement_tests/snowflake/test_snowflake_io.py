@@ -1,0 +1,226 @@
+"""Raw tables in Snowflake over the wire: slices replaced whole, once, also when the wire is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, Literal
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pytest
+from dagster._core.test_utils import environ
+
+from user_engagement.contracts import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
+from user_engagement.errors import WarehouseError
+from user_engagement.sources.base import Extract
+from user_engagement.warehouse.snowflake_io import raw_io_manager, replace_slice
+from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
+from user_engagement_tests.snowflake.proxy import Cut, cut_wire
+
+JANUARY, FEBRUARY = (
+    Window(None, date(2025, 2, 1)),
+    Window(date(2025, 2, 1), None),
+)
+CUTS = [
+    ("create transient table if", "after"),
+    ("put 'file", "before"),
+    ("copy into", "before"),
+    ("copy into", "after"),
+    ("delete from", "before"),
+    ("delete from", "after"),
+    ("insert into", "before"),
+    ("insert into", "after"),
+    ("commit", "before"),
+    ("commit", "after"),
+]
+
+
+def batches_of(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.RecordBatchReader:
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema).to_reader()
+
+
+def extract_of(
+    window: Window,
+    rows: Sequence[dict[str, Any]],
+    table: RawTable = USER_SIGNUPS,
+    further: tuple[str, ...] = (),
+    rejected: Sequence[dict[str, Any]] = (),
+) -> Extract:
+    return Extract(
+        table,
+        window,
+        batches_of(table.schema(further), rows),
+        batches_of(REJECTED_ROWS.schema(), rejected),
+    )
+
+
+def signup(user: str, day: int, month: int = 1, **more: Any) -> dict[str, Any]:
+    return {"user_id": user, "signup_date": datetime(2025, month, day, 8, 30), "product_type": "pro", **more}
+
+
+def load(found: Snowflake, extract: Extract) -> dict[str, int]:
+    return replace_slice(found.account, "raw", extract)
+
+
+def users(found: Snowflake) -> list[str]:
+    return [row[0] for row in found.rows("select user_id from raw.user_signups order by user_id")]
+
+
+def test_a_slice_is_replaced_and_the_other_months_stay(snowflake: Snowflake) -> None:
+    load(snowflake, extract_of(JANUARY, [signup("a", 1), signup("b", 31)]))
+    load(snowflake, extract_of(FEBRUARY, [signup("c", 1, 2)]))
+    counts = load(snowflake, extract_of(JANUARY, [signup("d", 5)]))
+    assert counts == {"rows": 1, "replaced_rows": 2, "rejected_rows": 0, "held_rows": 2}
+    assert users(snowflake) == ["c", "d"]
+
+
+def test_a_slice_may_become_empty_and_a_table_be_made_of_nothing(snowflake: Snowflake) -> None:
+    assert load(snowflake, extract_of(JANUARY, []))["held_rows"] == 0
+    load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    load(snowflake, extract_of(JANUARY, []))
+    assert users(snowflake) == []
+
+
+def test_values_arrive_as_they_were(snowflake: Snowflake) -> None:
+    """Nulls in every type, microseconds, text that looks like something else, names that SQL has to quote."""
+    further = ("plan", "my column", "größe", "select")
+    rows = [
+        signup("007", 1, plan="Ünïcode 'quoted' \\ \n", **{"my column": "x", "größe": "xl", "select": "1"}),
+        {**signup(" 1e3", 1), "signup_date": datetime(2025, 1, 31, 23, 59, 59, 999999), "product_type": None},
+    ]
+    load(snowflake, extract_of(JANUARY, rows, further=further))
+    events = [
+        {"user_id": "a", "engagement_date": datetime(2025, 1, 1), "session_duration": 0.1 + 0.2},
+        {"user_id": None, "engagement_date": datetime(2025, 1, 2), "session_duration": None},
+    ]
+    load(snowflake, extract_of(JANUARY, events, USER_ENGAGEMENT))
+    assert snowflake.rows(
+        'select user_id, signup_date, product_type, plan, "my column", "größe", "SELECT", _row_number '
+        "from raw.user_signups order by user_id desc"
+    ) == [
+        ("007", datetime(2025, 1, 1, 8, 30), "pro", "Ünïcode 'quoted' \\ \n", "x", "xl", "1", None),
+        (" 1e3", datetime(2025, 1, 31, 23, 59, 59, 999999), None, None, None, None, None, None),
+    ]
+    assert snowflake.rows(
+        "select user_id, session_duration from raw.user_engagement order by engagement_date"
+    ) == [
+        ("a", 0.1 + 0.2),
+        (None, None),
+    ]
+
+
+def test_columns_are_matched_by_name_and_new_ones_are_added(snowflake: Snowflake) -> None:
+    load(snowflake, extract_of(JANUARY, [signup("a", 1, plan="old")], further=("plan", "team")))
+    load(
+        snowflake,
+        extract_of(FEBRUARY, [signup("b", 1, 2, plan="new", city="Rome")], further=("city", "plan")),
+    )
+    found = snowflake.rows("select user_id, plan, city, team from raw.user_signups order by user_id")
+    assert found == [("a", "old", None, None), ("b", "new", "Rome", None)]
+
+
+def test_a_column_of_another_type_is_refused_and_nothing_is_loaded(snowflake: Snowflake) -> None:
+    snowflake.rows("create schema raw")
+    snowflake.rows("create table raw.user_signups (user_id varchar, signup_date date)")
+    with pytest.raises(
+        WarehouseError, match="signup_date is DATE in the warehouse but must be TIMESTAMP_NTZ"
+    ):
+        load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    assert users(snowflake) == []
+
+
+def test_a_row_outside_the_slice_is_refused_and_the_slice_stays(snowflake: Snowflake) -> None:
+    load(snowflake, extract_of(FEBRUARY, [signup("a", 1, 2)]))
+    with pytest.raises(WarehouseError, match="1 of 2 rows are not dated within the slice"):
+        load(snowflake, extract_of(FEBRUARY, [signup("b", 1, 2), signup("c", 31, 1)]))
+    assert users(snowflake) == ["a"]
+
+
+def test_rejected_rows_are_replaced_with_their_table(snowflake: Snowflake) -> None:
+    bad = {"reason": "unparseable_date", "date_value": "soon"}
+    first = {"table_name": "user_signups", "user_id": "a", **bad}
+    load(snowflake, extract_of(JANUARY, [], rejected=[first, {**first, "user_id": "b"}]))
+    other = {"table_name": "user_engagement", "user_id": "z", **bad}
+    load(snowflake, extract_of(JANUARY, [], USER_ENGAGEMENT, rejected=[other]))
+    load(snowflake, extract_of(FEBRUARY, [], rejected=[{**first, "user_id": "c"}]))
+    assert snowflake.rows("select user_id from raw.rejected_rows order by user_id") == [("c",), ("z",)]
+
+
+def test_no_staging_table_is_left(snowflake: Snowflake) -> None:
+    load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    found = snowflake.rows(
+        f"select table_name from {snowflake.database}.information_schema.tables order by 1"
+    )
+    assert [row[0] for row in found] == ["REJECTED_ROWS", "USER_SIGNUPS"]
+
+
+@pytest.mark.parametrize(("statement", "when"), CUTS)
+def test_a_cut_connection_leaves_the_slice_whole_and_once(
+    snowflake: Snowflake, statement: str, when: Literal["before", "after"]
+) -> None:
+    """What is sent again after its answer was lost runs twice on the emulator; a count notices, and all is redone."""
+    load(snowflake, extract_of(JANUARY, [signup("old", 1)]))
+    load(snowflake, extract_of(FEBRUARY, [signup("z", 1, 2)]))
+    cut = Cut(statement, when)
+    with cut_wire(snowflake.emulator.port, cut) as port, environ({"SNOWFLAKE_PORT": str(port)}):
+        counts = load(snowflake, extract_of(JANUARY, [signup("a", 1), signup("b", 2)]))
+    assert cut.made == 1
+    assert (counts["rows"], counts["held_rows"]) == (2, 3)
+    assert users(snowflake) == ["a", "b", "z"]
+
+
+# the connector asks to cancel what timed out, in a thread of its own, over the same dead wire
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: Snowflake) -> None:
+    load(snowflake, extract_of(JANUARY, [signup("old", 1)]))
+    cut = Cut("insert into", "before", times=1_000)
+    with (
+        cut_wire(snowflake.emulator.port, cut) as port,
+        environ({"SNOWFLAKE_PORT": str(port), "SNOWFLAKE_NETWORK_TIMEOUT": "2"}),
+        pytest.raises(WarehouseError, match="not loaded in 3 attempts"),
+    ):
+        load(snowflake, extract_of(JANUARY, [signup("new", 1)]))
+    assert users(snowflake) == ["old"]
+
+
+# -- through Dagster ---------------------------------------------------------------------------------------
+
+CALENDAR = dg.MonthlyPartitionsDefinition("2025-01-01", end_date="2025-04-01")
+
+
+def test_an_asset_stores_its_slice_and_one_downstream_reads_it_as_a_frame(snowflake: Snowflake) -> None:
+    seen: list[pd.DataFrame] = []
+
+    @dg.asset(
+        key=["raw", "user_signups"],
+        partitions_def=CALENDAR,
+        metadata={"partition_expr": "signup_date"},
+        io_manager_key="raw",
+    )
+    def signups(context) -> Extract:
+        january = context.partition_key == "2025-01-01"
+        return extract_of(*((JANUARY, [signup("a", 1)]) if january else (FEBRUARY, [signup("b", 1, 2)])))
+
+    @dg.asset(
+        ins={"found": dg.AssetIn(key=["raw", "user_signups"])},
+        partitions_def=CALENDAR,
+        io_manager_key="nothing",
+    )
+    def frame(found: pd.DataFrame) -> None:
+        seen.append(found)
+
+    manager = raw_io_manager()
+    resources = {"raw": manager, "nothing": dg.mem_io_manager}
+    done = [
+        dg.materialize([signups, frame], partition_key=month, resources=resources)
+        for month in ("2025-01-01", "2025-02-01")
+    ]
+    assert all(result.success for result in done)
+    assert [list(found["user_id"]) for found in seen] == [["a"], ["b"]]
+    metadata = done[1].asset_materializations_for_node("raw__user_signups")[0].metadata
+    assert metadata["dagster/partition_row_count"].value == 1
+    assert metadata["dagster/row_count"].value == 2
+    assert PASSWORD not in repr(done[1].all_events)
+    assert PASSWORD not in str(manager)
