@@ -30,6 +30,10 @@ FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
 ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.activity"
 COHORTS = "fqn:user_engagement_dbt.cohorts"
 MARTS = "fqn:user_engagement_dbt.marts"
+# the models that only insights need, among those of activity
+KINDS = "fqn:user_engagement_dbt.activity.session_kinds fqn:user_engagement_dbt.activity.user_day_kinds"
+# folders whose models look across all months and are rebuilt whole
+WHOLE = ("marts", "insights")
 # churn and retention: what people look at first, and what silently goes out of date first
 WATCHED_KEYS = {
     dg.AssetKey(path)
@@ -130,7 +134,7 @@ class Translator(DagsterDbtTranslator):
         return dbt_resource_props.get("description") or ""
 
     def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> dg.PartitionsDefinition | None:
-        return None if folder_of(dbt_resource_props) == "marts" else self._partitions
+        return None if folder_of(dbt_resource_props) in WHOLE else self._partitions
 
     def get_partition_mapping(
         self, dbt_resource_props: Mapping[str, Any], dbt_parent_resource_props: Mapping[str, Any]
@@ -142,7 +146,7 @@ class Translator(DagsterDbtTranslator):
             return dg.TimeWindowPartitionMapping(
                 start_offset=0, end_offset=months, allow_nonexistent_upstream_partitions=True
             )
-        if child == "marts" and parent != "marts":
+        if child in WHOLE and parent not in WHOLE:
             return dg.AllPartitionMapping()
         return None
 
@@ -246,10 +250,10 @@ def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> No
 def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, float]]:
     """Size, month-1 retention and churn rate of each cohort in the window, by partition key."""
     query = f"""
-        select strftime(history.signup_month, '%Y-%m-%d') as key,
+        select history.signup_month as signup_month,
                count(*) as cohort_size,
                any_value(retention.retention_rate) as month_1_retention,
-               avg(case when history.declared_churn_date is null then 0.0 else 1.0 end) as churn_rate
+               cast(count(history.declared_churn_date) as double) / count(*) as churn_rate
         from cohorts.user_history as history
         left join cohorts.cohort_retention as retention
             on retention.signup_month = history.signup_month and retention.segment_name = 'all'
@@ -259,7 +263,10 @@ def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, fl
     """
     with open_reader(settings) as reader:
         rows = reader.query(query).to_pylist()
-    return {row.pop("key"): {name: value for name, value in row.items() if value is not None} for row in rows}
+    return {
+        row.pop("signup_month").isoformat(): {name: value for name, value in row.items() if value is not None}
+        for row in rows
+    }
 
 
 def build_dbt_assets(
@@ -272,6 +279,7 @@ def build_dbt_assets(
     @dbt_assets(
         manifest=manifest,
         select=ACTIVITY,
+        exclude="" if settings.insights else KINDS,
         name="activity",
         dagster_dbt_translator=translator,
         backfill_policy=dg.BackfillPolicy.single_run(),

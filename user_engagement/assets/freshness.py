@@ -18,8 +18,10 @@ from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
 from user_engagement.contracts import RAW_TABLES, USER_ENGAGEMENT
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
+from user_engagement.warehouse.reader import has_warehouse
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
+KINDS_KEY = dg.AssetKey(["activity", "user_day_kinds"])
 COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
 CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
 
@@ -66,14 +68,14 @@ def compare(
     """Compares the months of the calendar, in its order.
 
     A month that holds nothing and never did is up to date. A warehouse that is not there makes every other month
-    outdated, whatever was recorded.
+    outdated, whatever was recorded; so does what insights need, where it has not been built.
     """
-    has_warehouse = settings.warehouse_file.exists()
-    rebuilt = recorded(instance, ACTIVITY_KEY) if has_warehouse else {}
+    is_there = has_warehouse(settings)
+    rebuilt = recorded(instance, KINDS_KEY if settings.insights else ACTIVITY_KEY) if is_there else {}
     held: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
-        loaded = recorded(instance, raw_key(table)) if has_warehouse else {}
+        loaded = recorded(instance, raw_key(table)) if is_there else {}
         looks = held_by_source(source, table, settings, keys)
         for key in keys:
             event, known = loaded.get(key, (0, None))

@@ -24,6 +24,7 @@ final as (
         user_id,
         activity_date,
         interaction_type,
+        device_type,
         session_seconds,
         _source,
         _row_number

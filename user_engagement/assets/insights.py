@@ -1,0 +1,114 @@
+"""Why engagement falls: counts reduced by dbt, tables computed from them, both in the schema `insights`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from dagster_dbt import DbtCliResource, dbt_assets
+
+from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
+from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
+from user_engagement.insights.analysis import Rollups, analyse
+from user_engagement.insights.brief import markdown
+from user_engagement.insights.tables import TABLES, Table, to_arrow
+from user_engagement.settings import Settings
+from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse.tables import replace_tables
+
+SCHEMA = "insights"
+MODELS = "fqn:user_engagement_dbt.insights"
+# what is computed from, beside the models of this folder
+ELSEWHERE = {"segment_values": "activity", "growth_accounting": "marts"}
+
+
+def rollup_keys() -> dict[str, dg.AssetKey]:
+    """The table behind each of the rollups that insights are computed from."""
+    return {
+        field.name: dg.AssetKey([ELSEWHERE.get(field.name, SCHEMA), field.name]) for field in fields(Rollups)
+    }
+
+
+def table_spec(name: str, table: Table) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=dg.AssetKey([SCHEMA, name]),
+        deps=[
+            dg.AssetDep(
+                key,
+                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "activity" else None,
+            )
+            for key in rollup_keys().values()
+        ],
+        description=f"{table.description} Grain - {', '.join(table.grain)}.",
+        group_name=SCHEMA,
+        owners=OWNERS,
+        kinds={"python"},
+        metadata={
+            "dagster/column_schema": dg.TableSchema(
+                columns=[
+                    dg.TableColumn(column, str(kind), description=meaning)
+                    for column, (kind, meaning) in table.columns.items()
+                ]
+            )
+        },
+    )
+
+
+def read_rollups(settings: Settings) -> tuple[Rollups, date]:
+    """The counts that insights are computed from, and the last complete day of data."""
+    with open_reader(settings) as reader:
+        frames = {
+            name: reader.ordered(key.path[0], key.path[1]).read_all().to_pandas()
+            for name, key in rollup_keys().items()
+        }
+        as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
+    return Rollups(**frames), as_of
+
+
+def compute(settings: Settings) -> tuple[dict[str, pa.Table], str]:
+    """Every insight table in its published form, and the brief as Markdown."""
+    rollups, as_of = read_rollups(settings)
+    tables = analyse(rollups, as_of, settings.seed)
+    return (
+        {name: to_arrow(name, table) for name, table in tables.items()},
+        markdown(tables["decline_brief"], as_of),
+    )
+
+
+def insight_assets(
+    settings: Settings, partitions: dg.MonthlyPartitionsDefinition
+) -> Sequence[dg.AssetsDefinition]:
+    """Two steps: dbt reduces activity to counts, and all tables are computed from these at once.
+
+    None if insights are switched off.
+    """
+    if not settings.insights:
+        return []
+
+    @dbt_assets(
+        manifest=load_manifest(settings),
+        select=MODELS,
+        name="insight_rollups",
+        dagster_dbt_translator=Translator(partitions),
+        pool=WAREHOUSE_POOL,
+    )
+    def insight_rollups(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from dbt_build(context, dbt, settings, window=None).replay()
+
+    @dg.multi_asset(
+        specs=[table_spec(name, table) for name, table in TABLES.items()],
+        name="insight_tables",
+        pool=WAREHOUSE_POOL,
+    )
+    def insight_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        tables, brief = compute(settings)
+        replace_tables(settings, SCHEMA, tables, asset=SCHEMA, run_id=context.run.run_id)
+        for name, table in tables.items():
+            metadata: dict[str, Any] = {"dagster/row_count": table.num_rows}
+            if name == "decline_brief":
+                metadata["brief"] = dg.MetadataValue.md(brief)
+            yield dg.MaterializeResult(asset_key=dg.AssetKey([SCHEMA, name]), metadata=metadata)
+
+    return [insight_rollups, insight_tables]

@@ -1,0 +1,1 @@
+"""Why engagement changes: statistics on compact counts, data frames in and out."""

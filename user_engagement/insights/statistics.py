@@ -1,0 +1,68 @@
+"""The few formulas that several insights share. All are vectorised over numpy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+Z = float(stats.norm.ppf(0.975))
+ALPHA = 0.05
+"""Level of every test and interval."""
+
+Floats = NDArray[np.float64]
+
+
+def benjamini_hochberg(p_values: ArrayLike) -> Floats:
+    """Adjusted p-values; null p-values are tests that were not made, and stay null.
+
+    Benjamini & Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
+    """
+    p = np.asarray(p_values, dtype=float)
+    adjusted = np.full(p.shape, np.nan)
+    made = ~np.isnan(p)
+    if made.any():
+        adjusted[made] = multipletests(p[made], method="fdr_bh")[1]
+    return adjusted
+
+
+def wilson(numerator: ArrayLike, denominator: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Rate, lower and upper 95 % bound; null over nothing. Wilson 1927, doi:10.1080/01621459.1927.10502953."""
+    count, nobs = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    known = np.where(nobs > 0, nobs, np.nan)
+    low, high = proportion_confint(count, known, method="wilson")
+    return count / known, np.asarray(low), np.asarray(high)
+
+
+def newcombe(
+    count_1: ArrayLike, nobs_1: ArrayLike, count_2: ArrayLike, nobs_2: ArrayLike
+) -> tuple[Floats, Floats, Floats]:
+    """Difference of two independent rates, first less second, with its 95 % interval; null over nothing.
+
+    Method 10 of Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I.
+    """
+    p1, low_1, high_1 = wilson(count_1, nobs_1)
+    p2, low_2, high_2 = wilson(count_2, nobs_2)
+    difference = p1 - p2
+    low = difference - np.hypot(p1 - low_1, high_2 - p2)
+    high = difference + np.hypot(high_1 - p1, p2 - low_2)
+    return difference, low, high
+
+
+def two_sided(z: ArrayLike) -> Floats:
+    """p-value of a standard normal statistic."""
+    return 2 * stats.norm.sf(np.abs(np.asarray(z, dtype=float)))
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    """Quotient, null where there is nothing to divide by."""
+    top, bottom = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
+    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
+
+
+def ranked(table: pd.DataFrame, by: str, within: str, ascending: bool) -> pd.Series:
+    """Ranks from 1 within groups, ties by row order."""
+    return table.groupby(within)[by].rank(method="first", ascending=ascending).astype("Int64")

@@ -1,0 +1,354 @@
+"""What the published insight tables hold: their columns, with types and meaning, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+TEXT, DAY, COUNT, NUMBER, FLAG = pa.string(), pa.date32(), pa.int64(), pa.float64(), pa.bool_()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's meaning, the columns of its grain, and every column with its type and meaning."""
+
+    description: str
+    grain: tuple[str, ...]
+    columns: dict[str, tuple[pa.DataType, str]]
+
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(name, kind) for name, (kind, _) in self.columns.items()])
+
+
+OBSERVED = {"observed_through": (DAY, "Last complete day of data.")}
+SEGMENT = {
+    "segment_name": (TEXT, "The attribute that the row is about, `all` for everybody."),
+    "segment_value": (TEXT, "Its value, `all` for everybody, `other` for sparse values together."),
+}
+TESTED = {
+    "p_value": (NUMBER, "p-value."),
+    "q_value": (NUMBER, "Benjamini-Hochberg adjusted p-value over the table."),
+    "is_significant": (FLAG, "q_value < 0.05."),
+}
+
+
+def _interval(of: str) -> dict[str, tuple[pa.DataType, str]]:
+    return {
+        "ci_low": (NUMBER, f"Lower 95 % bound of {of}."),
+        "ci_high": (NUMBER, f"Upper 95 % bound of {of}."),
+    }
+
+
+def _compared(what: str, kind: pa.DataType = NUMBER) -> dict[str, tuple[pa.DataType, str]]:
+    name = what.split()[0]
+    return {
+        f"{name}_before": (kind, f"{what.replace('_', ' ').capitalize()}, in the period before."),
+        f"{name}_after": (kind, f"{what.replace('_', ' ').capitalize()}, in the period after."),
+    }
+
+
+TABLES = {
+    "decline_brief": Table(
+        "Why engagement changed, in words: findings from the most harmful on, then the growth accounting.",
+        ("rank",),
+        {
+            "rank": (COUNT, "1 matters most."),
+            "kind": (
+                TEXT,
+                "`behaviour` (users act otherwise), `mix` (other users; by tenure: older), `no_change`, `headline`.",
+            ),
+            "metric": (
+                TEXT,
+                "activation, new_user_retention, retention, churn, frequency or weekly_active_users.",
+            ),
+            **SEGMENT,
+            "direction": (TEXT, "`down` or `up`: where the effect moves the metric."),
+            "is_adverse": (FLAG, "Whether that is bad for engagement."),
+            "since": (DAY, "First day of the week since when; null where no week stands out."),
+            "since_low": (DAY, "Lower bound of it (approximately 95 %)."),
+            "since_high": (DAY, "Upper bound of it (approximately 95 %)."),
+            "effect": (NUMBER, "Contribution to the metric's change, in the metric's unit (0.03: 3 points)."),
+            **_interval("the effect"),
+            "change": (NUMBER, "The metric's whole change, same unit."),
+            "share_of_change": (
+                NUMBER,
+                "Effect over change; beyond 0 to 1 where effects offset each other.",
+            ),
+            **_compared("value of the metric in the segment (of a mix: the segment's share)"),
+            **_compared("users that it rests on", COUNT),
+            "q_value": (NUMBER, "Benjamini-Hochberg adjusted p-value over all that could have been found."),
+            "finding": (TEXT, "One or two sentences."),
+            "next_step": (TEXT, "What to look at next."),
+        },
+    ),
+    "growth_change": Table(
+        "Acquisition or loss? The flows of users between the last weeks of the two periods; they add up exactly.",
+        ("segment_name", "segment_value"),
+        {
+            **SEGMENT,
+            "before_week": (DAY, "Monday of the last week of the period before."),
+            "after_week": (DAY, "Monday of the last week of the period after."),
+            "active_before": (COUNT, "Users active in before_week."),
+            "active_after": (COUNT, "Users active in after_week."),
+            "new_users": (
+                COUNT,
+                "First ever active, over the weeks from before_week (not included) to after_week.",
+            ),
+            "resurrected_users": (COUNT, "Back after a week without activity or more, over the same weeks."),
+            "churned_users": (COUNT, "Active in a week and absent in the next, over the same weeks."),
+            "change": (COUNT, "active_after - active_before = new + resurrected - churned users."),
+            **_compared("new_per_week (mean over the period's weeks)"),
+            **_compared("resurrected_per_week (mean over the period's weeks)"),
+            **_compared("churned_per_week (mean over the period's weeks)"),
+            **_compared("loss_rate (share of a week's active users who are absent in the next)"),
+            "loss_rate_change": (NUMBER, "Difference of the loss rates."),
+            **_interval("loss_rate_change"),
+            "main_driver": (
+                TEXT,
+                "Flow whose change moves the weekly net flow most: new, resurrected or churned.",
+            ),
+        },
+    ),
+    "change_decomposition": Table(
+        "Mix or behaviour? Exact Shapley decomposition of each metric's change.",
+        ("metric", "dimension", "inner_dimension", "effect", "segment_value"),
+        {
+            "metric": (TEXT, "activation, new_user_retention, retention, churn or frequency."),
+            "dimension": (TEXT, "Segment, main_device or tenure; the outer one of two."),
+            "inner_dimension": (TEXT, "Dimension nested in it; null for one dimension."),
+            "effect": (TEXT, "`total` = `mix` + `inner_mix` + `behaviour`, exactly."),
+            "segment_value": (TEXT, "`all` for the sum; a value of the dimension, where it is alone."),
+            **_compared("value of the metric"),
+            **_compared("users in the denominator", COUNT),
+            **_compared("share of the users"),
+            "contribution": (NUMBER, "Part of the change, in the metric's unit."),
+            **_interval("the contribution, by bootstrap over users"),
+            "share_of_change": (NUMBER, "Contribution over total."),
+            "rank": (COUNT, "Per metric, by size, of summed effects other than total; else null."),
+        },
+    ),
+    "segment_contrasts": Table(
+        "For whom? Each segment's change of behaviour against everybody else's, at equal tenure.",
+        ("metric", "segment_name", "segment_value"),
+        {
+            "metric": (TEXT, "activation, new_user_retention, retention, churn or frequency."),
+            **SEGMENT,
+            **_compared("value of the metric"),
+            **_compared("users in the denominator", COUNT),
+            "behaviour": (NUMBER, "Change of the metric within bands of tenure."),
+            "contrast": (NUMBER, "The same less that of the other values."),
+            **_interval("the contrast"),
+            **TESTED,
+        },
+    ),
+    "contributions": Table(
+        "Who and where? What each cell adds to the change of weekly active users and of sessions a week. Cells of one "
+        "segment_name add up to the change; segment_names overlap, as each parts the same users.",
+        ("metric", "segment_name", "segment_value", "tenure", "interaction_type"),
+        {
+            "metric": (TEXT, "weekly_active_users or sessions."),
+            **SEGMENT,
+            "tenure": (TEXT, "Days since signup on the period's first day; `new` signed up within it."),
+            "interaction_type": (
+                TEXT,
+                "Of the session; of most of a user's sessions for weekly_active_users.",
+            ),
+            **_compared("value of a week"),
+            "contribution": (NUMBER, "value_after - value_before."),
+            "share_of_change": (NUMBER, "Contribution over the total change."),
+            "expected": (NUMBER, "value_before times the growth of the total."),
+            "excess": (NUMBER, "value_after - expected: negative is behind the rest."),
+            **_interval("the excess"),
+            **TESTED,
+            "is_pooled": (FLAG, "Whether the row holds the sparse cells together."),
+            **_compared("users in the cell", COUNT),
+            "rank": (COUNT, "Per metric, the largest shortfall first."),
+        },
+    ),
+    "first_week": Table(
+        "What do users who stay do first? First-week behaviours against later activity: an association.",
+        ("behaviour",),
+        {
+            "behaviour": (TEXT, "On days 0 to 6 since signup, in words."),
+            "outcome": (TEXT, "What it is held against, in words."),
+            "users_with": (COUNT, "Users who showed it."),
+            "retained_with": (COUNT, "Of them with the outcome."),
+            "rate_with": (NUMBER, "retained_with over users_with."),
+            "users_without": (COUNT, "Users who did not."),
+            "retained_without": (COUNT, "Of them with the outcome."),
+            "rate_without": (NUMBER, "retained_without over users_without."),
+            "difference": (NUMBER, "rate_with - rate_without."),
+            **_interval("the difference (Newcombe)"),
+            "adjusted_difference": (
+                NUMBER,
+                "The same at equal segments and month of signup (Mantel-Haenszel).",
+            ),
+            "adjusted_low": (NUMBER, "Lower 95 % bound of it."),
+            "adjusted_high": (NUMBER, "Upper 95 % bound of it."),
+            **TESTED,
+            "rank": (COUNT, "By adjusted_difference, largest first."),
+            "reading": (TEXT, "`association`: no proof that doing it keeps users."),
+        },
+    ),
+    "change_points": Table(
+        "Since when? The likeliest week of change of each weekly series, and whether there was one.",
+        ("metric", "segment_name", "segment_value", "against"),
+        {
+            "metric": (
+                TEXT,
+                "As in the brief, week by week (new users by week of signup); sessions; signup_share.",
+            ),
+            "segment_name": (
+                TEXT,
+                "`all`, a segment, main_device; device_type and interaction_type of sessions.",
+            ),
+            "segment_value": (TEXT, "Its value, `all` for everybody, `other` for sparse values together."),
+            "against": (TEXT, "`own`: its own level; `others`: the other values in the same week."),
+            "first_week": (DAY, "Monday of the first week in the series."),
+            "last_week": (DAY, "Monday of the last week."),
+            "weeks": (COUNT, "Weeks in the series."),
+            "change_week": (DAY, "Monday of the first week of the new level, significant or not."),
+            "change_low": (DAY, "Lower bound of it (approximately 95 %)."),
+            "change_high": (DAY, "Upper bound of it (approximately 95 %)."),
+            **_compared("rate in the weeks on its side of change_week"),
+            "relative_change": (NUMBER, "The step relative to the level before, net of drift and tenure."),
+            **_interval("relative_change"),
+            "events": (COUNT, "Numerator in all."),
+            "exposure": (COUNT, "Denominator in all."),
+            **TESTED,
+            "is_significant": (FLAG, "q_value < 0.05 and a relative change of at least 5 %."),
+        },
+    ),
+    "survival_tests": Table(
+        "Is the difference real? Log-rank tests of equal survival in a segment's values.",
+        ("churn_kind", "segment_name"),
+        {
+            "churn_kind": (TEXT, "`declared` or `inactive`."),
+            "segment_name": (TEXT, "The segment."),
+            "compared_values": (COUNT, "Values compared."),
+            "users": (COUNT, "Users in all."),
+            "churned": (COUNT, "Of them churned; the others are censored at the horizon."),
+            "statistic": (NUMBER, "Chi-square."),
+            "degrees_of_freedom": (COUNT, "Of it."),
+            **TESTED,
+        },
+    ),
+    "hazard_ratios": Table(
+        "Cox regression: the hazard of each segment value relative to the most frequent one, all segments at once.",
+        ("churn_kind", "segment_name", "segment_value"),
+        {
+            "churn_kind": (TEXT, "`declared` or `inactive`."),
+            **SEGMENT,
+            "reference_value": (TEXT, "Value that it is compared with."),
+            "hazard_ratio": (NUMBER, "Above 1: churns sooner."),
+            **_interval("the hazard ratio"),
+            **TESTED,
+            "proportionality_p_value": (
+                NUMBER,
+                "Small: the ratio differs between tenures; read it as a mean.",
+            ),
+            "users": (COUNT, "Users of the value in the model."),
+            "churned": (COUNT, "Of them churned."),
+        },
+    ),
+    "tenure_hazards": Table(
+        "Hazard of churn by days since signup.",
+        ("churn_kind", "segment_name", "segment_value", "tenure"),
+        {
+            "churn_kind": (TEXT, "`declared` or `inactive`."),
+            **SEGMENT,
+            "tenure": (TEXT, "Band of days since signup."),
+            "tenure_days": (COUNT, "Its first day, to sort by."),
+            "user_days": (COUNT, "Days at risk of all users."),
+            "churned": (COUNT, "Churned in the band."),
+            "hazard": (NUMBER, "Churned per user and 28 days at risk."),
+            **_interval("the hazard"),
+        },
+    ),
+    "risk_evaluation": Table(
+        "How good is the prediction of inactivity? Judged on days that it was not fitted on.",
+        ("measure",),
+        {
+            "measure": (
+                TEXT,
+                "auc, auc_recency_alone, lift_top_decile, brier_score, brier_score_base_rate or base_rate.",
+            ),
+            "value": (NUMBER, "Its value."),
+            **_interval("it"),
+            "users": (COUNT, "Users judged on."),
+            "inactive_users": (COUNT, "Of them inactive in the 28 days that followed."),
+            "fitted_on": (DAY, "Last day of the features fitted on; outcomes are the 28 days after."),
+            "evaluated_on": (DAY, "Last day of the features judged on; outcomes are the 28 days after."),
+        },
+    ),
+    "risk_calibration": Table(
+        "Predicted against observed inactivity, by decile of the prediction.",
+        ("decile",),
+        {
+            "decile": (COUNT, "1 is the lowest risk."),
+            "users": (COUNT, "Users."),
+            "predicted_rate": (NUMBER, "Mean prediction."),
+            "observed_rate": (NUMBER, "Share inactive in the 28 days that followed."),
+            **_interval("the observed rate (Wilson)"),
+        },
+    ),
+    "at_risk_users": Table(
+        "Active users most likely to do nothing in the next 28 days, at most 500.",
+        ("rank",),
+        {
+            "rank": (COUNT, "1 is most at risk."),
+            "user_number": (
+                COUNT,
+                "The user; `activity.user_numbers` has the id, published is a keyed hash of that.",
+            ),
+            "probability": (NUMBER, "Of no activity in the next 28 days."),
+            "days_since_last_active": (COUNT, "Days."),
+            "usual_gap_days": (NUMBER, "Mean days between the user's active days; null with one active day."),
+            "active_days_28": (COUNT, "Active days of the last 28."),
+            "tenure_days": (COUNT, "Days since signup."),
+            "reason": (TEXT, "In words."),
+        },
+    ),
+    "churn_sensitivity": Table(
+        "Does the definition matter? Inactivity churn under several definitions.",
+        ("inactivity_days", "segment_name", "segment_value"),
+        {
+            "inactivity_days": (COUNT, "Days without activity that count as churn."),
+            **SEGMENT,
+            "users": (COUNT, "Users observed for as many days."),
+            "churned_users": (COUNT, "Of them ever inactive for as long."),
+            "churn_rate": (NUMBER, "churned_users over users."),
+            **_interval("the churn rate (Wilson)"),
+            "followed_users": (COUNT, "Churned users who could be followed for 28 days after."),
+            "returned_users": (COUNT, "Of them active again within those."),
+            "return_rate": (NUMBER, "returned_users over followed_users."),
+            "return_low": (NUMBER, "Lower 95 % bound of it (Wilson)."),
+            "return_high": (NUMBER, "Upper 95 % bound of it (Wilson)."),
+            "ever_returned_users": (
+                COUNT,
+                "Churned users active again by the horizon; late churners had less time.",
+            ),
+        },
+    ),
+}
+TABLES = {name: Table(t.description, t.grain, {**t.columns, **OBSERVED}) for name, t in TABLES.items()}
+
+
+def to_arrow(name: str, table: pd.DataFrame) -> pa.Table:
+    """A computed table in its published form: columns in order, of the declared types.
+
+    Raises:
+        KeyError: a declared column is missing.
+        pyarrow.ArrowInvalid: a value does not fit its type.
+    """
+    schema = TABLES[name].schema()
+    columns = [
+        # pandas gives a column without any value a type of its own
+        pa.nulls(len(table), field.type)
+        if table[field.name].isna().all()
+        else pa.Array.from_pandas(table[field.name], type=field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -1,0 +1,33 @@
+{#- Band of a number of days since signup, as of the first day of a period: `new` signed up within it. -#}
+{% macro tenure_band(days) -%}
+  case
+    when {{ days }} < 0 then 'new'
+    when {{ days }} < 7 then '0-6 days'
+    when {{ days }} < 28 then '7-27 days'
+    when {{ days }} < 84 then '28-83 days'
+    when {{ days }} < 182 then '84-181 days'
+    when {{ days }} < 273 then '182-272 days'
+    when {{ days }} < 364 then '273-363 days'
+    else '364+ days'
+  end
+{%- endmacro %}
+
+{#- Churn as the insights see it: declared where the source declares any, else inactivity. -#}
+{% macro churn_date(history, declared) -%}
+  case when {{ declared }} then {{ history }}.declared_churn_date else {{ history }}.inactive_churn_date end
+{%- endmacro %}
+
+{#- First-week behaviours as conditions on a user's counts of days 0 to 6. -#}
+{% macro first_week_behaviours() %}
+{{ return({
+  '2 or more active days': 'active_days >= 2',
+  '3 or more active days': 'active_days >= 3',
+  '5 or more active days': 'active_days >= 5',
+  '3 or more sessions': 'sessions >= 3',
+  '5 or more sessions': 'sessions >= 5',
+  '10 or more sessions': 'sessions >= 10',
+  '2 or more device types': 'device_types >= 2',
+  '2 or more interaction types': 'interaction_types >= 2',
+  '3 or more interaction types': 'interaction_types >= 3',
+}) }}
+{% endmacro %}

@@ -1,0 +1,94 @@
+-- Weekly active users and sessions by interaction type. A user counts in the type of most of their sessions of the
+-- period, a session in its own.
+with sessions as (
+
+    select
+        periods.period,
+        periods.first_day,
+        weeks.user_number,
+        users.segment_cell,
+        users.signup_date,
+        kinds.interaction_type,
+        sum(weeks.sessions) as sessions
+    from {{ ref('user_week_kinds') }} as weeks
+    inner join {{ ref('compared_periods') }} as periods
+        on weeks.week_start >= periods.first_day and weeks.week_start <= periods.last_day
+    inner join {{ ref('users') }} as users on weeks.user_number = users.user_number
+    inner join {{ ref('session_kinds') }} as kinds on weeks.kind_number = kinds.kind_number
+    group by
+        periods.period,
+        periods.first_day,
+        weeks.user_number,
+        users.segment_cell,
+        users.signup_date,
+        kinds.interaction_type
+
+),
+
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by period, user_number order by sessions desc, interaction_type asc
+        ) as place
+    from sessions
+
+),
+
+weeks as (
+
+    select
+        periods.period,
+        weeks.user_number,
+        count(distinct weeks.week_start) as active_weeks
+    from {{ ref('user_week_kinds') }} as weeks
+    inner join {{ ref('compared_periods') }} as periods
+        on weeks.week_start >= periods.first_day and weeks.week_start <= periods.last_day
+    group by periods.period, weeks.user_number
+
+),
+
+measured as (
+
+    select
+        'sessions' as metric,
+        period,
+        segment_cell,
+        {{ tenure_band('first_day - signup_date') }} as tenure,
+        interaction_type,
+        sessions as measure
+    from ranked
+
+    union all
+
+    select
+        'weekly_active_users' as metric,
+        ranked.period,
+        ranked.segment_cell,
+        {{ tenure_band('ranked.first_day - ranked.signup_date') }} as tenure,
+        ranked.interaction_type,
+        weeks.active_weeks as measure
+    from ranked
+    inner join weeks on ranked.period = weeks.period and ranked.user_number = weeks.user_number
+    where ranked.place = 1
+
+),
+
+final as (
+
+    select
+        metric,
+        period,
+        segment_cell,
+        tenure,
+        interaction_type,
+        count(*) as users,
+        {{ count_of('sum(measure)') }} as total,
+        {{ count_of('sum(measure * measure)') }} as squares
+    from measured
+    group by metric, period, segment_cell, tenure, interaction_type
+
+)
+
+select * from final

@@ -1,0 +1,50 @@
+-- What was known of active users on some days, and whether they were active in the 28 days that followed.
+with cutoffs as (
+
+    {% for days_back in [0, 28, 56, 84] -%}
+    select {{ add_days('as_of', -days_back) }} as cutoff from {{ ref('horizon') }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+activity as (
+
+    select
+        cutoffs.cutoff,
+        days.user_number,
+        min(days.signup_date) as signup_date,
+        min(case when days.activity_date <= cutoffs.cutoff then days.activity_date end) as first_active_date,
+        max(case when days.activity_date <= cutoffs.cutoff then days.activity_date end) as last_active_date,
+        count(case when days.activity_date <= cutoffs.cutoff then 1 end) as active_days,
+        count(case
+            when
+                days.activity_date <= cutoffs.cutoff
+                and days.activity_date > {{ add_days('cutoffs.cutoff', -28) }}
+                then 1
+        end) as active_days_28,
+        count(case when days.activity_date > cutoffs.cutoff then 1 end) as later_active_days
+    from {{ ref('active_days') }} as days
+    inner join cutoffs
+        on days.activity_date <= {{ add_days('cutoffs.cutoff', 28) }} and days.signup_date <= cutoffs.cutoff
+    group by cutoffs.cutoff, days.user_number
+
+),
+
+final as (
+
+    select
+        activity.cutoff,
+        activity.user_number,
+        cast(activity.cutoff - activity.last_active_date as integer) as days_since_last_active,
+        cast(activity.last_active_date - activity.first_active_date as integer) as active_span_days,
+        cast(activity.cutoff - activity.signup_date as integer) as tenure_days,
+        activity.active_days,
+        activity.active_days_28,
+        case when activity.cutoff < horizon.as_of then activity.later_active_days = 0 end as is_inactive_later
+    from activity
+    cross join {{ ref('horizon') }} as horizon
+    where activity.active_days_28 > 0
+
+)
+
+select * from final

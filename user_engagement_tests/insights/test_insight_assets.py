@@ -1,0 +1,141 @@
+"""Insights on whole companies: from files through the warehouse to tables, without and with planted stories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from user_engagement import simulation
+from user_engagement.assets.dbt import dbt_resource
+from user_engagement.assets.insights import compute, insight_assets
+from user_engagement.insights.brief import COLUMNS as BRIEF_COLUMNS
+from user_engagement.insights.tables import TABLES, to_arrow
+from user_engagement.partitions import monthly_partitions
+from user_engagement.settings import Settings, load_settings
+from user_engagement.warehouse.tables import replace_tables
+from user_engagement_tests.insights.companies import (
+    AS_OF,
+    STORIES,
+    THROUGH,
+    TOLD,
+    explained,
+    findings,
+    reduced,
+    verdict,
+)
+from user_engagement_tests.worlds import at_home
+
+
+def test_every_table_is_documented_with_a_grain_of_its_own_columns() -> None:
+    for name, table in TABLES.items():
+        assert set(table.grain) <= set(table.columns), name
+        assert all(meaning.endswith(".") for _, meaning in table.columns.values()), name
+        assert "observed_through" in table.columns
+
+
+def test_an_empty_table_keeps_its_columns_and_types() -> None:
+    table = to_arrow("decline_brief", pd.DataFrame(columns=[*BRIEF_COLUMNS, "observed_through"]))
+    assert table.schema.field("since").type == pa.date32()
+    assert table.num_rows == 0
+
+
+def test_a_column_without_a_value_keeps_its_type() -> None:
+    """A brief whose findings have no date once could not be stored."""
+    row = pd.DataFrame([dict.fromkeys([*BRIEF_COLUMNS, "observed_through"], np.nan) | {"rank": 1}])
+    assert to_arrow("decline_brief", row).schema == TABLES["decline_brief"].schema()
+
+
+def test_a_column_that_is_missing_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        to_arrow("risk_calibration", pd.DataFrame({"decile": [1]}))
+
+
+def test_tables_are_replaced_all_or_none(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    first, second = pa.table({"n": [1]}), pa.table({"n": [2, 3]})
+    replace_tables(settings, "insights", {"a": first, "b": first})
+    with pytest.raises(duckdb.Error):
+        replace_tables(settings, "insights", {"a": second, "not a name": second})
+    replace_tables(settings, "insights", {"b": second})
+    with duckdb.connect(str(settings.warehouse_file), read_only=True) as connection:
+        assert connection.sql("select n from insights.a").fetchall() == [(1,)]
+        assert connection.sql("select count(*) from insights.b").fetchall() == [(2,)]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A company of 1,500 users through all of dbt."""
+    folder = tmp_path_factory.mktemp("small")
+    with at_home(folder / "home"):
+        config = simulation.WorldConfig(users=1_500)
+        simulation.write_files(config, THROUGH, folder / "source")
+        settings = load_settings(
+            home=folder / "home", source="files", source_path=str(folder / "source"), as_of=AS_OF
+        )
+        reduced(settings)
+        return settings
+
+
+@pytest.mark.slow
+def test_the_assets_write_every_table_with_its_grain(small: Settings) -> None:
+    partitions = monthly_partitions(date(2025, 1, 1), AS_OF)
+    with at_home(small.home):
+        result = dg.materialize(insight_assets(small, partitions), resources={"dbt": dbt_resource(small)})
+    assert result.success
+    with duckdb.connect(str(small.warehouse_file), read_only=True) as connection:
+        for name, table in TABLES.items():
+            held = connection.sql(f"select * from insights.{name}").to_arrow_table().to_pandas()
+            assert list(held.columns) == list(table.columns), name
+            assert not held.duplicated(list(table.grain)).any(), name
+            assert len(held) > 0, name
+    brief = result.asset_materializations_for_node("insight_tables")[0]
+    assert "Why engagement changed" in str(brief.metadata["brief"].value)
+
+
+@pytest.mark.slow
+def test_equal_warehouses_give_equal_tables(small: Settings) -> None:
+    (first, text), (second, again) = compute(small), compute(small)
+    assert text == again
+    assert [name for name in first if not first[name].equals(second[name])] == []
+
+
+@pytest.mark.slow
+def test_a_warehouse_without_enough_history_still_has_all_tables(tmp_path: Path) -> None:
+    with at_home(tmp_path / "home"):
+        config = replace(simulation.WorldConfig(users=300), reference_end=date(2025, 2, 1))
+        simulation.write_files(config, date(2025, 2, 1), tmp_path / "source")
+        settings = load_settings(
+            home=tmp_path / "home",
+            source="files",
+            source_path=str(tmp_path / "source"),
+            as_of=date(2025, 1, 29),
+        )
+        reduced(settings)
+        tables, text = compute(settings)
+    assert set(tables) == set(TABLES)
+    assert "16 weeks" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", TOLD)
+def test_a_planted_story_is_named_with_its_segment_direction_and_month(tmp_path: Path, story: str) -> None:
+    for _, tables in explained(tmp_path, STORIES[story], range(31, 32), users=20_000):
+        told = verdict(story, tables)
+        assert told["first in its method"]
+        assert told["segment and direction"]
+        assert told["and month, give or take one"]
+
+
+@pytest.mark.slow
+def test_without_a_story_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    """A finding is allowed in 5 % of companies, which `benchmarks/insights.py` counts; these three have none."""
+    for _, tables in explained(tmp_path, STORIES["none"], range(31, 34), users=20_000):
+        assert findings(tables).empty
