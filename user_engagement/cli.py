@@ -62,7 +62,7 @@ def run(
 ) -> None:
     """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
     settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
-    from user_engagement.console import RunProgress, kpi_table, loading_summary
+    from user_engagement.console import RunProgress, loading_summary
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
     from user_engagement.publishing import resolve
@@ -78,9 +78,9 @@ def run(
         progress.planned(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
-    console.print(kpi_table(resolve(settings.published_dir)))
+    _show(resolve(settings.published_dir))
     console.print(
-        "Next: [bold]user-engagement dev[/] for the asset graph, "
+        "\nNext: [bold]user-engagement dashboard[/] for charts, [bold]user-engagement dev[/] for the asset graph, "
         "[bold]user-engagement export DIR[/] for the marts as files."
     )
 
@@ -100,12 +100,19 @@ def export(
 
 @app.command()
 def kpis() -> None:
-    """Show the KPI table of the last published generation."""
+    """Show the KPIs of the last published generation, and why they changed."""
     settings = configure()
-    from user_engagement.console import kpi_table
     from user_engagement.publishing import resolve
 
-    console.print(kpi_table(resolve(settings.published_dir)))
+    _show(resolve(settings.published_dir))
+
+
+def _show(generation: Path) -> None:
+    from user_engagement.console import findings, kpi_table
+
+    console.print(kpi_table(generation))
+    if told := findings(generation):
+        console.print(told)
 
 
 simulate_app = typer.Typer(
@@ -175,12 +182,66 @@ def dev(
     port: Annotated[
         int | None, typer.Option(help="Port of the UI; the next free one from 3000 if not given.")
     ] = None,
+    with_dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Whether to start the dashboard too.")
+    ] = True,
 ) -> None:
-    """Start Dagster's UI and daemon on 127.0.0.1; Ctrl-C stops both."""
+    """Start Dagster's UI and daemon, and the dashboard, on 127.0.0.1; Ctrl-C stops them."""
     settings = configure()
     from user_engagement.devserver import serve
 
-    raise typer.Exit(serve(settings, port, console))
+    raise typer.Exit(serve(settings, port, with_dashboard, console))
+
+
+@app.command()
+def doctor(
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Also load a small simulated company and compare every mart with DuckDB's."
+        ),
+    ] = False,
+) -> None:
+    """Check that Snowflake can be worked with, and say what would mend it; the variables are SNOWFLAKE_*."""
+    configure()
+    from user_engagement.warehouse.snowflake_account import load_account
+
+    account = load_account()
+    # after the account: the connector takes seconds to import
+    from user_engagement.warehouse.snowflake_doctor import examine
+
+    is_well = True
+    for finding in examine(account):
+        is_well = is_well and finding.passed
+        mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
+        console.print(f"{mark} {finding.name}: {_escaped(finding.found)}", soft_wrap=True)
+        if not finding.passed:
+            console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
+    if full and is_well:
+        from user_engagement.trial import try_both
+
+        trial = try_both(lambda words: progress_console.print(f"[dim]{words}[/]"))
+        for words, seconds in trial.seconds.items():
+            console.print(f"{words}: {seconds:.1f} s")
+        for difference in trial.differences:
+            console.print(f"[red]✗[/] {_escaped(difference)}", soft_wrap=True)
+        is_well = not trial.differences
+        if is_well:
+            console.print(f"[green]✓[/] all marts are equal, {trial.rows:,} rows")
+    raise typer.Exit(0 if is_well else 1)
+
+
+@app.command()
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option(help="First port to try; 8501, or the setting DASHBOARD_PORT.")
+    ] = None,
+) -> None:
+    """Show the published KPIs in a browser, on 127.0.0.1; Ctrl-C stops it."""
+    settings = configure(dashboard_port=port)
+    from user_engagement.dashboard.server import serve
+
+    serve(settings, console)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from datetime import date, datetime
 import dagster as dg
 
 from user_engagement.assets.dbt import build_dbt_assets, dbt_resource
+from user_engagement.assets.insights import insight_assets
 from user_engagement.assets.published import published_asset
 from user_engagement.assets.raw import raw_assets, rejected_rows_spec, source_specs
 from user_engagement.automation.alerts import build_alert_sensors
@@ -18,7 +19,7 @@ from user_engagement.errors import SourceError
 from user_engagement.partitions import first_of_month, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, open_source
-from user_engagement.warehouse.duckdb_io import raw_io_manager
+from user_engagement.warehouse.io_manager import raw_io_manager
 
 
 def first_month(source: Source, settings: Settings) -> date:
@@ -43,8 +44,9 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
         assets=[
             *source_specs(settings),
             *raw_assets(source, settings, partitions),
-            rejected_rows_spec(),
+            rejected_rows_spec(settings),
             *build_dbt_assets(settings, partitions),
+            *insight_assets(settings, partitions),
             published_asset(settings),
         ],
         asset_checks=build_checks(settings, source, partitions),

@@ -23,6 +23,7 @@ from user_engagement.partitions import Months, next_month
 from user_engagement.pipeline import Plan
 from user_engagement.publishing import read_manifest
 
+BRIEF, MOST_FINDINGS = "decline_brief", 5
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
 
@@ -80,7 +81,7 @@ class RunProgress:
             self.loaded.update(self._loaded)
             detail = "  ".join(self._assets.values())
             if len(self._assets) != 1:
-                detail = f"{len(self._assets)} models" if self._assets else f"{self._checks} checks"
+                detail = f"{len(self._assets)} tables" if self._assets else f"{self._checks} checks"
             self._say(
                 f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
             )
@@ -167,6 +168,23 @@ def kpi_table(generation: Path) -> Table:
             _shown(row["previous_value"], unit),
             _period(row),
         )
+    return table
+
+
+def findings(generation: Path) -> Table | None:
+    """What changed and why, the most harmful first; None where no insights were computed."""
+    if BRIEF not in read_manifest(generation).tables:
+        return None
+    brief = pq.read_table(generation / f"{BRIEF}.parquet").sort_by("rank").to_pylist()
+    table = Table(
+        title="Why engagement changed",
+        title_justify="left",
+        box=None,
+        show_header=False,
+        padding=(0, 1, 0, 0),
+    )
+    for row in brief[:MOST_FINDINGS]:
+        table.add_row(f"{row['rank']}.", escape(row["finding"]))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Dagster's UI and daemon as one foreground command.
+"""Dagster's UI and daemon, and the dashboard, as one foreground command.
 
 `serve` starts `main` of this module as the root of a process group, in which all of Dagster's processes stay.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,47 +16,56 @@ from types import FrameType
 
 from rich.console import Console
 
+from user_engagement.dashboard import server as dashboard
 from user_engagement.errors import UserError
 from user_engagement.instance import prepare_dagster_home
+from user_engagement.ports import HOST, free_port, is_free
 from user_engagement.settings import PROJECT_ROOT, Settings
 
-HOST = "127.0.0.1"
 FIRST_PORT = 3000
+NO_DASHBOARD = 0
 STOP_SECONDS = 30
 
 
-def free_port(first: int = FIRST_PORT) -> int:
-    """The first port from ``first`` on that nothing on this host listens on."""
-    for port in range(first, 65536):
-        if _is_free(port):
-            return port
-    raise RuntimeError(f"no free port from {first} on")
-
-
-def serve(settings: Settings, port: int | None, console: Console) -> int:
-    """Runs webserver, daemon and code server until Ctrl-C or SIGTERM; returns their exit code.
+def serve(settings: Settings, port: int | None, with_dashboard: bool, console: Console) -> int:
+    """Runs webserver, daemon, code server and maybe the dashboard until Ctrl-C or SIGTERM; returns the exit code.
 
     The first signal stops them in order, a second one at once. None of them outlives this process for longer
     than a stop takes, however it ends.
 
     Raises:
-        UserError: something else listens on ``port``.
+        UserError: something else listens on ``port``, or what the dashboard's login needs is missing.
     """
-    if port and not _is_free(port):
+    if port and not is_free(port):
         raise UserError(f"--port {port} is taken; name another, or none to have a free one chosen.")
-    chosen = port or free_port()
+    chosen = port or free_port(FIRST_PORT)
     prepare_dagster_home(settings)
-    command = [sys.executable, "-m", __name__, "dev", "--workspace", str(PROJECT_ROOT / "workspace.yaml")]
-    command += ["--host", HOST, "--port", str(chosen)]
+    shown_at = free_port(settings.dashboard_port, reusing=False) if with_dashboard else NO_DASHBOARD
+    command = [sys.executable, "-m", __name__, str(shown_at)]
+    command += [
+        "dev",
+        "--workspace",
+        str(PROJECT_ROOT / "workspace.yaml"),
+        "--host",
+        HOST,
+        "--port",
+        str(chosen),
+    ]
     # A session of its own, with default signal handling: Ctrl-C then reaches this process alone, which asks the
     # root of the tree to stop, and that stops its children in order. A shell that starts this in the background
     # hands down an ignored SIGINT, with which Dagster would ignore SIGTERM too.
     root = subprocess.Popen(
-        command, stdin=subprocess.PIPE, start_new_session=True, preexec_fn=_default_signals
+        command,
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_default_signals,
+        env=dashboard.environment(settings) if with_dashboard else None,
     )
     try:
         stopping = _on_stop_signals(root)
         console.print(f"Dagster's UI: [bold]http://{HOST}:{chosen}[/]   (Ctrl-C stops it)")
+        if with_dashboard:
+            console.print(f"Dashboard:    [bold]http://{HOST}:{shown_at}[/]")
         code = root.wait()
     finally:
         _end(root)
@@ -67,22 +75,16 @@ def serve(settings: Settings, port: int | None, console: Console) -> int:
 def main() -> None:
     """`dagster dev` as the root of its group, all of which is stopped when its standard input ends.
 
-    It ends with the process that holds its other end, also when that is killed.
+    It ends with the process that holds its other end, also when that is killed. The first argument is the port of
+    the dashboard, which runs in the group too, or `NO_DASHBOARD`; the others are Dagster's.
     """
     from dagster._cli import main as dagster
 
+    shown_at = int(sys.argv.pop(1))
+    if shown_at != NO_DASHBOARD:
+        subprocess.Popen(dashboard.command(shown_at), stdin=subprocess.DEVNULL)
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     dagster()
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
 
 
 def _on_stop_signals(root: subprocess.Popen[bytes]) -> list[int]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -27,6 +28,8 @@ SCHEMA_VERSION = 1
 KEPT_GENERATIONS = 3
 KEPT_SECONDS = 3600
 CURRENT = "current"
+PSEUDONYM_LENGTH = 32
+"""128 bits: no two users share one."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,16 @@ class Manifest:
 
 
 def publish(
-    published: Path, marts: Iterable[tuple[str, pa.RecordBatchReader]], run_id: str, as_of: str
+    published: Path,
+    marts: Iterable[tuple[str, pa.RecordBatchReader]],
+    run_id: str,
+    as_of: str,
+    add: Callable[[Path], None] | None = None,
 ) -> Manifest:
-    """Writes a new generation under ``published`` and makes it the current one; publishers wait for each other."""
+    """Writes a new generation under ``published`` and makes it the current one; publishers wait for each other.
+
+    ``add`` may write further files, made of the tables and the manifest that it finds in the folder it is given.
+    """
     published.mkdir(parents=True, exist_ok=True)
     with (published / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -56,6 +66,8 @@ def publish(
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables)
         (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        if add:
+            add(draft)
         for file in (*draft.iterdir(), draft):
             _sync(file)
         final = draft.with_suffix("")
@@ -90,6 +102,21 @@ def generations(published: Path) -> list[tuple[int, Path]]:
     """Number and folder of every finished generation, oldest first."""
     found = [(int(p.name[4:]), p) for p in published.glob("gen-*") if p.name[4:].isdigit()]
     return sorted(found)
+
+
+def pseudonymised(table: pa.Table, key: str) -> pa.RecordBatchReader:
+    """The table with each ``user_id`` replaced by its keyed hash, and ordered by that.
+
+    Who does not have the key cannot tell whose row it is, not even by trying ids or by the order of rows; the same
+    user has the same pseudonym in every generation.
+    """
+    position = table.schema.get_field_index("user_id")
+    pseudonyms = [
+        hmac.digest(key.encode(), str(user).encode(), "sha256").hex()[:PSEUDONYM_LENGTH]
+        for user in table["user_id"].to_pylist()
+    ]
+    hidden = table.set_column(position, "user_id", pa.array(pseudonyms, pa.string()))
+    return hidden.sort_by("user_id").to_reader()
 
 
 def _write(path: Path, reader: pa.RecordBatchReader) -> dict[str, int | str]:

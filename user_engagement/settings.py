@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
-    warehouse: Literal["duckdb"] = Field("duckdb", description="Where the tables live.")
+    warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the tables live.")
     source: Literal["simulated", "files", "database", "snowplow"] = Field(
         "simulated", description="Kind of source to extract from."
     )
@@ -113,8 +113,10 @@ class Settings(BaseSettings):
     alert_webhook_secret: SecretStr | None = Field(
         None, description="What posted alerts are signed with, known to their receiver alone."
     )
+    insights: bool = Field(True, description="Whether to compute why engagement changes.")
     publish_users: bool = Field(
-        False, description="Publish `user_lifecycle` too, its user ids replaced by keyed hashes."
+        False,
+        description="Publish `user_lifecycle` and `at_risk_users` too, user ids replaced by keyed hashes.",
     )
     pseudonym_key: SecretStr | None = Field(
         None, description="Key of those hashes, at least 32 characters; who has it can recognise a user."
@@ -256,7 +258,7 @@ class Settings(BaseSettings):
 
     @property
     def dbt_target_dir(self) -> Path:
-        return self.home.absolute() / "dbt"
+        return self.home.absolute() / "dbt" / self.warehouse
 
     @property
     def dbt_project_dir(self) -> Path:

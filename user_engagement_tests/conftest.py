@@ -18,12 +18,27 @@ from user_engagement.settings import PREFIX, Settings, load_settings
 THROUGH = date(2025, 5, 20)
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell reaches a test."""
-    for name in list(os.environ):
-        if name.startswith(PREFIX):
-            monkeypatch.delenv(name)
+# what takes as long as all the rest of a run, and what most tests are not about
+EXTRAS = {PREFIX + "INSIGHTS": "false", PREFIX + "PUBLISH_REPORT": "false"}
+
+
+def pytest_configure() -> None:
+    """No setting of the developer's shell reaches a test, or a process that it starts."""
+    for name in [name for name in os.environ if name.startswith((PREFIX, "SNOWFLAKE_"))]:
+        del os.environ[name]
+    os.environ.update(EXTRAS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mostly wait for processes come first, and what is quick last, so that all workers end together."""
+    items.sort(key=lambda item: (not item.get_closest_marker("waits"), not item.get_closest_marker("slow")))
+
+
+@pytest.fixture
+def with_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Insights and report as they are by default."""
+    for name in EXTRAS:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

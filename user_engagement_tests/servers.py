@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
@@ -21,10 +22,13 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from user_engagement.devserver import HOST
 from user_engagement.settings import PREFIX
+from user_engagement_tests.conftest import EXTRAS
 
 START_SECONDS = 120
 RUN_SECONDS = 180
 STOP_SECONDS = 90
+SETTLED_SECONDS = 400
+"""In which some ticks and the runs that they ask for are over, also on a busy machine."""
 
 BIN = Path(sys.executable).parent
 REPOSITORY = {"repositoryLocationName": "user_engagement", "repositoryName": "__repository__"}
@@ -72,15 +76,15 @@ query ($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) { 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, and the range of months that it is about."""
+    """A run, and the range of months that it is about; what has not begun or ended does so at infinity."""
 
     id: str
     job: str
     status: str
     months: tuple[str | None, str | None]
     created: float
-    started: float | None
-    ended: float | None
+    started: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,21 @@ def files_of(folder: Path) -> dict[str, str]:
 
 
 class Deployment:
-    """Processes of Dagster, of which one serves the UI: `user-engagement dev`, unless told otherwise."""
+    """Processes of Dagster, of which one serves the UI: `user-engagement dev`, unless told otherwise.
 
-    def __init__(self, home: Path, **variables: str) -> None:
+    If ``bare``, there is no dashboard, and runs leave out what most tests are not about.
+    """
+
+    def __init__(self, home: Path, bare: bool = True, **variables: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.port = _some_port()
         self.url = f"http://{HOST}:{self.port}"
         self.log = home / "processes.log"
         self.commands = [[str(BIN / "user-engagement"), "dev", "--port", str(self.port)]]
+        if bare:
+            self.commands[0].append("--no-dashboard")
+            variables = {**EXTRAS, **variables}
         own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         self.environment = {**own, "USER_ENGAGEMENT_HOME": str(home), **variables}
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -213,25 +223,25 @@ class Deployment:
         """All runs of the home, the oldest first."""
         return [_run(found) for found in reversed(self.ask(RUNS)["runsOrError"]["results"])]
 
-    def backfill(self, groups: Collection[str], months: Collection[str] | None = None) -> str:
-        """Launches a backfill of some months, or of all, of the assets in these groups; its id."""
+    def backfill(self, groups: Collection[str] | None = None, months: Collection[str] | None = None) -> str:
+        """Launches a backfill of the assets in some groups, or of all, over some months, or all; its id."""
         params: dict[str, object] = {"partitionNames": months} if months else {"allPartitions": True}
         params["assetSelection"] = [
             node["assetKey"]
             for node in self.ask(ASSETS)["assetNodes"]
-            if node["groupName"] in groups and node["isMaterializable"]
+            if node["isMaterializable"] and (groups is None or node["groupName"] in groups)
         ]
         answer = self.ask(LAUNCH_BACKFILL, params=params)["launchPartitionBackfill"]
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
         return answer["backfillId"]
 
-    def backfilled(self, backfill: str, seconds: float = RUN_SECONDS) -> tuple[str, list[Run]]:
+    def backfilled(self, backfill: str) -> tuple[str, list[Run]]:
         """Waits for the end of a backfill; its status and its runs."""
 
         def state() -> dict[str, Any]:
             return self.ask(BACKFILL, id=backfill)["partitionBackfillOrError"]
 
-        self.until(lambda: state()["status"].startswith("COMPLETED"), seconds, every=1)
+        self.until(lambda: state()["status"].startswith("COMPLETED"), SETTLED_SECONDS, every=1)
         ids = {run["runId"] for run in state()["runs"]}
         return state()["status"], [run for run in self.runs() if run.id in ids]
 
@@ -272,8 +282,8 @@ def _run(found: dict[str, Any]) -> Run:
         status=found["status"],
         months=(tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)),
         created=found["creationTime"],
-        started=found["startTime"],
-        ended=found["endTime"],
+        started=found["startTime"] or math.inf,
+        ended=found["endTime"] or math.inf,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,8 @@ GRAPH = """
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Iterator[Deployment]:
-    with running(Deployment(tmp_path_factory.mktemp("dev") / "home", **files_of(company))) as deployment:
+    home = tmp_path_factory.mktemp("dev") / "home"
+    with running(Deployment(home, bare=False, **files_of(company))) as deployment:
         yield deployment
         assert deployment.interrupt() == 0
         deployment.ended(10)
@@ -38,7 +40,13 @@ def test_the_whole_graph_loads_without_an_error(server: Deployment) -> None:
     (entry,) = answer["workspaceOrError"]["locationEntries"]
     assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
     groups = {node["groupName"] for node in answer["assetNodes"]}
-    assert groups == {"sources", "raw", "staging", "activity", "cohorts", "marts", "published"}
+    assert groups == {"sources", "raw", "staging", "activity", "cohorts", "marts", "insights", "published"}
+
+
+def test_the_dashboard_is_served_too(server: Deployment) -> None:
+    (address,) = re.findall(r"Dashboard: +(http://127\.0\.0\.1:\d+)", server.log.read_text())
+    with urllib.request.urlopen(f"{address}/_stcore/health", timeout=30) as answer:
+        assert answer.read() == b"ok"
 
 
 def test_it_listens_on_this_host_alone(server: Deployment) -> None:

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 
 from user_engagement.run_launcher import HOST_TAG
 from user_engagement.settings import PROJECT_ROOT
+from user_engagement_tests.conftest import EXTRAS
 from user_engagement_tests.postgres import running_server
 from user_engagement_tests.servers import BIN, RUN_SECONDS, START_SECONDS, Deployment, files_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 
 NOTICE_SECONDS = 120
 """In which a killed run is to be failed, counted from the moment when everything is up again."""
@@ -37,7 +38,7 @@ def unattended(company: Path) -> dict[str, str]:
 @pytest.fixture
 def dev(tmp_path: Path, company: Path) -> Iterator[Deployment]:
     """`user-engagement dev`, not started yet."""
-    deployment = Deployment(tmp_path / "home", **unattended(company))
+    deployment = Deployment(tmp_path / "home", bare=False, **EXTRAS, **unattended(company))
     yield deployment
     deployment.kill()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 import dagster as dg
@@ -13,6 +12,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from user_engagement import pipeline
 from user_engagement.code_location import build_definitions
+from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.instance import open_instance
 from user_engagement.kpis import KPIS
 from user_engagement.publishing import read_manifest, resolve
@@ -34,7 +34,8 @@ def materialize(settings: Settings, job: str, first: str, last: str) -> dg.Execu
         return job_def.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 
 
-def test_a_run_builds_and_publishes_every_mart(settings_for: Callable[..., Settings]) -> None:
+@pytest.mark.usefixtures("with_extras")
+def test_a_run_builds_and_publishes_every_mart_and_insight(settings_for: Callable[..., Settings]) -> None:
     settings = settings_for()
     run(settings)
     found = marts(settings)
@@ -43,8 +44,10 @@ def test_a_run_builds_and_publishes_every_mart(settings_for: Callable[..., Setti
     assert sorted(found["kpi_summary"].kpi) == sorted(KPIS)
     assert found["kpi_summary"].definition.str.len().min() > 20
     generation = resolve(settings.published_dir)
-    assert set(read_manifest(generation).tables) == set(MARTS) - set(PER_USER_MARTS)
-    for name in read_manifest(generation).tables:
+    aggregated = set(MARTS) - set(PER_USER_MARTS)
+    assert set(read_manifest(generation).tables) == (aggregated | set(INSIGHTS)) - {"at_risk_users"}
+    assert (generation / "report.html").stat().st_size > 1_000_000
+    for name in aggregated:
         pd.testing.assert_frame_equal(pd.read_parquet(generation / f"{name}.parquet"), found[name])
 
 
@@ -120,15 +123,3 @@ def test_a_failing_check_on_staging_stops_the_marts_and_keeps_what_was_published
     ]
     assert_equal(marts(settings), before)
     assert resolve(settings.published_dir) == published
-
-
-def test_months_loaded_one_by_one_in_any_order_give_the_marts_of_one_load(
-    settings_for: Callable[..., Settings],
-) -> None:
-    whole = settings_for()
-    run(whole)
-    want = marts(whole)
-    shutil.rmtree(whole.home)
-    for month in ("2025-03", "2025-05", "2025-01", "2025-04", "2025-02"):
-        run(settings_for(start=month, end=month))
-    assert_equal(marts(whole), want)

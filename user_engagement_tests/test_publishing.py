@@ -12,16 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from user_engagement.errors import UserError
+from user_engagement.errors import SettingsError, UserError
 from user_engagement.publishing import (
     KEPT_GENERATIONS,
     SCHEMA_VERSION,
     Manifest,
     generations,
+    pseudonymised,
     publish,
     read_manifest,
     resolve,
 )
+from user_engagement.settings import load_settings
 
 TABLES = ("churn_monthly", "kpi_summary", "survival")
 
@@ -116,6 +118,66 @@ def test_the_pointer_is_relative_so_that_the_folder_can_be_moved(published: Path
     publish_tag(published, "a")
     moved = published.rename(published.with_name("moved"))
     assert tags_of(resolve(moved)) == {"a"}
+
+
+# -- users -------------------------------------------------------------------------------------------------
+
+KEY, OTHER_KEY = "k" * 32, "l" * 32
+
+
+def users(*ids: str) -> pa.Table:
+    return pa.table({"user_id": list(ids), "active_days": list(range(len(ids)))})
+
+
+def test_users_are_published_under_keyed_pseudonyms_and_not_in_the_order_of_their_ids() -> None:
+    ids = [f"user-{number:03d}" for number in range(200)]
+    hidden = pseudonymised(users(*ids), KEY).read_all()
+    pseudonyms = hidden["user_id"].to_pylist()
+    assert len(set(pseudonyms)) == len(ids)
+    assert not set(pseudonyms) & set(ids)
+    assert pseudonyms == sorted(pseudonyms)
+    assert hidden["active_days"].to_pylist() != list(range(len(ids)))
+    assert sorted(hidden["active_days"].to_pylist()) == list(range(len(ids))), "rows stay whole"
+    unkeyed = {hashlib.sha256(user.encode()).hexdigest()[:32] for user in ids}
+    assert not set(pseudonyms) & unkeyed, "who knows an id cannot compute its pseudonym"
+
+
+def test_a_user_keeps_the_pseudonym_and_another_key_gives_another() -> None:
+    def names(key: str, *ids: str) -> dict[int, str]:
+        table = pseudonymised(users(*ids), key).read_all()
+        return dict(zip(table["active_days"].to_pylist(), table["user_id"].to_pylist(), strict=True))
+
+    assert names(KEY, "ann", "bob")[1] == names(KEY, "eve", "bob", "zoe")[1]
+    assert names(KEY, "ann", "bob")[1] != names(OTHER_KEY, "ann", "bob")[1]
+
+
+@pytest.mark.parametrize("key", [None, "short"])
+def test_users_are_not_published_without_a_key(key: str | None) -> None:
+    with pytest.raises(SettingsError, match="PSEUDONYM_KEY") as refused:
+        load_settings(publish_users=True, pseudonym_key=key)
+    assert "short" not in str(refused.value).replace("shorter", "")
+
+
+# -- what is made of the tables ----------------------------------------------------------------------------
+
+
+def test_what_is_added_is_made_of_the_finished_tables_and_published_with_them(published: Path) -> None:
+    def add(folder: Path) -> None:
+        (folder / "report.html").write_text(",".join(sorted(tags_of(folder))))
+
+    publish(published, marts("a"), run_id="a", as_of="2025-01-31", add=add)
+    assert (resolve(published) / "report.html").read_text() == "a"
+
+
+def test_a_failure_of_what_is_added_keeps_what_was_published(published: Path) -> None:
+    publish_tag(published, "a")
+
+    def add(_folder: Path) -> None:
+        raise RuntimeError("no report")
+
+    with pytest.raises(RuntimeError):
+        publish(published, marts("b"), "b", "2025-01-31", add)
+    assert tags_of(resolve(published)) == {"a"}
 
 
 # -- pruning -----------------------------------------------------------------------------------------------

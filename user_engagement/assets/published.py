@@ -1,49 +1,99 @@
 """The last asset: what the dashboard and `user-engagement kpis` read."""
 
-import dagster as dg
+from functools import partial
+from pathlib import Path
 
+import dagster as dg
+import pyarrow as pa
+
+from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
-from user_engagement.publishing import publish
+from user_engagement.errors import UserError
+from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
+from user_engagement.publishing import pseudonymised, publish
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
+from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, WarehouseReader, open_reader
 
 PUBLISHED_KEY = dg.AssetKey(["published", "generation"])
-AGGREGATED = [name for name in MARTS if name not in PER_USER_MARTS]
+USERS, AT_RISK = "user_lifecycle", "at_risk_users"
+REPORT = "report.html"
+WITH_IDS = f"""
+    select numbers.user_id, listed.*
+    from {INSIGHTS}.{AT_RISK} as listed
+    inner join activity.user_numbers as numbers on listed.user_number = numbers.user_number
+"""
+
+
+def published_tables(settings: Settings) -> dict[str, str]:
+    """The tables of a generation, and the schema of each; those with a row per user only if that is set."""
+    tables = {**MARTS, **(dict.fromkeys(INSIGHT_TABLES, INSIGHTS) if settings.insights else {})}
+    hidden = {*PER_USER_MARTS, AT_RISK} - ({USERS, AT_RISK} if settings.publish_users else set())
+    return {name: schema for name, schema in tables.items() if name not in hidden}
 
 
 def published_asset(settings: Settings) -> dg.AssetsDefinition:
-    """Writes the aggregated marts as one generation; tables with a row per user stay in the warehouse."""
+    """Writes marts and insights as one generation, and a report made of them."""
+    tables = published_tables(settings)
 
     @dg.asset(
         key=PUBLISHED_KEY,
         deps=[
-            dg.AssetDep(dg.AssetKey([MARTS[name], name]), partition_mapping=_mapping(name))
-            for name in AGGREGATED
+            dg.AssetDep(dg.AssetKey([schema, name]), partition_mapping=_mapping(schema))
+            for name, schema in tables.items()
         ],
         group_name="published",
         freshness_policy=freshness_policy(settings),
         owners=OWNERS,
         kinds={"parquet"},
+        description="One generation of Parquet files with a manifest, visible at once and kept while it is read.",
         pool=WAREHOUSE_POOL,
-        description="Every aggregated mart as Parquet with a manifest, swapped as a whole.",
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with open_reader(settings) as reader:
             as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
-            marts = ((name, reader.mart(name)) for name in AGGREGATED)
-            manifest = publish(settings.published_dir, marts, context.run.run_id, str(as_of))
+            contents = ((name, _contents(reader, tables[name], name, settings)) for name in tables)
+            add = partial(_add_report, settings, context.log) if settings.publish_report else None
+            manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add)
+        folder = settings.published_dir / f"gen-{manifest.generation}"
+        report = {"report": dg.MetadataValue.url((folder / REPORT).as_uri())} if add else {}
         return dg.MaterializeResult(
             metadata={
                 "generation": manifest.generation,
                 "as_of": manifest.as_of,
                 "tables": len(manifest.tables),
                 "dagster/row_count": sum(int(t["rows"]) for t in manifest.tables.values()),
-                "path": dg.MetadataValue.path(settings.published_dir / f"gen-{manifest.generation}"),
+                "path": dg.MetadataValue.path(folder),
+                **report,
             }
         )
 
     return generation
 
 
-def _mapping(mart: str) -> dg.PartitionMapping | None:
-    return dg.AllPartitionMapping() if MARTS[mart] == "cohorts" else None
+def _contents(reader: WarehouseReader, schema: str, name: str, settings: Settings) -> pa.RecordBatchReader:
+    if name not in (USERS, AT_RISK):
+        return reader.ordered(schema, name)
+    assert settings.pseudonym_key, "settings do not validate without"
+    if name == AT_RISK:
+        users = reader.query(WITH_IDS).drop_columns("user_number")
+    else:
+        users = reader.ordered(schema, name).read_all()
+    return pseudonymised(users, settings.pseudonym_key.get_secret_value())
+
+
+def _add_report(settings: Settings, log: dg.DagsterLogManager, generation: Path) -> None:
+    # Plotly is imported for the run that publishes, not for every process that loads the code location
+    from user_engagement.dashboard.annotations import read_marks
+    from user_engagement.dashboard.report import write_report
+
+    try:
+        marks = read_marks(settings.annotations)
+    except UserError as error:
+        # no reason to hold back the numbers
+        log.warning(f"The report is without annotations. {error}")
+        marks = read_marks(None)
+    write_report(generation, generation / REPORT, marks)
+
+
+def _mapping(schema: str) -> dg.PartitionMapping | None:
+    return dg.AllPartitionMapping() if schema == "cohorts" else None

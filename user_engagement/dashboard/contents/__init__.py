@@ -1,0 +1,32 @@
+"""The pages, in the order in which they are listed: each makes its content of a view, and draws nothing itself.
+
+Not named `pages`, since Streamlit would serve the files of such a folder as pages of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from user_engagement.dashboard.blocks import Page
+from user_engagement.dashboard.contents import churn, drivers, engagement, overview, quality, retention
+from user_engagement.dashboard.view import View
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page's name in the address, its title, and what makes it."""
+
+    key: str
+    title: str
+    make: Callable[[View], Page]
+
+
+PAGES = (
+    Entry("overview", "Overview", overview.page),
+    Entry("retention", "Retention", retention.page),
+    Entry("churn", "Churn", churn.page),
+    Entry("engagement", "Engagement", engagement.page),
+    Entry("drivers", "Drivers", drivers.page),
+    Entry("quality", "Data quality", quality.page),
+)

@@ -1,0 +1,141 @@
+"""The filters as widgets, and their way into the address and back.
+
+What counts is kept in the session as `Filters`; widgets show it and change it. An address that the viewer opened,
+edited or went back to is read; one that this page wrote is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import streamlit as st
+
+from user_engagement.dashboard import words
+from user_engagement.dashboard.data import ALL, Generation
+from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters
+from user_engagement.dashboard.view import View
+
+FILTERS, WRITTEN, TOUCHED = "filters", "written", "touched"
+
+
+def current_filters(generation: Generation) -> Filters:
+    """What the viewer has chosen, as far as this generation knows it."""
+    state = st.session_state
+    query = _address()
+    # A widget's change is sent with the address as the browser knew it, which may be the one before.
+    touched = state.pop(TOUCHED, False)
+    opened = query != state.get(WRITTEN) and not touched
+    if FILTERS not in state or opened:
+        state[FILTERS] = Filters.from_query(query, generation.segments)
+    else:
+        known = {n: v if isinstance(v, list) else [v] for n, v in state[FILTERS].to_query().items()}
+        state[FILTERS] = Filters.from_query(known, generation.segments)
+    return state[FILTERS]
+
+
+def write_address(filters: Filters) -> None:
+    query = filters.to_query()
+    wanted = {name: value if isinstance(value, list) else [value] for name, value in query.items()}
+    if _address() != wanted:
+        st.query_params.from_dict(query)
+    st.session_state[WRITTEN] = wanted
+
+
+def sidebar(view: View) -> None:
+    """The filters that concern every page."""
+    filters, generation = view.filters, view.generation
+    with st.sidebar:
+        _select("Days", "range", list(RANGES), filters.range, RANGES.__getitem__)
+        if filters.range == "custom":
+            _days(view)
+        segments = [ALL, *generation.segments]
+        _select("Segment", "segment", segments, filters.segment, _segment_name)
+        if filters.segment != ALL:
+            _values(generation.segments[filters.segment], filters)
+        _select("Compare with", "compare", list(COMPARISONS), filters.compare, COMPARISONS.__getitem__)
+
+
+def navigation(titles: Mapping[str, str], current: str) -> None:
+    """The pages. Their names are part of the query, since Streamlit looks for its own files below a page's path."""
+    key = "choose_page"
+    st.session_state[key] = current
+    st.segmented_control(
+        "Page",
+        list(titles),
+        format_func=titles.__getitem__,
+        key=key,
+        on_change=_choose,
+        args=("page", key),
+        label_visibility="collapsed",
+    )
+
+
+def option(name: str, filters: Filters) -> None:
+    """The widget of an option that concerns what follows it."""
+    chosen = OPTIONS[name]
+    _select(chosen.label, name, list(chosen.values), filters.option(name), chosen.values.__getitem__)
+
+
+def focus(view: View) -> None:
+    """The widget for the one segment value of single-group charts."""
+    _select(
+        f"{words.label(view.filters.segment)} shown in the next chart", "focus", view.values, view.focus, str
+    )
+
+
+def _segment_name(name: str) -> str:
+    return "All users" if name == ALL else words.label(name)
+
+
+def _select(label: str, name: str, options: Iterable[str], current: str, named: Callable[[str], str]) -> None:
+    key = f"choose_{name}"
+    st.session_state[key] = current
+    st.selectbox(label, list(options), format_func=named, key=key, on_change=_choose, args=(name, key))
+
+
+def _values(present: tuple[str, ...], filters: Filters) -> None:
+    key = "choose_values"
+    st.session_state[key] = [v for v in present if v in filters.values]
+    st.multiselect(
+        f"{words.label(filters.segment)} (none: the largest)",
+        present,
+        key=key,
+        on_change=_choose,
+        args=("values", key),
+    )
+
+
+def _days(view: View) -> None:
+    key = "choose_days"
+    st.session_state[key] = view.filters.days(view.generation, view.first_day)
+    st.date_input(
+        "From – to",
+        min_value=min(view.first_day, st.session_state[key][0]),
+        max_value=max(view.generation.as_of, st.session_state[key][1]),
+        key=key,
+        on_change=_choose_days,
+        args=(key,),
+    )
+
+
+def _choose(name: str, key: str) -> None:
+    state = st.session_state
+    state[TOUCHED] = True
+    # what was chosen already can be pressed again, and is then None
+    if state[key] is not None:
+        state[FILTERS] = state[FILTERS].choose(name, state[key])
+
+
+def _choose_days(key: str) -> None:
+    days: tuple[date, ...] = st.session_state[key]
+    # one end is chosen first
+    if len(days) == 2:
+        state = st.session_state
+        state[FILTERS] = state[FILTERS].choose("start", days[0]).choose("end", days[1])
+    st.session_state[TOUCHED] = True
+
+
+def _address() -> dict[str, list[Any]]:
+    return {name: st.query_params.get_all(name) for name in st.query_params}

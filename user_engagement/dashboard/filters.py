@@ -1,0 +1,138 @@
+"""What a viewer has chosen, and how it is written into the address, so that a shared link opens the same view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+from dateutil.relativedelta import relativedelta
+
+from user_engagement.dashboard.data import ALL, Generation
+
+MOST_VALUES = 7
+"""So many lines can be told apart by colour."""
+
+RANGES = {
+    "3m": "Last 3 months",
+    "6m": "Last 6 months",
+    "12m": "Last 12 months",
+    "all": "All time",
+    "custom": "From … to …",
+}
+COMPARISONS = {"none": "Nothing", "previous": "The period before", "year": "A year earlier"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that concerns some pages only; the first of its values is the default."""
+
+    label: str
+    values: Mapping[str, str]
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.values))
+
+
+OPTIONS = {
+    "active": Option("Active users", {"mau": "Monthly (rolling)", "wau": "Weekly (rolling)", "dau": "Daily"}),
+    "period": Option(
+        "Periods after signup",
+        {
+            "relative_month": "Months from the signup day",
+            "calendar_month": "Calendar months",
+            "days_30": "30-day periods",
+        },
+    ),
+    "day_n": Option(
+        "Active on day N",
+        {"exact": "Exactly on day N", "bracket_7": "On day N to N + 6", "unbounded": "On or after day N"},
+    ),
+    "churn": Option("Kind of churn", {"declared": "Declared (cancelled)", "inactive": "Inactive"}),
+    "grain": Option("Period", {"month": "Months", "week": "Weeks"}),
+}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """``values`` empty means every value of the segment; ``options`` holds what differs from the defaults."""
+
+    page: str = ""
+    range: str = "12m"
+    start: date | None = None
+    end: date | None = None
+    segment: str = ALL
+    values: tuple[str, ...] = ()
+    compare: str = "none"
+    focus: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def option(self, name: str) -> str:
+        return self.options.get(name, OPTIONS[name].default)
+
+    def choose(self, name: str, value: object) -> Filters:
+        """These filters with one of them, or an option of a page, changed."""
+        if name in OPTIONS:
+            return replace(self, options={**self.options, name: str(value)})
+        if name == "segment":
+            return replace(self, segment=str(value), values=(), focus="")
+        if name == "values":
+            return replace(self, values=tuple(value), focus="")  # type: ignore[arg-type]
+        return replace(self, **{name: value})
+
+    def days(self, generation: Generation, first: date) -> tuple[date, date]:
+        """The first and last day chosen; ranges end with the data, or with the chosen day."""
+        if self.range == "custom" and self.start and self.end:
+            return self.start, self.end
+        if self.range in ("all", "custom"):
+            return first, generation.as_of
+        months = int(self.range.removesuffix("m"))
+        return generation.as_of - relativedelta(months=months) + timedelta(days=1), generation.as_of
+
+    def to_query(self) -> dict[str, str | list[str]]:
+        """The address' query; it names page and range always, and else what differs from the defaults."""
+        query: dict[str, str | list[str]] = {"page": self.page, "range": self.range}
+        if self.range == "custom" and self.start and self.end:
+            query |= {"from": self.start.isoformat(), "to": self.end.isoformat()}
+        if self.segment != ALL:
+            query["segment"] = self.segment
+            if self.values:
+                query["value"] = list(self.values)
+            if self.focus:
+                query["focus"] = self.focus
+        if self.compare != "none":
+            query["compare"] = self.compare
+        return query | {n: v for n, v in sorted(self.options.items()) if v != OPTIONS[n].default}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, list[str]], segments: Mapping[str, tuple[str, ...]]) -> Filters:
+        """What an address asks for, as far as this generation knows it; the rest falls back to the defaults."""
+        first = {name: values[0] for name, values in query.items() if values}
+        segment = first.get("segment", ALL)
+        segment = segment if segment in segments else ALL
+        known = segments.get(segment, ())
+        values = tuple(dict.fromkeys(v for v in query.get("value", []) if v in known))
+        start, end = _day(first.get("from")), _day(first.get("to"))
+        chosen = first.get("range", "12m")
+        if chosen not in RANGES or (chosen == "custom" and not (start and end)):
+            chosen = "12m"
+        custom = chosen == "custom"
+        return cls(
+            page=first.get("page", ""),
+            range=chosen,
+            start=start if custom else None,
+            end=end if custom else None,
+            segment=segment,
+            values=values,
+            compare=first["compare"] if first.get("compare") in COMPARISONS else "none",
+            focus=first["focus"] if first.get("focus") in known else "",
+            options={n: first[n] for n, o in OPTIONS.items() if first.get(n) in o.values},
+        )
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,155 @@
+"""Draws pages with Streamlit."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from user_engagement.dashboard import controls, markup, words
+from user_engagement.dashboard.annotations import read_marks
+from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Table, Text
+from user_engagement.dashboard.charts import Chart
+from user_engagement.dashboard.contents import PAGES
+from user_engagement.dashboard.data import Frame, UnavailableError, open_generation
+from user_engagement.dashboard.login import admit
+from user_engagement.dashboard.look import DARK, LIGHT, Theme
+from user_engagement.dashboard.tables import to_csv
+from user_engagement.dashboard.view import View
+from user_engagement.errors import UserError
+from user_engagement.settings import Settings, get_settings
+
+PLOTLY = {
+    "displaylogo": False,
+    "displayModeBar": True,
+    "modeBarButtons": [["toImage", "resetScale2d"]],
+    "responsive": True,
+}
+TITLE = "User engagement"
+ICON = Path(__file__).with_name("icon.svg")
+BY_KEY = {entry.key: entry for entry in PAGES}
+LAYOUT = """
+.block-container {padding-top: 4.5rem; max-width: 86rem}
+@media (max-width: 640px) {.st-key-chart_cohorts .heatmaplayer text {display: none}}
+"""
+
+
+def main() -> None:
+    """One run of the script: one view of one generation."""
+    settings = get_settings()
+    st.set_page_config(page_title=TITLE, page_icon=str(ICON), layout="wide")
+    theme = DARK if st.context.theme.type == "dark" else LIGHT
+    # Streamlit writes chosen values in white, on what in the dark is a light blue
+    chosen = (
+        f".stMultiSelect span[title], .stMultiSelect span[title] ~ * {{color: {theme.ground} !important}}"
+    )
+    st.html(f"<style>{markup.style(theme)}{LAYOUT}{chosen}</style>")
+    admit(settings.dashboard_login)
+    try:
+        _show(settings, theme)
+    except UnavailableError as problem:
+        st.title(TITLE)
+        st.info(f"**{problem.title}** {problem.remedy}", icon=":material/info:")
+
+
+def _show(settings: Settings, theme: Theme) -> None:
+    generation = open_generation(settings.published_dir)
+    filters = controls.current_filters(generation)
+    entry = BY_KEY.get(filters.page, PAGES[0])
+    filters = filters.choose("page", entry.key)
+    view = View(generation, filters, theme, _marks(settings))
+    controls.navigation({key: page.title for key, page in BY_KEY.items()}, entry.key)
+    controls.sidebar(view)
+    controls.write_address(filters)
+    st.title(entry.title)
+    if stale := generation.stale(datetime.now(UTC), settings.stale_after_hours):
+        st.warning(stale, icon=":material/schedule:")
+    page = entry.make(view)
+    st.html(
+        markup.paragraph(page.headline, "headline")
+        + markup.paragraph(f"Shown: {view.in_words}. Data through {words.day(generation.as_of)}.", "filters")
+    )
+    for block in page.blocks:
+        _draw(block, view)
+    _settle()
+
+
+@cache
+def _settle() -> None:
+    """Leaves what has been imported by now out of the garbage collection that Streamlit forces after every view.
+
+    That is most of what there is to look at, and viewers would wait for it.
+    """
+    gc.freeze()
+
+
+def _marks(settings: Settings) -> Frame:
+    try:
+        return read_marks(settings.annotations)
+    except UserError as error:
+        st.warning(f"No annotations are drawn. {error}", icon=":material/warning:")
+        return read_marks(None)
+
+
+def _draw(block: Block, view: View) -> None:
+    match block:
+        case Cards():
+            st.html(markup.cards(block))
+        case Text():
+            st.html(markup.text(block))
+        case Choice(name):
+            with st.container(key=f"option_{name}", width=320):
+                controls.option(name, view.filters)
+        case Focus():
+            with st.container(key="option_focus", width=320):
+                controls.focus(view)
+        case Row(charts):
+            for first in range(0, len(charts), 2):
+                pair = charts[first : first + 2]
+                for column, chart in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
+                    with column:
+                        _draw_chart(chart, view)
+        case Chart():
+            _draw_chart(block, view)
+        case Table():
+            st.html(markup.title(block.title) + markup.paragraph(block.about, "about"))
+            with st.expander(f"Data table: {block.title}") if block.folded else nullcontext():
+                _draw_table(block.key, block.frame, view)
+
+
+def _draw_chart(chart: Chart, view: View) -> None:
+    st.html(
+        markup.title(chart.title)
+        + markup.paragraph(chart.about, "about")
+        + markup.paragraph(chart.summary, "summary")
+    )
+    if chart.figure is not None:
+        name = f"{chart.key}-{view.generation.manifest.as_of}"
+        # the tests validate figures; here it would take longer than all the rest
+        figure = go.Figure(chart.figure, _validate=False)
+        config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
+        with st.container(key=f"chart_{chart.key}"):
+            st.plotly_chart(figure, theme=None, key=f"plot_{chart.key}", config=config)
+    with st.expander(f"Data table: {chart.title}"):
+        _draw_table(chart.key, chart.table, view)
+
+
+def _draw_table(key: str, frame: Frame, view: View) -> None:
+    days = {
+        str(name): st.column_config.DateColumn(format="YYYY-MM-DD")
+        for name in frame.select_dtypes("datetime")
+    }
+    st.dataframe(frame, hide_index=True, column_config=days, key=f"table_{key}")
+    st.download_button(
+        f"Download {len(frame):,} rows as CSV",
+        to_csv(frame),
+        file_name=f"{key}-{view.generation.manifest.as_of}.csv",
+        mime="text/csv",
+        key=f"csv_{key}",
+        on_click="ignore",
+    )

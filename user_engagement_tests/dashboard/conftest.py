@@ -1,0 +1,94 @@
+"""A generation published from the simulated company, and the app without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from user_engagement.assets.insights import SCHEMA as INSIGHTS
+from user_engagement.assets.insights import compute
+from user_engagement.assets.published import published_tables
+from user_engagement.contracts import RAW_TABLES, Window
+from user_engagement.dashboard.data import Generation, open_generation
+from user_engagement.dashboard.server import APP
+from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
+from user_engagement.sources import FilesSource
+from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
+from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
+from user_engagement.warehouse.tables import replace_tables
+from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.dashboard.serving import publish_marts
+from user_engagement_tests.worlds import at_home, call_dbt, exported
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Settings:
+    """The company in a warehouse, by the real extracts, dbt and insights."""
+    home = tmp_path_factory.mktemp("dashboard") / "home"
+    with at_home(home):
+        settings = load_settings(
+            home=home,
+            source="files",
+            source_path=str(company),
+            as_of=THROUGH,
+            insights=True,
+            publish_report=True,
+        )
+        source = FilesSource(str(company), settings.timezone)
+        with connect(settings.warehouse_file, connection_config(settings)) as connection:
+            for table in RAW_TABLES:
+                replace_slice(connection, "raw", source.extract(table, Window()))
+        call_dbt(settings, "run")
+        replace_tables(settings, INSIGHTS, compute(settings)[0])
+    return settings
+
+
+@pytest.fixture(scope="session")
+def marts(built: Settings) -> dict[str, pa.Table]:
+    """The company's aggregated marts."""
+    found = exported(built, built.home / "marts")
+    return {name: found[name] for name in MARTS if name not in PER_USER_MARTS}
+
+
+@pytest.fixture(scope="session")
+def insights(built: Settings) -> dict[str, pa.Table]:
+    """The company's insights, those of single users left out."""
+    names = published_tables(built)
+    with open_reader(built) as reader:
+        return {name: reader.ordered(INSIGHTS, name).read_all() for name in names if name not in MARTS}
+
+
+@pytest.fixture(scope="session")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, marts: dict[str, pa.Table], insights: dict[str, pa.Table]
+) -> Path:
+    """A home whose published generation holds both."""
+    folder = tmp_path_factory.mktemp("published") / "home"
+    publish_marts(folder / "published", {**marts, **insights})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generation(home: Path) -> Generation:
+    return open_generation(home / "published")
+
+
+@pytest.fixture
+def app(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
+    """Runs the app without a browser: at an address' query, with settings of the environment."""
+
+    def run(query: dict[str, str | list[str]] | None = None, **variables: str) -> AppTest:
+        for name, value in {"HOME": str(home), **variables}.items():
+            monkeypatch.setenv(PREFIX + name, value)
+        get_settings.cache_clear()
+        test = AppTest.from_file(str(APP), default_timeout=60)
+        for name, value in (query or {}).items():
+            test.query_params[name] = value
+        return test.run()
+
+    yield run
+    get_settings.cache_clear()

@@ -1,0 +1,260 @@
+"""What the pages hold: numbers equal to the marts', words for every figure, and nothing summed that must not be."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from user_engagement.dashboard import measures
+from user_engagement.dashboard.blocks import Cards, Page, Row, Table
+from user_engagement.dashboard.charts import Chart
+from user_engagement.dashboard.contents import PAGES, Entry
+from user_engagement.dashboard.contents.overview import kpi_cards, share_rows
+from user_engagement.dashboard.contents.quality import check_rows
+from user_engagement.dashboard.contents.retention import chosen_cohorts, heatmap, pooled
+from user_engagement.dashboard.data import ALL, Generation, open_generation
+from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters
+from user_engagement.dashboard.look import DARK, LIGHT
+from user_engagement.dashboard.view import View
+from user_engagement.kpis import KPIS
+from user_engagement_tests.dashboard.serving import publish_marts
+
+SEGMENTS = (ALL, "product_type", "country")
+BY_KEY = {entry.key: entry for entry in PAGES}
+
+
+def charts(page: Page) -> list[Chart]:
+    blocks = [c for b in page.blocks for c in (b.charts if isinstance(b, Row) else (b,))]
+    return [block for block in blocks if isinstance(block, Chart)]
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=[entry.key for entry in PAGES])
+@pytest.mark.parametrize(("segment", "compare"), list(product(SEGMENTS, COMPARISONS)))
+def test_every_figure_is_valid_and_has_words_and_a_table(
+    generation: Generation, entry: Entry, segment: str, compare: str
+) -> None:
+    for theme, days in ((LIGHT, "3m"), (DARK, "all")):
+        page = entry.make(View(generation, Filters(segment=segment, compare=compare, range=days), theme))
+        assert page.headline.endswith(".")
+        assert len({chart.key for chart in charts(page)}) == len(charts(page))
+        for chart in charts(page):
+            assert chart.title
+            assert chart.about.endswith(".")
+            assert chart.summary.endswith(".")
+            assert "nan" not in chart.summary.lower().split()
+            assert len(chart.table)
+            if chart.figure:
+                go.Figure(chart.figure)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_changes_what_is_shown(generation: Generation, name: str) -> None:
+    shown = set()
+    for value in OPTIONS[name].values:
+        view = View(generation, Filters(range="all", options={name: value}))
+        tables = {key: table.to_csv() for entry in PAGES for key, table in entry.make(view).tables.items()}
+        shown.add(
+            str(tables)
+            + str([c.figure["data"] for entry in PAGES for c in charts(entry.make(view)) if c.figure])
+        )
+    assert len(shown) == len(OPTIONS[name].values)
+
+
+# -- KPIs --------------------------------------------------------------------------------------------------
+
+
+def test_the_cards_show_every_kpi_as_published(generation: Generation) -> None:
+    summary = generation.frame("kpi_summary").set_index("kpi")
+    cards = kpi_cards(View(generation)).cards
+    assert [card.key for card in cards] == list(KPIS)
+    for card in cards:
+        assert card.definition == summary.definition[card.key]
+        assert card.period
+    by_key = {card.key: card for card in cards}
+    assert by_key["mau"].value == f"{summary.value['mau']:,.0f}"
+    assert by_key["retention_1_month"].value == f"{100 * summary.value['retention_1_month']:.1f}\u00a0%"
+    assert f"of {summary.denominator['churn_rate_declared']:,.0f}" in by_key["churn_rate_declared"].note
+
+
+def test_kpis_of_a_segment_are_computed_as_those_of_all_users_are(generation: Generation) -> None:
+    """Computed for the segment (all, all), they must be those that the warehouse computed."""
+    summary = generation.frame("kpi_summary").set_index("kpi", drop=False)
+    computed = measures._computed(generation, ALL, ALL, summary)
+    assert set(KPIS) - set(computed) == {
+        "average_session_duration",
+        "median_session_duration",
+        "median_days_since_signup",
+    }
+    for name, row in computed.items():
+        for column in ("value", "previous_value", "ci_low", "ci_high", "numerator", "denominator"):
+            # no interval of means and no earlier horizon in the marts of a segment
+            if row.get(column) is not None:
+                assert row[column] == pytest.approx(summary.loc[name, column], nan_ok=True), (name, column)
+        if row.get("value") is not None:
+            assert pd.Timestamp(row["period_end"]) == summary.loc[name, "period_end"], name
+
+
+def test_kpis_of_a_value_come_from_its_own_rows(generation: Generation) -> None:
+    for value in generation.segments["product_type"]:
+        rows = generation.of_segment("active_users_daily", "product_type")
+        last = rows[(rows.segment_value == value) & (rows.activity_date == rows.activity_date.max())]
+        assert measures.kpis(generation, "product_type", value).value["mau"] == last.mau.iloc[0]
+
+
+def test_several_values_get_a_table_and_never_a_sum(generation: Generation) -> None:
+    view = View(generation, Filters(segment="product_type"))
+    page = BY_KEY["overview"].make(view)
+    (table,) = (b for b in page.blocks if isinstance(b, Table))
+    assert list(table.frame.segment_value) == ["All users", *view.values]
+    (cards,) = (b for b in page.blocks if isinstance(b, Cards))
+    assert "all users" in cards.title
+    one = kpi_cards(View(generation, Filters(segment="product_type", values=(view.values[0],))))
+    assert view.values[0] in one.title
+
+
+def test_a_small_base_is_marked(generation: Generation) -> None:
+    small = generation.of_segment("churn_monthly", "country")
+    small = small[small.is_complete & (small.users_at_start < 30) & (small.users_at_start > 0)]
+    view = View(
+        generation, Filters(segment="country", values=(str(small.segment_value.iloc[-1]),), range="all")
+    )
+    told = " ".join(chart.summary for chart in charts(BY_KEY["churn"].make(view)))
+    assert "fewer than 30 users" in told
+    assert any("small base" in card.note for card in kpi_cards(view).cards)
+
+
+# -- segments ----------------------------------------------------------------------------------------------
+
+
+def test_every_row_shown_is_a_row_of_the_mart(generation: Generation) -> None:
+    """Tables show rows as they were counted in the warehouse: no distinct count is added up on the way."""
+    view = View(generation, Filters(segment="country", range="all"))
+    for page, key, mart in (
+        ("overview", "active_users", "active_users_daily"),
+        ("churn", "churn_declared", "churn_monthly"),
+        ("churn", "survival", "survival"),
+        ("engagement", "active_days_per_user", "engagement_frequency"),
+    ):
+        shown = BY_KEY[page].make(view).tables[key]
+        published = generation.frame(mart)[list(shown.columns)]
+        matched = shown.merge(published, how="left", indicator=True)
+        assert len(matched) == len(shown) > 0
+        assert (matched._merge == "both").all(), key
+
+
+def test_no_more_values_are_shown_than_can_be_told_apart(generation: Generation) -> None:
+    view = View(generation, Filters(segment="country"))
+    assert len(generation.segments["country"]) > 7
+    assert view.values == generation.segments["country"][:7]
+    assert "7 largest of" in view.in_words
+
+
+def test_pooled_retention_is_the_published_headline(generation: Generation) -> None:
+    rows = pooled(chosen_cohorts(View(generation, Filters(range="all")), focused=True)).set_index(
+        "period_number"
+    )
+    summary = generation.frame("kpi_summary").set_index("kpi")
+    assert rows.retained_users[1] == summary.numerator["retention_1_month"]
+    assert rows.eligible_users[1] == summary.denominator["retention_1_month"]
+    assert rows.ci_low[1] == pytest.approx(summary.ci_low["retention_1_month"])
+
+
+def test_the_active_share_is_over_all_who_ever_signed_up(generation: Generation) -> None:
+    rows = share_rows(View(generation))
+    last = rows.iloc[-1]
+    active = generation.of_segment("active_users_daily", ALL).iloc[-1]
+    quality = generation.frame("data_quality").set_index(["table_name", "reason"]).rows
+    assert (last.mau, last.signed_up) == (active.mau, quality["user_signups", "kept"])
+
+
+# -- cohorts, comparisons ----------------------------------------------------------------------------------
+
+
+def test_incomplete_cohort_cells_are_marked_and_have_no_rate(generation: Generation) -> None:
+    chart = heatmap(View(generation, Filters(range="all")))
+    assert chart.figure
+    unfinished, complete = chart.figure["data"]
+    marked = np.array(complete["text"]) == "…"
+    assert marked.sum() == (~chart.table.is_complete).sum() > 0
+    assert np.isnan(complete["z"][marked]).all()
+    assert (unfinished["z"][marked] == 0).all()
+    assert "incomplete: " in complete["hovertext"][-1][0]
+    rated = np.isfinite(complete["z"])
+    assert complete["z"][rated].size == chart.table.is_complete.sum()
+
+
+def test_a_comparison_shows_the_rows_of_the_earlier_period_in_this_ones_place(generation: Generation) -> None:
+    view = View(generation, Filters(range="3m", compare="previous"))
+    rows = view.rows("active_users_daily")
+    _, before = view.earlier(rows, "activity_date") or ("", pd.DataFrame())
+    start, end = view.days
+    assert before.drawn_at.min() >= pd.Timestamp(start)
+    assert before.drawn_at.max() == pd.Timestamp(end)
+    assert (before.activity_date < pd.Timestamp(start)).all()
+    monthly = view.rows("churn_monthly", churn_kind="declared")
+    _, months = view.earlier(monthly, "month", monthly=True) or ("", pd.DataFrame())
+    assert (months.drawn_at.dt.day == 1).all()
+    assert months.is_complete.all()
+
+
+def test_ranges_cut_what_is_shown(generation: Generation) -> None:
+    lengths = [
+        len(BY_KEY["overview"].make(View(generation, Filters(range=r))).tables["active_users"])
+        for r in RANGES
+        if r != "custom"
+    ]
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1]
+
+
+# -- data quality ------------------------------------------------------------------------------------------
+
+
+def test_the_checks_pass_on_what_was_published(generation: Generation) -> None:
+    assert set(check_rows(generation).result) == {"passed"}
+
+
+def test_a_changed_file_and_numbers_that_disagree_are_found(
+    tmp_path_factory: pytest.TempPathFactory, marts: dict[str, pa.Table]
+) -> None:
+    published = tmp_path_factory.mktemp("wrong") / "published"
+    users = marts["active_users_daily"]
+    wrong = users.set_column(
+        users.schema.get_field_index("mau"),
+        "mau",
+        pa.array([1 + m for m in users["mau"].to_pylist()], pa.int64()),
+    )
+    publish_marts(published, {**marts, "active_users_daily": wrong})
+    opened = open_generation(published)
+    pq.write_table(marts["survival"], opened.folder / "survival.parquet", compression="none")
+    failed = check_rows(opened)
+    assert set(failed[failed.result == "failed"].check) == {
+        "Files are as they were published",
+        "Active users = those of the day before + new + back - gone, every day",
+        "Values of each segment add up to all users, every day",
+    }
+    assert BY_KEY["quality"].make(View(opened)).headline.startswith("Do not rely on these numbers")
+
+
+# -- sources with next to nothing --------------------------------------------------------------------------
+
+
+def test_marts_without_rows_make_pages_that_say_so(
+    tmp_path_factory: pytest.TempPathFactory, marts: dict[str, pa.Table]
+) -> None:
+    published = tmp_path_factory.mktemp("empty") / "published"
+    kept = ("kpi_summary", "data_quality")
+    publish_marts(
+        published, {name: table if name in kept else table.slice(0, 0) for name, table in marts.items()}
+    )
+    view = View(open_generation(published))
+    for entry in PAGES:
+        page = entry.make(view)
+        assert page.headline
+        assert all(chart.figure is None for chart in charts(page) if not chart.key.startswith("rows_"))

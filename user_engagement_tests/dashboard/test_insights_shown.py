@@ -1,0 +1,83 @@
+"""The Drivers page over insight tables as their contract describes them."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pyarrow as pa
+import pytest
+
+from user_engagement.dashboard.blocks import Row, Text
+from user_engagement.dashboard.charts import Chart
+from user_engagement.dashboard.contents import drivers, overview
+from user_engagement.dashboard.data import Generation, open_generation
+from user_engagement.dashboard.view import View
+from user_engagement.insights.tables import TABLES
+from user_engagement_tests.dashboard.serving import publish_marts
+
+KNOWN = {
+    "metric": "retention",
+    "segment_name": "country",
+    "segment_value": "DE",
+    "effect": 0.04,
+    "churn_kind": "declared",
+    "finding": "Behaviour: retention went down.",
+    "next_step": "Look at what changed.",
+    "inner_dimension": None,
+}
+VALUES = {"int64": 40, "double": 0.25, "bool": True, "date32[day]": date(2025, 4, 7), "string": "some"}
+
+
+def value(table: str, column: str, kind: str) -> Any:
+    if table == "change_decomposition" and column in ("effect", "segment_value"):
+        return {"effect": "behaviour", "segment_value": "all"}[column]
+    if table == "contributions" and column == "metric":
+        return "weekly_active_users"
+    return KNOWN.get(column, VALUES[kind])
+
+
+@pytest.fixture(scope="module")
+def explained(marts: dict[str, pa.Table], tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """A generation with a row in every insight table."""
+    insights = {
+        name: pa.table({c: pa.array([value(name, c, str(kind))]) for c, (kind, _) in table.columns.items()})
+        for name, table in TABLES.items()
+    }
+    published: Path = tmp_path_factory.mktemp("explained") / "published"
+    publish_marts(published, {**marts, **insights})
+    return open_generation(published)
+
+
+def test_every_insight_that_the_page_shows_is_in_the_contract(explained: Generation) -> None:
+    page = drivers.page(View(explained))
+    assert page.headline == KNOWN["finding"]
+    charts = [
+        c for b in page.blocks for c in (b.charts if isinstance(b, Row) else (b,)) if isinstance(c, Chart)
+    ]
+    for chart in charts:
+        if chart.figure:
+            go.Figure(chart.figure)
+    assert {"change_decomposition", "contributions", "first_week", "hazard_ratios", "change_country"} <= {
+        chart.key for chart in charts if chart.figure
+    }
+    shown = set(page.tables) | {"decline_brief"}
+    assert shown >= set(TABLES), "every insight table is shown, the brief as sentences"
+
+
+def test_findings_are_on_the_overview_too(explained: Generation) -> None:
+    texts = [block for block in overview.page(View(explained)).blocks if isinstance(block, Text)]
+    assert [text.title for text in texts] == ["What changed", "Why, and for whom"]
+    assert texts[1].sentences == (KNOWN["finding"],)
+
+
+def test_without_insights_the_page_shows_the_change_by_segment(
+    marts: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    publish_marts(tmp_path, marts)
+    generation = open_generation(tmp_path)
+    assert set(drivers.page(View(generation)).tables) == {
+        f"change_{segment}" for segment in generation.segments
+    }

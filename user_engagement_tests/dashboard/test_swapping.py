@@ -1,0 +1,93 @@
+"""Viewers of the running dashboard while generations are swapped and a writer holds the warehouse."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import connect
+
+from user_engagement_tests.dashboard.serving import dashboard, publish_marts
+
+pytestmark = pytest.mark.slow
+SECONDS, READERS = 20, 4
+
+
+def tagged(marts: dict[str, pa.Table], tag: int) -> dict[str, pa.Table]:
+    """The marts with one number in two of them: monthly active users are ``tag`` on every day and in the KPIs."""
+    days, kpis = marts["active_users_daily"], marts["kpi_summary"]
+    value = pc.if_else(pc.equal(kpis["kpi"], "mau"), float(tag), kpis["value"])
+    return {
+        **marts,
+        "active_users_daily": replaced(days, "mau", pa.array([tag] * len(days), pa.int64())),
+        "kpi_summary": replaced(kpis, "value", value),
+    }
+
+
+def replaced(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, column)
+
+
+def view(address: str, until: float, tags: list[set[str]], failures: list[object]) -> None:
+    """Reruns the overview in one session, and notes which tags each view shows."""
+    try:
+        with connect(address.replace("http", "ws") + "/_stcore/stream", max_size=None) as socket:
+            while time.monotonic() < until:
+                message = BackMsg()
+                message.rerun_script.query_string = "page=overview&range=3m"
+                socket.send(message.SerializeToString())
+                html = rerun(socket)
+                shown = set(re.findall(r'data-kpi="mau".*?ue-value">([\d,]+)<', html))
+                shown |= set(re.findall(r"Monthly active users stayed at ([\d,]+)", html))
+                tags.append(shown)
+    except BaseException as error:
+        failures.append(error)
+
+
+def rerun(socket: object) -> str:
+    """The HTML of a whole view; an exception shown in it is one here."""
+    html = []
+    while True:
+        message = ForwardMsg.FromString(socket.recv(timeout=60, decode=False))
+        element = message.delta.new_element
+        assert not element.HasField("exception"), element.exception
+        html.append(element.html.body)
+        if message.WhichOneof("type") == "script_finished":
+            return "".join(html)
+
+
+def test_no_view_is_torn_while_generations_are_swapped_twice_a_second(
+    tmp_path: Path, marts: dict[str, pa.Table]
+) -> None:
+    published = tmp_path / "published"
+    publish_marts(published, tagged(marts, 1000))
+    tags: list[set[str]] = []
+    failures: list[object] = []
+    # as a running pipeline does
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")), dashboard(tmp_path) as address:
+        until = time.monotonic() + SECONDS
+        readers = [
+            threading.Thread(target=view, args=(address, until, tags, failures)) for _ in range(READERS)
+        ]
+        for reader in readers:
+            reader.start()
+        swaps = 0
+        while time.monotonic() < until:
+            swaps += 1
+            publish_marts(published, tagged(marts, 1000 + swaps))
+            time.sleep(0.5)
+        for reader in readers:
+            reader.join()
+    assert failures == []
+    assert swaps > SECONDS / 2
+    assert len(tags) > 2 * READERS
+    assert [shown for shown in tags if len(shown) != 1] == [], "torn, or without its numbers"
+    assert len(set.union(*tags)) > 5, "the views followed the swaps"
