@@ -244,7 +244,13 @@ def test_nothing_is_clipped_or_empty(
     page = tab.open(f"page={key}" + os.environ.get("SCREENSHOT_QUERY", ""))
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": width, "height": height + 20})
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(300)
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('.stPlotlyChart')].every(
+            chart => chart.querySelector('.scatterlayer path, .barlayer path, .heatmaplayer image'))""",
+        timeout=30_000,
+    )
+    page.wait_for_timeout(400)
     page.screenshot(path=Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"{key}-{width}-{scheme}.png")
     main = "document.querySelector('[data-testid=stMain]')"
     assert page.evaluate(f"{main}.scrollWidth <= {main}.clientWidth"), "scrolls sideways"
@@ -259,9 +265,4 @@ def test_nothing_is_clipped_or_empty(
         })"""
     )
     assert clipped == []
-    drawn = page.evaluate(
-        """() => [...document.querySelectorAll('.js-plotly-plot')].map(
-            plot => plot.querySelectorAll('.scatterlayer path, .barlayer path, .heatmaplayer image').length)"""
-    )
-    assert all(drawn), "a figure without marks"
     tab.end()

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 from dagster._core.test_utils import environ
 
+from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
+from user_engagement.warehouse.reader import open_reader
 from user_engagement_tests.conftest import THROUGH
 from user_engagement_tests.snowflake.comparing import assert_same_marts
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
@@ -38,6 +40,11 @@ class SnowflakeRoad(Road):
 
     def settings(self, world: World, **overrides: Any) -> Settings:
         return super().settings(world, warehouse="snowflake", **overrides)
+
+
+def insights_of(settings: Settings) -> dict[str, pa.Table]:
+    with open_reader(settings) as reader:
+        return {name: reader.ordered("insights", name).read_all() for name in INSIGHTS}
 
 
 def marts_of_run(settings: Settings, folder: Path) -> dict[str, pa.Table]:
@@ -148,7 +155,7 @@ def test_a_window_that_dbt_wrote_twice_is_taken_back_and_the_next_run_mends_it(
     assert_same_marts(road.marts(WORLD), wanted)
 
 
-def test_a_simulated_company_has_the_same_marts_in_both_under_a_prefix_and_no_secret_leaks(
+def test_a_simulated_company_has_the_same_marts_and_insights_in_both_under_a_prefix_and_no_secret_leaks(
     snowflake: Snowflake, company: Path, tmp_path: Path
 ) -> None:
     embedded, hosted = (
@@ -158,13 +165,16 @@ def test_a_simulated_company_has_the_same_marts_in_both_under_a_prefix_and_no_se
             source="files",
             source_path=str(company),
             as_of=THROUGH,
+            insights=True,
         )
         for warehouse in ("duckdb", "snowflake")
     )
     with environ({"SNOWFLAKE_SCHEMA_PREFIX": "dev_"}):
         found = marts_of_run(hosted, tmp_path / "found")
+        explained = insights_of(hosted)
         schemas = {row[1] for row in snowflake.rows(f"show schemas in database {snowflake.database}")}
     assert_same_marts(found, marts_of_run(embedded, tmp_path / "wanted"))
+    assert_same_marts(explained, insights_of(embedded))
     assert {"DEV_RAW", "DEV_MARTS"} <= schemas
     assert not schemas & {"RAW", "MARTS"}
     files = [file for file in hosted.home.rglob("*") if file.is_file()]

@@ -15,7 +15,8 @@ from dagster._core.test_utils import environ
 from user_engagement.contracts import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.snowflake_io import raw_io_manager, replace_slice
+from user_engagement.warehouse.snowflake_io import raw_io_manager, replace_slice, replace_tables
+from user_engagement.warehouse.snowflake_reader import open_snowflake_reader
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.snowflake.proxy import Cut, cut_wire
 
@@ -154,6 +155,32 @@ def test_no_staging_table_is_left(snowflake: Snowflake) -> None:
         f"select table_name from {snowflake.database}.information_schema.tables order by 1"
     )
     assert [row[0] for row in found] == ["REJECTED_ROWS", "USER_SIGNUPS"]
+
+
+def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake: Snowflake) -> None:
+    columns = {
+        "name": pa.array(["a", None], pa.string()),
+        "day": pa.array([date(2025, 1, 31), None], pa.date32()),
+        "users": pa.array([2**40, None], pa.int64()),
+        "rate": pa.array([0.1, None], pa.float64()),
+        "is_new": pa.array([True, None], pa.bool_()),
+    }
+    first = pa.table(columns)
+    replace_tables(snowflake.account, "insights", {"one": first, "none": first.slice(0, 0)})
+    assert read(snowflake, "one").to_pylist() == first.to_pylist()
+    assert read(snowflake, "one").schema.types == first.schema.types
+    assert read(snowflake, "none").num_rows == 0
+    changed = pa.table({**columns, "name": pa.array([1.5, 2.5])})
+    with pytest.raises(WarehouseError, match="column name is TEXT in the warehouse but must be FLOAT"):
+        replace_tables(snowflake.account, "insights", {"one": first.slice(0, 1), "none": changed})
+    assert read(snowflake, "one").num_rows == 2
+    replace_tables(snowflake.account, "insights", {"one": first.slice(1), "none": first})
+    assert (read(snowflake, "one").num_rows, read(snowflake, "none").num_rows) == (1, 2)
+
+
+def read(snowflake: Snowflake, table: str) -> pa.Table:
+    with open_snowflake_reader() as reader:
+        return reader.ordered("insights", table).read_all()
 
 
 @pytest.mark.parametrize(("statement", "when"), CUTS)
