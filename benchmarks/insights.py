@@ -83,7 +83,7 @@ def main() -> None:
         work = Path(folder)
         for name in arguments.stories:
             for batch in batches:
-                for seed, tables in explained(work, STORIES[name], batch, arguments.users):
+                for seed, tables in explained(work, dict.fromkeys(batch, STORIES[name]), arguments.users):
                     told = [story for story in TOLD if getattr(STORIES[name], story) is not None]
                     for story in told:
                         row = story if len(told) == 1 else f"{story}, beside the others"

@@ -32,7 +32,8 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_vars
+from user_engagement.assets.dbt import KINDS, NO_UNIT_TESTS, dbt_vars
+from user_engagement.assets.insights import MODELS as INSIGHT_MODELS
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.simulation import WorldConfig, write_files
 from user_engagement.warehouse.reader import MARTS, open_reader
@@ -106,6 +107,8 @@ def measured(command: Sequence[str], home: Path) -> Cost:
     """What a command costs with `home` as its state; it must succeed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("USER_ENGAGEMENT_", "DAGSTER_"))}
     environment["USER_ENGAGEMENT_HOME"] = str(home)
+    # neither contender explains or draws anything
+    environment |= {"USER_ENGAGEMENT_INSIGHTS": "false", "USER_ENGAGEMENT_PUBLISH_REPORT": "false"}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         figures = Path(folder) / "figures.json"
         launched = subprocess.run(
@@ -186,6 +189,7 @@ def run_dbt(home: Path, loaded: Path, variables: str) -> Cost:
     shutil.copyfile(loaded, home / "warehouse.duckdb")
     project = str(PROJECT_ROOT / "user_engagement_dbt")
     command = [str(BIN / "dbt"), "build", *NO_UNIT_TESTS, "--vars", variables]
+    command += ["--exclude", *INSIGHT_MODELS.split(), *KINDS.split()]
     command += ["--project-dir", project, "--profiles-dir", project]
     return measured([*command, "--target-path", str(home / "dbt"), "--log-path", str(home / "dbt")], home)
 

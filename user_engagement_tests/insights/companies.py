@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -55,9 +55,9 @@ TOLD = {
 """What the brief has to say of each story: kind, metric, segment, direction, month."""
 
 
-def written(folder: Path, stories: Stories, seeds: range, users: int) -> Path:
+def written(folder: Path, companies: Mapping[int, Stories], users: int) -> Path:
     """The source files of a company per seed, side by side, with ids of their own."""
-    for seed in seeds:
+    for seed, stories in companies.items():
         config = simulation.WorldConfig(seed=seed, users=users, stories=stories)
         with tempfile.TemporaryDirectory() as alone:
             for name, path in simulation.write_files(config, THROUGH, Path(alone)).items():
@@ -112,11 +112,12 @@ def of_world(rollups: Rollups, seed: int) -> Rollups:
 
 
 def explained(
-    work: Path, stories: Stories, seeds: range, users: int
+    work: Path, companies: Mapping[int, Stories], users: int
 ) -> Iterator[tuple[int, dict[str, pd.DataFrame]]]:
+    """The tables of a company for each seed, each with stories of its own."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
         home = Path(folder) / "home"
-        source = written(Path(folder) / "source", stories, seeds, users)
+        source = written(Path(folder) / "source", companies, users)
         with at_home(home):
             settings = load_settings(
                 home=home,
@@ -126,7 +127,7 @@ def explained(
                 segments=(*DEFAULT_SEGMENTS, WORLD),
             )
             rollups = reduced(settings)
-        for seed in seeds:
+        for seed in companies:
             yield seed, explain(of_world(rollups, seed), seed)
 
 
