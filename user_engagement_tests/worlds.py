@@ -31,6 +31,7 @@ from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
 from user_engagement.warehouse.reader import open_reader
+from user_engagement_tests.conftest import EXTRAS
 from user_engagement_tests.oracle import Inputs, Row
 
 SIGNUP_COLUMNS = ("user_id", "signup_date", "product_type")
@@ -166,11 +167,11 @@ def _write_file(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None
 
 @contextmanager
 def at_home(home: Path) -> Iterator[None]:
-    """No settings in the environment but the home folder, which dbt's profile reads there."""
+    """No settings in the environment but the home folder, which dbt's profile reads there, and no extras."""
     before = dict(os.environ)
     for name in [name for name in before if name.startswith(PREFIX)]:
         del os.environ[name]
-    os.environ[PREFIX + "HOME"] = str(home)
+    os.environ.update({**EXTRAS, PREFIX + "HOME": str(home)})
     try:
         yield
     finally:

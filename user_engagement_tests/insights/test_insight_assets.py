@@ -78,7 +78,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         config = simulation.WorldConfig(users=1_500)
         simulation.write_files(config, THROUGH, folder / "source")
         settings = load_settings(
-            home=folder / "home", source="files", source_path=str(folder / "source"), as_of=AS_OF
+            home=folder / "home",
+            source="files",
+            source_path=str(folder / "source"),
+            as_of=AS_OF,
+            insights=True,
         )
         reduced(settings)
         return settings

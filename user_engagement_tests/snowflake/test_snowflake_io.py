@@ -20,6 +20,8 @@ from user_engagement.warehouse.snowflake_reader import open_snowflake_reader
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.snowflake.proxy import Cut, cut_wire
 
+pytestmark = pytest.mark.slow
+
 JANUARY, FEBRUARY = (
     Window(None, date(2025, 2, 1)),
     Window(date(2025, 2, 1), None),
