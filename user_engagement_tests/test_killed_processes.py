@@ -71,11 +71,11 @@ def own_processes(tmp_path: Path, company: Path) -> Iterator[Deployment]:
         yield deployment
 
 
-@pytest.mark.parametrize("name", ["dev", "own_processes"])
 def test_a_run_that_was_killed_with_everything_else_fails_after_the_restart_and_the_next_one_succeeds(
-    name: str, request: pytest.FixtureRequest
+    own_processes: Deployment,
 ) -> None:
-    deployment: Deployment = request.getfixturevalue(name)
+    """The same under `user-engagement dev` is a story of `test_operations`."""
+    deployment = own_processes
     deployment.start()
     killed = deployment.launch(*EVERYTHING)
     deployment.until(lambda: deployment.run(killed)["stats"]["materializations"] > 0, RUN_SECONDS)

@@ -11,8 +11,7 @@ from dagster_dbt import DbtCliResource, dbt_assets
 
 from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
 from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
-from user_engagement.insights.analysis import Rollups, analyse
-from user_engagement.insights.brief import markdown
+from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.tables import TABLES, Table, to_arrow
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import open_reader
@@ -69,6 +68,10 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
 
 def compute(settings: Settings) -> tuple[dict[str, pa.Table], str]:
     """Every insight table in its published form, and the brief as Markdown."""
+    # scipy and statsmodels are imported for the run that needs them, not for every process that loads the code location
+    from user_engagement.insights.analysis import analyse
+    from user_engagement.insights.brief import markdown
+
     rollups, as_of = read_rollups(settings)
     tables = analyse(rollups, as_of, settings.seed)
     return (

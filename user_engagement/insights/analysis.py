@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 
 import pandas as pd
@@ -16,27 +15,11 @@ from user_engagement.insights.decomposition import MAIN_DEVICE, TENURE, contrast
 from user_engagement.insights.first_week import first_week
 from user_engagement.insights.growth import growth_change
 from user_engagement.insights.risk import risk
+from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.sensitivity import churn_sensitivity
 from user_engagement.insights.survival_tests import hazard_ratios, survival_tests, tenure_hazards
 
 COMPARED_WEEKS = 4
-
-
-@dataclass(frozen=True)
-class Rollups:
-    """What the warehouse reduced the users' activity to; see `user_engagement_dbt/models/insights`."""
-
-    compared_periods: pd.DataFrame
-    period_cells: pd.DataFrame
-    kind_cells: pd.DataFrame
-    weekly_cells: pd.DataFrame
-    weekly_sessions: pd.DataFrame
-    first_week_cells: pd.DataFrame
-    survival_cells: pd.DataFrame
-    risk_features: pd.DataFrame
-    lapse_cells: pd.DataFrame
-    segment_values: pd.DataFrame
-    growth_accounting: pd.DataFrame
 
 
 def explain(rollups: Rollups, seed: int) -> dict[str, pd.DataFrame]:

@@ -22,8 +22,9 @@ from user_engagement import simulation
 from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
 from user_engagement.assets.insights import read_rollups
 from user_engagement.contracts import RAW_TABLES, Window
-from user_engagement.insights.analysis import Rollups, explain
+from user_engagement.insights.analysis import explain
 from user_engagement.insights.cells import EVERYBODY
+from user_engagement.insights.rollups import Rollups
 from user_engagement.settings import DEFAULT_SEGMENTS, Settings, load_settings
 from user_engagement.simulation import ChannelMix, MobileRelease, OnboardingChange, PriceChange, Stories
 from user_engagement.simulation.config import LATEST_DAYS

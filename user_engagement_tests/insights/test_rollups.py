@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from user_engagement import simulation
-from user_engagement.insights.analysis import Rollups
+from user_engagement.insights.rollups import Rollups
 from user_engagement.settings import load_settings
 from user_engagement.simulation import Dirt
 from user_engagement_tests.insights.companies import reduced

@@ -172,6 +172,6 @@ def headline(view: View) -> str:
     days = words.moved(first.active_days_per_user, last.active_days_per_user, "days")
     sessions = words.moved(first.sessions_per_user, last.sessions_per_user, "sessions")
     return (
-        f"From {words.month(first.month)} to {words.month(last.month)}, active days per active user {days}, "
-        f"and sessions {sessions} ({view.group})."
+        f"From {words.month(first.month)} to {words.month(last.month)}, the active days of active {view.group} {days} "
+        f"a month on average, and their sessions {sessions}."
     )

@@ -1,0 +1,24 @@
+"""The counts that everything is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Rollups:
+    """What the warehouse reduced the users' activity to; see `user_engagement_dbt/models/insights`."""
+
+    compared_periods: pd.DataFrame
+    period_cells: pd.DataFrame
+    kind_cells: pd.DataFrame
+    weekly_cells: pd.DataFrame
+    weekly_sessions: pd.DataFrame
+    first_week_cells: pd.DataFrame
+    survival_cells: pd.DataFrame
+    risk_features: pd.DataFrame
+    lapse_cells: pd.DataFrame
+    segment_values: pd.DataFrame
+    growth_accounting: pd.DataFrame
