@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test test-fast lint dev clean
+.PHONY: install run test test-all test-fast lint dev clean
 
 install: .venv/installed
 
@@ -23,6 +23,9 @@ dev: install
 
 test: install lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test-all: install lint
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --exhaustive
 
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"

@@ -137,6 +137,7 @@ def test_an_interrupt_cancels_the_running_query_and_frees_the_warehouse(
     assert tiny.cli(["run", "--select", "good"]).is_successful(), "dbt works on after an interrupt"
 
 
+@pytest.mark.exhaustive
 def test_the_stock_resource_is_a_setting_away(settings_for: Callable[..., Settings]) -> None:
     settings = settings_for(dbt_in_process=False)
     assert type(dbt_resource(settings)) is DbtCliResource

@@ -120,6 +120,7 @@ def database() -> Iterator[sa.URL]:
         yield sa.make_url(url)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_command_line_keeps_its_history_in_postgresql(
     command: Callable[..., subprocess.CompletedProcess[str]], company: Path, database: sa.URL, tmp_path: Path

@@ -102,6 +102,7 @@ def test_ctrl_c_ends_a_run_in_progress_and_leaves_no_process(dev: Deployment) ->
     dev.ended(0)
 
 
+@pytest.mark.exhaustive
 def test_a_second_ctrl_c_ends_everything_at_once(dev: Deployment) -> None:
     dev.start()
     dev.processes[0].send_signal(signal.SIGINT)
@@ -125,6 +126,7 @@ def test_nothing_outlives_the_command_when_it_is_killed(dev: Deployment) -> None
     dev.ended(60)
 
 
+@pytest.mark.exhaustive
 def test_nothing_outlives_dagsters_root_process(dev: Deployment) -> None:
     dev.start()
     (root,) = psutil.Process(dev.processes[0].pid).children()

@@ -159,6 +159,7 @@ def test_worlds_of_hardly_anybody_break_nothing(world: World) -> None:
 @pytest.mark.slow
 @settings(IN_WORLDS, max_examples=12, phases=WITHOUT_SHRINKING)
 @given(worlds(max_users=90))
+@pytest.mark.exhaustive
 def test_the_marts_hold_and_the_data_tests_pass_in_more_and_larger_worlds(world: World) -> None:
     run_and_check(world, "build")
 

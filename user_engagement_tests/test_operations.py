@@ -311,10 +311,12 @@ def freshness(dagster: Deployment) -> str:
 
 STORIES: list[Story] = [
     a_failed_month_is_shown_until_it_is_retried_alone_and_marts_are_stale_until_they_follow,
-    a_run_killed_with_everything_else_leaves_the_old_slice_and_is_asked_for_again,
     a_run_killed_while_it_loads_leaves_the_old_slice_and_is_asked_for_again,
     backfills_of_one_month_and_of_a_range_queue_and_one_of_all_months_changes_nothing,
     a_new_day_is_loaded_and_published_within_two_ticks_by_the_runs_that_it_takes,
+]
+MORE_STORIES: list[Story] = [
+    a_run_killed_with_everything_else_leaves_the_old_slice_and_is_asked_for_again,
 ]
 
 
@@ -351,6 +353,10 @@ def told(request: pytest.FixtureRequest, homes: Homes) -> Iterator[dict[Story, F
         yield {story: threads.submit(story, homes) for story in stories}
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize(
+    "story",
+    [*STORIES, *(pytest.param(story, marks=pytest.mark.exhaustive) for story in MORE_STORIES)],
+    ids=lambda story: story.__name__,
+)
 def test_in_operation(story: Story, told: dict[Story, Future[None]]) -> None:
     told[story].result()

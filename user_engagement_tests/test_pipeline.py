@@ -51,35 +51,6 @@ def test_a_run_builds_and_publishes_every_mart_and_insight(settings_for: Callabl
         pd.testing.assert_frame_equal(pd.read_parquet(generation / f"{name}.parquet"), found[name])
 
 
-def test_running_again_changes_no_row(settings_for: Callable[..., Settings]) -> None:
-    settings = settings_for()
-    run(settings)
-    before = marts(settings)
-    run(settings)
-    assert_equal(marts(settings), before)
-
-
-def test_one_signup_month_repairs_exactly_its_cohort(settings_for: Callable[..., Settings]) -> None:
-    settings = settings_for()
-    run(settings)
-    before = marts(settings)
-    with duckdb.connect(str(settings.warehouse_file)) as connection:
-        connection.execute(
-            "update cohorts.cohort_retention set retained_users = -1 where signup_month = '2025-02-01'"
-        )
-        connection.execute("delete from cohorts.user_lifecycle where signup_month = '2025-02-01'")
-        connection.execute(
-            "update cohorts.cohort_retention set cohort_size = 1 where signup_month = '2025-03-01'"
-        )
-    assert materialize(settings, "refresh_cohorts", "2025-02-01", "2025-02-01").success
-    after = marts(settings)
-    march = pd.to_datetime(after["cohort_retention"].signup_month) == "2025-03-01"
-    assert (after["cohort_retention"][march].cohort_size == 1).all(), "another cohort was touched"
-    for name in ("cohort_retention", "user_lifecycle"):
-        kept = pd.to_datetime(before[name].signup_month) != "2025-03-01"
-        pd.testing.assert_frame_equal(after[name][kept.values], before[name][kept], check_exact=True)
-
-
 def test_cohort_partitions_carry_figures_that_the_ui_can_plot(settings_for: Callable[..., Settings]) -> None:
     settings = settings_for()
     run(settings)

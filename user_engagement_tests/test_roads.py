@@ -234,6 +234,7 @@ def test_late_signups_turn_orphans_into_users_and_move_users_to_earlier_cohorts(
     assert_same(new_road.marts(WORLD), full_load)
 
 
+@pytest.mark.exhaustive
 def test_numbers_that_are_given_anew_take_along_what_holds_the_old_ones(
     new_road: Road, full_load: dict[str, pa.Table]
 ) -> None:
@@ -259,6 +260,7 @@ def test_a_late_row_among_old_ones_is_not_taken_for_their_duplicate(new_road: Ro
     check_contract(world, new_road.marts(world))
 
 
+@pytest.mark.exhaustive
 def test_a_horizon_that_moves_month_by_month_ends_where_a_full_load_does(
     new_road: Road, full_load: dict[str, pa.Table]
 ) -> None:

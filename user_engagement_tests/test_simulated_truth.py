@@ -441,6 +441,7 @@ def summed(mart: pd.DataFrame, numerator: str, denominator: str) -> pd.DataFrame
     return sums.assign(rate=sums[numerator] / sums[denominator])
 
 
+@pytest.mark.exhaustive
 def test_the_price_change_raises_declared_churn_of_its_product_and_of_no_other(
     tell: Callable[..., Telling],
 ) -> None:
@@ -460,6 +461,7 @@ def test_the_price_change_raises_declared_churn_of_its_product_and_of_no_other(
     assert raised.idxmax() == ("product_type", PRICE.product_type)
 
 
+@pytest.mark.exhaustive
 def test_the_paid_channel_grows_and_its_users_leave_while_the_other_channels_stay_as_they_were(
     tell: Callable[..., Telling],
 ) -> None:
@@ -503,6 +505,7 @@ def _signups_of_the_paid_channel(telling: Telling, first: date) -> tuple[int, in
     return paid, everyone
 
 
+@pytest.mark.exhaustive
 def test_the_mobile_release_takes_sessions_on_phones_and_leaves_other_devices_and_churn_alone(
     tell: Callable[..., Telling],
 ) -> None:
@@ -538,6 +541,7 @@ def test_the_mobile_release_takes_sessions_on_phones_and_leaves_other_devices_an
     assert (everyone[0].sessions_per_user < 0.92 * everyone[1].sessions_per_user).all()
 
 
+@pytest.mark.exhaustive
 def test_the_onboarding_change_lowers_retention_of_later_cohorts_and_leaves_earlier_ones_equal(
     tell: Callable[..., Telling],
 ) -> None:

@@ -98,6 +98,7 @@ def test_the_simulated_company_itself_gives_the_marts_of_its_files(
     assert_equal(marts_through(tmp_path, source="simulated"), read_as_files)
 
 
+@pytest.mark.exhaustive
 def test_three_tables_in_sqlite_give_the_marts_of_the_files(
     tmp_path: Path, files: Path, read_as_files: Marts
 ) -> None:

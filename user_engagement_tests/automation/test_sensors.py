@@ -270,9 +270,16 @@ def test_cohorts_rebuilt_without_publishing_are_published_all_the_same(
     assert pipeline.months(pipeline.behind()) == [list(MONTHS)]
 
 
-def test_thirty_days_one_by_one_are_the_marts_of_one_load(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (date(2025, 3, 28), date(2025, 4, 3)),
+        pytest.param(date(2025, 3, 20), date(2025, 4, 18), marks=pytest.mark.exhaustive),
+    ],
+    ids=["7 days", "30 days"],
+)
+def test_days_one_by_one_are_the_marts_of_one_load(tmp_path: Path, first: date, last: date) -> None:
     config = simulation.WorldConfig(users=250)
-    first, last = date(2025, 3, 20), date(2025, 4, 18)
     days = [first + timedelta(n) for n in range((last - first).days + 1)]
     with at_home(tmp_path / "daily"):
         settings = load_settings(home=tmp_path / "daily", source="simulated")

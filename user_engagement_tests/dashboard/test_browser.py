@@ -26,6 +26,7 @@ from user_engagement_tests.dashboard.serving import dashboard
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
 KEYS = [entry.key for entry in PAGES]
+OTHER_LOOKS = [(1440, "dark"), (390, "light")]
 AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
@@ -231,8 +232,14 @@ def test_no_page_breaks_wcag_2_aa(browser: Browser, address: str, key: str, sche
     tab.end()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        (390, "dark"),
+        *(pytest.param(*each, marks=pytest.mark.exhaustive) for each in OTHER_LOOKS),
+    ],
+)
 @pytest.mark.parametrize("key", KEYS)
 def test_nothing_is_clipped_or_empty(
     browser: Browser, address: str, key: str, width: int, scheme: str, tmp_path: Path

@@ -51,6 +51,7 @@ def test_the_command_without_variables_names_them(command: Command) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_full_trial_compares_both_warehouses_and_drops_its_schemas(
     snowflake: Snowflake, command: Command
