@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from dagster._core.test_utils import environ
 
 from user_engagement.warehouse.snowflake_doctor import examine, judged_schemas
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
@@ -29,10 +30,9 @@ def test_a_schema_of_another_role_is_named_with_the_grant(snowflake: Snowflake) 
     )
 
 
-def test_who_cannot_log_in_gets_one_finding(monkeypatch: pytest.MonkeyPatch, snowflake: Snowflake) -> None:
-    monkeypatch.setenv("SNOWFLAKE_PORT", "9")
-    monkeypatch.setenv("SNOWFLAKE_NETWORK_TIMEOUT", "1")
-    found = list(examine(snowflake.account))
+def test_who_cannot_log_in_gets_one_finding(snowflake: Snowflake) -> None:
+    with environ({"SNOWFLAKE_PORT": "9", "SNOWFLAKE_NETWORK_TIMEOUT": "1"}):
+        found = list(examine(snowflake.account))
     assert [(finding.name, finding.passed) for finding in found] == [("connection", False)]
     assert "network policies" in found[0].remedy
     assert PASSWORD not in str(found)
