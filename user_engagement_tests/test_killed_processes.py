@@ -119,6 +119,7 @@ def test_ctrl_c_while_the_code_location_loads_leaves_no_process(dev: Deployment)
     dev.ended(0)
 
 
+@pytest.mark.exhaustive
 def test_nothing_outlives_the_command_when_it_is_killed(dev: Deployment) -> None:
     dev.start()
     dev.processes[0].kill()
