@@ -26,7 +26,7 @@ from user_engagement.settings import PROJECT_ROOT
 Start = Callable[..., subprocess.Popen[bytes]]
 
 STARTED, FAILURE = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
-CODE_SERVER_HERE = {GRPC_INFO_TAG: '{"host": "localhost", "socket": "/tmp/code_server"}'}
+CODE_SERVER_HERE = {GRPC_INFO_TAG: '{"host": "localhost"}'}
 CODE_SERVER_ELSEWHERE = {GRPC_INFO_TAG: '{"host": "code.example.org", "port": 4000}'}
 
 
