@@ -67,7 +67,7 @@ def navigation(titles: Mapping[str, str], current: str) -> None:
         format_func=titles.__getitem__,
         key=key,
         on_change=_choose,
-        args=("page", key),
+        args=("page", key, current),
         label_visibility="collapsed",
     )
 
@@ -92,18 +92,20 @@ def _segment_name(name: str) -> str:
 def _select(label: str, name: str, options: Iterable[str], current: str, named: Callable[[str], str]) -> None:
     key = f"choose_{name}"
     st.session_state[key] = current
-    st.selectbox(label, list(options), format_func=named, key=key, on_change=_choose, args=(name, key))
+    st.selectbox(
+        label, list(options), format_func=named, key=key, on_change=_choose, args=(name, key, current)
+    )
 
 
 def _values(present: tuple[str, ...], filters: Filters) -> None:
     key = "choose_values"
-    st.session_state[key] = [v for v in present if v in filters.values]
+    st.session_state[key] = current = [v for v in present if v in filters.values]
     st.multiselect(
         f"{words.label(filters.segment)} (none: the largest)",
         present,
         key=key,
         on_change=_choose,
-        args=("values", key),
+        args=("values", key, current),
     )
 
 
@@ -120,8 +122,11 @@ def _days(view: View) -> None:
     )
 
 
-def _choose(name: str, key: str) -> None:
+def _choose(name: str, key: str, shown: object) -> None:
     state = st.session_state
+    # Streamlit also calls for a widget that was new in a view that the next one cut short
+    if state[key] == shown:
+        return
     state[TOUCHED] = True
     # what was chosen already can be pressed again, and is then None
     if state[key] is not None:

@@ -77,6 +77,8 @@ class Tab:
         self.page.wait_for_function(
             """() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
                 && !document.querySelector('[data-testid="stStatusWidget"], [data-stale="true"]')
+                && !document.querySelector('[data-testid="stSkeleton"]')
+                && document.querySelector('.st-key-choose_page button')
                 && [...document.querySelectorAll('.stPlotlyChart')].every(c => c.querySelector('.main-svg'))""",
             timeout=60_000,
         )
