@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from user_engagement.errors import UserError
+from user_engagement.garbage import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings
 
 app = typer.Typer(
@@ -246,6 +247,7 @@ def dashboard(
 
 def main() -> None:
     """Entry point: a user's mistake is one clear message and exit code 2, never a traceback."""
+    collect_less_often()
     try:
         app()
     except UserError as error:

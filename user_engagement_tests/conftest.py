@@ -13,6 +13,7 @@ import pytest
 from dagster._core.test_utils import environ
 
 from user_engagement import simulation
+from user_engagement.garbage import collect_less_often
 from user_engagement.settings import PREFIX, Settings, load_settings
 
 THROUGH = date(2025, 5, 20)
@@ -27,6 +28,7 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith((PREFIX, "SNOWFLAKE_"))]:
         del os.environ[name]
     os.environ.update(EXTRAS)
+    collect_less_often()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

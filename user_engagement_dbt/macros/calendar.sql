@@ -3,7 +3,10 @@
   (cast(extract(year from {{ day }}) as integer) * 12 + cast(extract(month from {{ day }}) as integer))
 {%- endmacro %}
 
-{% macro month_start(day) -%} cast({{ dbt.date_trunc('month', day) }} as date) {%- endmacro %}
+{% macro month_start(day) -%} {{ return(adapter.dispatch('month_start')(day)) }} {%- endmacro %}
+{#- Takes half the time of `date_trunc` in DuckDB. -#}
+{% macro default__month_start(day) -%} ({{ day }} - cast(extract(day from {{ day }}) - 1 as integer)) {%- endmacro %}
+{% macro snowflake__month_start(day) -%} cast({{ dbt.date_trunc('month', day) }} as date) {%- endmacro %}
 
 {#- Monday of the week. -#}
 {% macro week_start(day) -%} {{ return(adapter.dispatch('week_start')(day)) }} {%- endmacro %}

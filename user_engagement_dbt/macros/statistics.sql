@@ -47,5 +47,10 @@
 {#- 64-bit hash; equal values have equal hashes, so that rare repeats are found in a compact first pass. -#}
 {% macro hash64(expressions) -%} hash({{ expressions | join(', ') }}) {%- endmacro %}
 
+{#- A hash for a sort over all rows, narrow where that is faster; what shares one may differ, more often than above. -#}
+{% macro sorting_hash(expression) -%} {{ return(adapter.dispatch('sorting_hash')(expression)) }} {%- endmacro %}
+{% macro default__sorting_hash(expression) -%} cast(hash({{ expression }}) >> 32 as uinteger) {%- endmacro %}
+{% macro snowflake__sorting_hash(expression) -%} hash({{ expression }}) {%- endmacro %}
+
 {#- Whole seconds: sessions are counted by them, and quantiles looked for within the few that hold them. -#}
 {% macro seconds_bucket(seconds) -%} cast(floor({{ seconds }}) as integer) {%- endmacro %}

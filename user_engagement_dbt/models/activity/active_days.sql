@@ -14,7 +14,6 @@ days as (
 
     select
         days.user_number,
-        users.segment_cell,
         users.signup_date,
         days.activity_date,
         cast(days.sessions - coalesce(duplicates.sessions, 0) as integer) as sessions,
@@ -25,9 +24,12 @@ days as (
         on days.user_number = duplicates.user_number and days.activity_date = duplicates.activity_date
     cross join {{ ref('horizon') }} as horizon
     where
-        days.activity_date >= users.signup_date
-        and days.activity_date <= horizon.as_of
-        and days.sessions > coalesce(duplicates.sessions, 0)
+        -- one condition on all of them: as part of the join with users it would cost more than that join
+        case
+            when days.activity_date between users.signup_date and horizon.as_of
+                then days.sessions > coalesce(duplicates.sessions, 0)
+            else false
+        end
 
 ),
 

@@ -9,15 +9,26 @@ with last_days as (
 
 ),
 
+last_of_users as (
+
+    select
+        users.user_number,
+        users.segment_cell,
+        last_days.activity_date
+    from last_days
+    inner join {{ ref('users') }} as users on last_days.user_number = users.user_number
+
+),
+
 days as (
 
     select
-        days.segment_cell,
+        last_of_users.segment_cell,
         days.activity_date,
         days.days_since_previous,
-        days.activity_date = last_days.activity_date as is_last
+        days.activity_date = last_of_users.activity_date as is_last
     from {{ ref('active_days') }} as days
-    inner join last_days on days.user_number = last_days.user_number
+    inner join last_of_users on days.user_number = last_of_users.user_number
 
 ),
 

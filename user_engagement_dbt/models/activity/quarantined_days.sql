@@ -1,31 +1,45 @@
-with judged as (
+with numbered as (
 
     select
-        days.user_number,
-        days.unknown_user_id,
+        numbers.user_number,
+        numbers.user_id,
+        users.signup_date
+    from {{ ref('user_numbers') }} as numbers
+    left join {{ ref('users') }} as users on numbers.user_number = users.user_number
+
+),
+
+judged as (
+
+    select
+        numbered.user_id,
         days.activity_date,
-        days.sessions,
         case
-            when users.user_number is null then 'orphan'
-            when days.activity_date < users.signup_date then 'before_signup'
+            when numbered.signup_date is null then 'orphan'
+            when days.activity_date < numbered.signup_date then 'before_signup'
             when days.activity_date > horizon.as_of then 'after_as_of'
-        end as reason
+        end as reason,
+        days.sessions
     from {{ ref('identified_days') }} as days
-    left join {{ ref('users') }} as users on days.user_number = users.user_number
+    inner join numbered on days.user_number = numbered.user_number
     cross join {{ ref('horizon') }} as horizon
 
 ),
 
 final as (
 
+    select * from judged
+    where reason is not null
+
+    union all
+
     select
-        coalesce(judged.unknown_user_id, numbered.user_id) as user_id,
-        judged.activity_date,
-        judged.reason,
-        judged.sessions
-    from judged
-    left join {{ ref('user_numbers') }} as numbered on judged.user_number = numbered.user_number
-    where judged.reason is not null
+        unknown_user_id as user_id,
+        activity_date,
+        'orphan' as reason,
+        sessions
+    from {{ ref('identified_days') }}
+    where user_number is null
 
 )
 

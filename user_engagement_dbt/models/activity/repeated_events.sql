@@ -1,7 +1,7 @@
 -- A table of its own, so that the joins that follow are planned for the few rows it holds.
 with hashed as (
 
-    select {{ hash64(['event_id']) }} as event_hash
+    select {{ sorting_hash('event_id') }} as event_hash
     from {{ ref('stg_user_engagement') }}
     where event_id is not null
 
@@ -31,7 +31,7 @@ final as (
     from {{ ref('stg_user_engagement') }}
     where
         event_id is not null
-        and {{ hash64(['event_id']) }} in (select event_hash from neighbours where event_hash = previous_hash)
+        and {{ sorting_hash('event_id') }} in (select event_hash from neighbours where event_hash = previous_hash)
 
 )
 

@@ -11,6 +11,18 @@ with users as (
 
 ),
 
+anchors as (
+
+    select
+        users.user_number,
+        users.signup_date,
+        on_day.month_index,
+        on_day.day_of_month
+    from users
+    inner join {{ ref('calendar') }} as on_day on users.signup_date = on_day.calendar_date
+
+),
+
 activity as (
 
     select
@@ -28,8 +40,8 @@ activity as (
         end) as first_lapse_date,
         -- periods in which the user was active, a bit each
         {%- for kind, period in {
-            'calendar_months': 'on_day.month_index - on_signup.month_index',
-            'relative_months': months_between('on_signup', 'on_day'),
+            'calendar_months': 'on_day.month_index - anchors.month_index',
+            'relative_months': months_between('anchors', 'on_day'),
         }.items() %}
         {{ bit_union('case when ' ~ period ~ ' <= ' ~ retention_bits() ~ ' then ' ~ bit(period) ~ ' end') }}
             as active_{{ kind }},
@@ -37,10 +49,9 @@ activity as (
         {{ bit_union('tenures.days_30_bit') }} as active_days_30,
         {{ bit_union('tenures.day_n_bits') }} as active_day_n
     from {{ ref('active_days') }} as days
-    inner join users on days.user_number = users.user_number
+    inner join anchors on days.user_number = anchors.user_number
     inner join {{ ref('calendar') }} as on_day on days.activity_date = on_day.calendar_date
-    inner join {{ ref('calendar') }} as on_signup on days.signup_date = on_signup.calendar_date
-    inner join {{ ref('tenures') }} as tenures on days.activity_date - days.signup_date = tenures.tenure_days
+    inner join {{ ref('tenures') }} as tenures on days.activity_date - anchors.signup_date = tenures.tenure_days
     group by days.user_number
 
 ),

@@ -1,13 +1,12 @@
 with user_months as (
 
     select
-        segment_cell,
         user_number,
         {{ month_start('activity_date') }} as month,
         count(*) as active_days,
         sum(sessions) as sessions
     from {{ ref('active_days') }}
-    group by segment_cell, user_number, {{ month_start('activity_date') }}
+    group by user_number, {{ month_start('activity_date') }}
 
 ),
 
@@ -22,13 +21,14 @@ months as (
         sum(cells.sessions) as sessions
     from (
         select
-            segment_cell,
-            month,
+            users.segment_cell,
+            user_months.month,
             count(*) as active_users,
-            sum(active_days) as active_days,
-            sum(sessions) as sessions
+            sum(user_months.active_days) as active_days,
+            sum(user_months.sessions) as sessions
         from user_months
-        group by segment_cell, month
+        inner join {{ ref('users') }} as users on user_months.user_number = users.user_number
+        group by users.segment_cell, user_months.month
     ) as cells
     inner join {{ ref('segment_values') }} as segments on cells.segment_cell = segments.segment_cell
     group by segments.segment_name, segments.segment_value, cells.month
