@@ -18,7 +18,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from user_engagement.assets.freshness import ACTIVITY_KEY
+from user_engagement.assets.freshness import ACTIVITY_KEY, BUCKETS_KEY, KINDS_KEY
 from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
 from user_engagement.automation.sensors import requests_for_new_data
 from user_engagement.code_location import first_month
@@ -57,7 +57,8 @@ def record_load(instance: dg.DagsterInstance, source: Source, settings: Settings
                 dg.AssetMaterialization(raw_key(table), metadata={FINGERPRINT: fingerprint}, partition=key)
             )
     for key in keys:
-        instance.report_runless_asset_event(dg.AssetMaterialization(ACTIVITY_KEY, partition=key))
+        for model in (ACTIVITY_KEY, BUCKETS_KEY, KINDS_KEY):
+            instance.report_runless_asset_event(dg.AssetMaterialization(model, partition=key))
     settings.warehouse_file.touch()
 
 

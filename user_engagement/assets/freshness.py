@@ -21,6 +21,7 @@ from user_engagement.sources import Source
 from user_engagement.warehouse.reader import has_warehouse
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
+BUCKETS_KEY = dg.AssetKey(["activity", "session_buckets"])
 KINDS_KEY = dg.AssetKey(["activity", "user_day_kinds"])
 COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
 CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
@@ -71,7 +72,7 @@ def compare(
     outdated, whatever was recorded; so does what insights need, where it has not been built.
     """
     is_there = has_warehouse(settings)
-    rebuilt = recorded(instance, KINDS_KEY if settings.insights else ACTIVITY_KEY) if is_there else {}
+    rebuilt = rebuilt_months(instance, settings) if is_there else {}
     held: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
@@ -80,10 +81,18 @@ def compare(
         for key in keys:
             event, known = loaded.get(key, (0, None))
             is_held = " " in looks[key]
-            if (is_held or event) and (looks[key] != known or rebuilt.get(key, (0, None))[0] < event):
+            if (is_held or event) and (looks[key] != known or rebuilt.get(key, 0) < event):
                 outdated.setdefault(key, []).append(table.name)
             held[key].append(looks[key])
     return Comparison(held, {key: outdated[key] for key in keys if key in outdated})
+
+
+def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:
+    """When each month was last rebuilt by all that is built by month of activity; one may fail where others do not."""
+    models = [ACTIVITY_KEY, BUCKETS_KEY, *([KINDS_KEY] if settings.insights else [])]
+    events = [recorded(instance, model) for model in models]
+    months = set.intersection(*(set(of_model) for of_model in events))
+    return {key: min(of_model[key][0] for of_model in events) for key in months}
 
 
 def loaded_months(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:

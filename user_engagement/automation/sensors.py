@@ -11,21 +11,23 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, RunRecord
 
 from user_engagement.assets.freshness import Comparison, behind_activity, compare, loaded_months
 from user_engagement.assets.published import PUBLISHED_KEY
-from user_engagement.assets.raw import raw_key
+from user_engagement.assets.raw import SOURCE_TAG, raw_key
+from user_engagement.automation.alerts import latest_evaluations
 from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_JOB
 from user_engagement.contracts import RAW_TABLES
 from user_engagement.partitions import Months, months_of_run, stretches
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
 
-SOURCE_TAG = "user_engagement/source"
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
 RUNS_LOOKED_AT = 200
+UPSTREAM = ("raw", "staging", "activity")
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 Requests = list[dg.RunRequest] | dg.SkipReason
@@ -156,7 +158,28 @@ def _load(months: Months, found: Comparison) -> dg.RunRequest:
     return dg.RunRequest(tags={**months.tags(), SOURCE_TAG: found.mark(months.keys())})
 
 
-def requests_for_cohorts(instance: dg.DagsterInstance, keys: Sequence[str], now: datetime) -> Requests:
+def broken_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> list[str]:
+    """The checks that nothing may be published against: blocking, of what cohorts are made of, and failed.
+
+    Within a run Dagster holds up what depends on them; here it is another run that would go on.
+    """
+    blocking = [
+        key
+        for key in graph.asset_check_keys
+        if graph.get(key).blocking and graph.get(key.asset_key).group_name in UPSTREAM
+    ]
+    return sorted(
+        f"{key.name} of {key.asset_key.to_user_string()}"
+        for key, record in latest_evaluations(instance, blocking).items()
+        if record.evaluation
+        and not record.evaluation.passed
+        and record.evaluation.severity == dg.AssetCheckSeverity.ERROR
+    )
+
+
+def requests_for_cohorts(
+    instance: dg.DagsterInstance, graph: AssetGraph, keys: Sequence[str], now: datetime
+) -> Requests:
     """One run over all signup months, if cohorts or what is published are older than the newest activity."""
     months = loaded_months(instance, keys)
     behind = behind_activity(instance, months)
@@ -166,6 +189,8 @@ def requests_for_cohorts(instance: dg.DagsterInstance, keys: Sequence[str], now:
         )
     if loading := attempts_at(instance, LOADING, keys).busy:
         return dg.SkipReason(f"{behind} Run {next(iter(loading.values()))[:8]} still loads activity.")
+    if broken := broken_checks(instance, graph):
+        return dg.SkipReason(f"{behind} Nothing is published while checks fail: {', '.join(broken)}.")
     attempts = attempts_at(instance, SERVING, keys)
     if not attempts.may_start(months[-1], now):
         return dg.SkipReason(f"{behind} A new run waits: {attempts.why_not(months[-1:])}.")
@@ -197,9 +222,15 @@ def build_sensors(
         description="Rebuilds cohorts of all signup months, marts and what is published, once activity is newer.",
     )
     def cohorts_follow_activity(context: dg.SensorEvaluationContext) -> Requests:
-        return requests_for_cohorts(context.instance, partitions.get_partition_keys(), datetime.now(UTC))
+        keys = partitions.get_partition_keys()
+        return requests_for_cohorts(context.instance, _graph(context), keys, datetime.now(UTC))
 
     return [new_source_data, cohorts_follow_activity]
+
+
+def _graph(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> AssetGraph:
+    assert context.repository_def, "there is one wherever sensors and schedules are evaluated"
+    return context.repository_def.asset_graph
 
 
 def build_schedules(
@@ -227,6 +258,7 @@ def build_schedules(
     )
     def daily_refresh(context: dg.ScheduleEvaluationContext) -> Requests:
         """Rebuilds and publishes what is older than the newest activity."""
-        return requests_for_cohorts(context.instance, partitions.get_partition_keys(), datetime.now(UTC))
+        keys = partitions.get_partition_keys()
+        return requests_for_cohorts(context.instance, _graph(context), keys, datetime.now(UTC))
 
     return [daily_load, daily_refresh]

@@ -60,14 +60,14 @@ def sidebar(view: View) -> None:
 def navigation(titles: Mapping[str, str], current: str) -> None:
     """The pages. Their names are part of the query, since Streamlit looks for its own files below a page's path."""
     key = "choose_page"
-    st.session_state[key] = current
+    _show(key, current)
     st.segmented_control(
         "Page",
         list(titles),
         format_func=titles.__getitem__,
         key=key,
         on_change=_choose,
-        args=("page", key, current),
+        args=("page", key),
         label_visibility="collapsed",
     )
 
@@ -91,21 +91,19 @@ def _segment_name(name: str) -> str:
 
 def _select(label: str, name: str, options: Iterable[str], current: str, named: Callable[[str], str]) -> None:
     key = f"choose_{name}"
-    st.session_state[key] = current
-    st.selectbox(
-        label, list(options), format_func=named, key=key, on_change=_choose, args=(name, key, current)
-    )
+    _show(key, current)
+    st.selectbox(label, list(options), format_func=named, key=key, on_change=_choose, args=(name, key))
 
 
 def _values(present: tuple[str, ...], filters: Filters) -> None:
     key = "choose_values"
-    st.session_state[key] = current = [v for v in present if v in filters.values]
+    _show(key, [v for v in present if v in filters.values])
     st.multiselect(
         f"{words.label(filters.segment)} (none: the largest)",
         present,
         key=key,
         on_change=_choose,
-        args=("values", key, current),
+        args=("values", key),
     )
 
 
@@ -122,11 +120,17 @@ def _days(view: View) -> None:
     )
 
 
-def _choose(name: str, key: str, shown: object) -> None:
+def _show(key: str, value: object) -> None:
+    """Sets what the widget of that key shows."""
+    st.session_state[key] = st.session_state[f"shown_{key}"] = value
+
+
+def _choose(name: str, key: str) -> None:
     state = st.session_state
     # Streamlit also calls for a widget that was new in a view that the next one cut short
-    if state[key] == shown:
+    if state[key] == state.get(f"shown_{key}"):
         return
+    state[f"shown_{key}"] = state[key]
     state[TOUCHED] = True
     # what was chosen already can be pressed again, and is then None
     if state[key] is not None:

@@ -40,7 +40,8 @@ class Operated:
 
     def behind(self) -> list[dg.RunRequest] | str:
         """A tick of `cohorts_follow_activity`."""
-        found = requests_for_cohorts(self.instance, self.keys, self.now)
+        graph = self.definitions.resolve_asset_graph()
+        found = requests_for_cohorts(self.instance, graph, self.keys, self.now)
         return found.skip_message or "" if isinstance(found, dg.SkipReason) else found
 
     def months(self, requests: list[dg.RunRequest] | str) -> list[list[str]]:

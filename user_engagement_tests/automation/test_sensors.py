@@ -15,10 +15,14 @@ import dagster as dg
 import pytest
 
 from user_engagement import simulating, simulation
+from user_engagement.assets.freshness import ACTIVITY_KEY, BUCKETS_KEY
+from user_engagement.assets.raw import SCHEMA_CHECK, raw_key
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
 from user_engagement.automation.sensors import LONGEST_PAUSE, pause_after
+from user_engagement.contracts import USER_ENGAGEMENT
 from user_engagement.errors import SourceError
 from user_engagement.settings import load_settings
+from user_engagement.warehouse.reader import open_reader
 from user_engagement_tests.automation.operated import Operated, operated
 from user_engagement_tests.frames import assert_equal, marts
 from user_engagement_tests.worlds import at_home
@@ -338,3 +342,65 @@ def test_a_standing_check_says_which_months_are_left_failed_until_they_succeed(
     pipeline.wait(seconds=31)
     assert pipeline.execute(INGEST_JOB, pipeline.new_data())
     assert pipeline.standing()["no_month_left_failed"].passed
+
+
+# -- what one model or one check holds up ------------------------------------------------------------------
+
+
+def test_a_month_of_which_one_model_was_not_rebuilt_is_loaded_again(tmp_path: Path) -> None:
+    write_source(tmp_path / "source")
+    with at(tmp_path) as pipeline:
+        assert pipeline.execute(INGEST_JOB, pipeline.new_data())
+        assert isinstance(pipeline.new_data(), str)
+        [loaded] = pipeline.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=raw_key(USER_ENGAGEMENT), asset_partitions=["2024-03-01"]),
+            limit=1,
+        ).records
+        assert loaded.asset_materialization
+        for event in (
+            loaded.asset_materialization,
+            dg.AssetMaterialization(BUCKETS_KEY, partition="2024-03-01"),
+        ):
+            pipeline.instance.report_runless_asset_event(event)
+        assert pipeline.months(pipeline.new_data()) == [["2024-03"]]
+        pipeline.instance.report_runless_asset_event(
+            dg.AssetMaterialization(ACTIVITY_KEY, partition="2024-03-01")
+        )
+        assert isinstance(pipeline.new_data(), str)
+
+
+def test_cohorts_wait_for_a_failed_check_of_what_they_are_made_of(tmp_path: Path) -> None:
+    write_source(tmp_path / "source")
+
+    def evaluated(passed: bool) -> dg.AssetCheckEvaluation:
+        return dg.AssetCheckEvaluation(
+            asset_key=raw_key(USER_ENGAGEMENT),
+            check_name=SCHEMA_CHECK,
+            passed=passed,
+            metadata={},
+            severity=dg.AssetCheckSeverity.ERROR,
+        )
+
+    with at(tmp_path) as pipeline:
+        assert pipeline.execute(INGEST_JOB, pipeline.new_data())
+        pipeline.instance.report_runless_asset_event(evaluated(passed=False))
+        said = pipeline.behind()
+        assert isinstance(said, str)
+        assert said.endswith("Nothing is published while checks fail: source_schema of raw/user_engagement.")
+        pipeline.instance.report_runless_asset_event(evaluated(passed=True))
+        assert pipeline.months(pipeline.behind()) == [list(MONTHS)]
+
+
+def test_sensors_do_not_load_a_source_that_lost_a_column_until_someone_accepts_it(tmp_path: Path) -> None:
+    write_source(tmp_path / "source")
+    signups = tmp_path / "source" / "user_signups.csv"
+    signups.write_text(SIGNUPS.replace("plan", "country"))
+    with at(tmp_path) as pipeline:
+        assert pipeline.execute(INGEST_JOB, pipeline.new_data())
+        signups.write_text(SIGNUPS.replace("plan", "region"))
+        for _ in range(2):
+            pipeline.now += LONGEST_PAUSE
+            assert not pipeline.execute(INGEST_JOB, pipeline.new_data())
+        with open_reader(pipeline.settings) as reader:
+            kept = reader.query("select count(country) from raw.user_signups").column(0)[0].as_py()
+        assert kept == 3

@@ -44,7 +44,7 @@ final as (
         sessions,
         sessions * seconds_bucket + fractions as total_seconds,
         -- (bucket + fraction) squared, summed
-        sessions * seconds_bucket * seconds_bucket
+        cast(sessions as decimal(38, 0)) * seconds_bucket * seconds_bucket
         + 2 * seconds_bucket * fractions
         + squared_fractions as squared_seconds,
         shortest_seconds,

@@ -1,5 +1,5 @@
 -- Monday weeks, all complete. A year apart, so that season and weekday agree, where there is history enough; else by
--- half of the history, in steps of four weeks. New users are those whose first 56 days are observed.
+-- half of the history, in steps of four weeks, and not at all below 16 weeks. New users are those whose first 56 days are observed.
 with bounds as (
 
     select
@@ -23,7 +23,11 @@ lags as (
     select
         last_day,
         weeks,
-        case when weeks >= 76 then 52 else cast(floor(weeks / 8) as integer) * 4 end as lag_weeks
+        case
+            when weeks >= 76 then 52
+            when weeks >= 16 then cast(floor(weeks / 8) as integer) * 4
+            else 0
+        end as lag_weeks
     from spans
 
 ),
