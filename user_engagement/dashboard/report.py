@@ -129,13 +129,19 @@ def _chart(chart: Chart) -> str:
         + markup.paragraph(chart.about, "about")
         + markup.paragraph(chart.summary, "summary")
         + figure
-        + _folded(chart.title, chart.table)
+        + _folded(chart.title, chart.table, _dated_by(chart.table))
     )
 
 
-def _folded(title: str, frame: Frame) -> str:
+def _folded(title: str, frame: Frame, dated_by: str | None = None) -> str:
     summary = f"<summary>Data table: {escape(title)}</summary>"
-    return f'<details class="data">{summary}{_scrolling(title, frame)}</details>'
+    return f'<details class="data">{summary}{_scrolling(title, frame, dated_by)}</details>'
+
+
+def _dated_by(frame: Frame) -> str | None:
+    """The day or month of each row, if rows differ in one; of a table that is no chart's, dates are findings."""
+    dates = frame.select_dtypes("datetime")
+    return next((str(name) for name in dates if dates[name].nunique() > 1), None)
 
 
 def _embedded(json_text: str) -> str:
@@ -143,9 +149,13 @@ def _embedded(json_text: str) -> str:
     return json_text.replace("<", "\\u003c")
 
 
-def _scrolling(name: str, frame: Frame) -> str:
-    """A table that scrolls, by keyboard as well; of a long one the end."""
-    shown = frame.tail(MOST_TABLE_ROWS)
+def _scrolling(name: str, frame: Frame, dated_by: str | None = None) -> str:
+    """A table that scrolls, by keyboard as well; of a long one the newest rows or, undated, the first."""
+    if dated_by is None:
+        which, shown = "first", frame.head(MOST_TABLE_ROWS)
+    else:
+        newest = frame[dated_by].to_numpy().argsort(kind="stable")[-MOST_TABLE_ROWS:]
+        which, shown = "newest", frame.iloc[sorted(newest)]
     html = shown.to_html(index=False, border=0, na_rep="–", float_format=lambda v: f"{v:.6g}")
-    more = "" if len(shown) == len(frame) else f"<p>The last {len(shown):,} of {len(frame):,} rows.</p>"
+    more = "" if len(shown) == len(frame) else f"<p>The {which} {len(shown):,} of {len(frame):,} rows.</p>"
     return f'{more}<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">{html}</div>'

@@ -12,7 +12,7 @@ sentences name no cause.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -56,7 +56,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a test of one possible finding looked at; `q_value` is set once all are known."""
+    """What a test of one possible finding looked at; `is_rest` if it is of those whom groups before it left."""
 
     kind: str
     metric: str
@@ -68,6 +68,7 @@ class Evidence:
     value_after: float
     users_before: int
     users_after: int
+    is_rest: bool = False
 
     @property
     def p_value(self) -> float:
@@ -280,7 +281,7 @@ def _peeled(
         )
         left = left[~in_group]
     if set(left.period) == {BEFORE, AFTER}:
-        yield _behaviour(left, metric, mixes, seed)
+        yield replace(_behaviour(left, metric, mixes, seed), is_rest=len(left) < len(everybody))
 
 
 def _mean_share(cells: pd.DataFrame, everybody: pd.DataFrame) -> float:
@@ -314,6 +315,7 @@ def _row(
         "users_after": each.users_after,
         "q_value": q_value,
         "size": abs(each.effect) / there,
+        "is_rest": each.is_rest,
     }
     return {**row, "finding": _sentence(row), "next_step": _next_step(row)}
 
@@ -358,7 +360,9 @@ def _group(row: dict[str, object]) -> str:
     name = str(row["segment_name"])
     if name == TENURE:
         return f"of tenure {row['segment_value']}"
-    return "all users" if name == EVERYBODY else f"{name} {row['segment_value']}"
+    if name == EVERYBODY:
+        return "all other users" if row["is_rest"] else "all users"
+    return f"{name} {row['segment_value']}"
 
 
 def _when(row: dict[str, object]) -> str:
@@ -384,7 +388,7 @@ def _sentence(row: dict[str, object]) -> str:
     before, after = (_amount(metric, float(str(row[name]))) for name in ("value_before", "value_after"))
     if row["segment_name"] == EVERYBODY:
         return (
-            f"Behaviour: {WORDS[metric]} went {row['direction']} for all users ({before} to {after}), "
+            f"Behaviour: {WORDS[metric]} went {row['direction']} for {_group(row)} ({before} to {after}), "
             f"{_when(row)}. At equal tenure and mix that is {explains}; {numbers}."
         )
     return (

@@ -99,7 +99,9 @@ def log_rank(group: np.ndarray, day: np.ndarray, is_event: np.ndarray, users: Fl
 def hazard_ratios(survival_cells: pd.DataFrame, dimensions: list[str], seed: int) -> pd.DataFrame:
     """Cox regression of churn on all segments at once.
 
-    Ratios of hazards between a value and its segment's most frequent one, at equal values of the other segments:
+    Ratios of hazards between a value and its segment's most frequent one, at equal values of the other segments.
+    Values with fewer than 100 users are pooled and fitted, but not told; users of values whose ratio would be zero or
+    infinite are left out.
     Cox 1972, doi:10.1111/j.2517-6161.1972.tb00899.x, ties as Efron 1977, doi:10.1080/01621459.1977.10480613. The
     proportional-hazards check correlates scaled Schoenfeld residuals with the rank of time: Grambsch & Therneau
     1994, doi:10.1093/biomet/81.3.515.
@@ -127,34 +129,33 @@ def _cox(cells: pd.DataFrame, dimensions: list[str], rng: np.random.Generator) -
     if counts.sum() > MOST_ROWS:
         counts = rng.multivariate_hypergeometric(counts, MOST_ROWS, method="marginals")
     users = cells.loc[cells.index.repeat(counts), [*dimensions, "days_since_signup", "is_churned"]]
-    named = pooled(users.assign(users=1), dimensions)
-    columns, rows = [], []
+    named = _comparable(pooled(users.assign(users=1), dimensions), dimensions)
+    columns, rows, others = [], [], []
     for name in dimensions:
-        reference, *values = named[name].value_counts().index
-        for value in sorted(values):
+        values = list(named.loc[named[name] != OTHER, name].value_counts().index)
+        for value in sorted(values[1:]):
             member = (named[name] == value).to_numpy()
-            churned = int(named.is_churned[member].sum())
-            # a ratio needs events on both sides
-            if value != OTHER and churned and named.is_churned[~member].any():
-                columns.append(member.astype(float))
-                rows.append(
-                    {
-                        "segment_name": name,
-                        "segment_value": value,
-                        "reference_value": reference,
-                        "users": int(member.sum()),
-                        "churned": churned,
-                    }
-                )
+            columns.append(member.astype(float))
+            rows.append(
+                {
+                    "segment_name": name,
+                    "segment_value": value,
+                    "reference_value": values[0],
+                    "users": int(member.sum()),
+                    "churned": int(named.is_churned[member].sum()),
+                }
+            )
+        others.append((named[name] == OTHER).to_numpy(float))
     if not rows:
         return pd.DataFrame(columns=RATIO_COLUMNS)
-    design = np.column_stack(columns)
+    design = _with_independent(np.column_stack(columns), others)
     # a churn on the signup day is one within it, so that nobody is at risk for no time at all
     days = named.days_since_signup.to_numpy(float) + 1
     model = PHReg(days, design, status=named.is_churned.to_numpy(int), ties="efron")
     fit = model.fit(disp=False)
-    error = np.asarray(fit.bse)
-    effect = np.asarray(fit.params)
+    told = slice(len(rows))
+    error = np.asarray(fit.bse)[told]
+    effect = np.asarray(fit.params)[told]
     return pd.DataFrame(rows).assign(
         hazard_ratio=np.exp(effect),
         ci_low=np.exp(effect - Z * error),
@@ -162,8 +163,35 @@ def _cox(cells: pd.DataFrame, dimensions: list[str], rng: np.random.Generator) -
         p_value=two_sided(effect / error),
         proportionality_p_value=proportionality(
             np.asarray(fit.schoenfeld_residuals), days, np.asarray(fit.cov_params())
-        ),
+        )[told],
     )
+
+
+def _comparable(named: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:
+    """The users without those of values whose ratio would be zero or infinite.
+
+    That is where nobody of the value churned, or nobody else before all of the value were gone.
+    """
+    left = -1
+    while len(named) != left:
+        left = len(named)
+        for name in dimensions:
+            for value in sorted(named[name].unique()):
+                member, churned = named[name] == value, named.is_churned.astype(bool)
+                days = named.days_since_signup
+                is_separate = days[~member & churned].min() > days[member].max()
+                if not member.all() and (is_separate or not churned[member].any()):
+                    named = named.loc[~member]
+    return named
+
+
+def _with_independent(design: Floats, columns: list[Floats]) -> Floats:
+    """The design and those columns that it does not hold already, as the same users may be rare in two segments."""
+    for column in columns:
+        wider = np.column_stack([design, column])
+        if np.linalg.matrix_rank(np.column_stack([wider, np.ones(len(wider))])) == wider.shape[1] + 1:
+            design = wider
+    return design
 
 
 def proportionality(residuals: Floats, days: Floats, covariance: Floats) -> Floats:
@@ -189,25 +217,29 @@ def tenure_hazards(survival_cells: pd.DataFrame, dimensions: list[str]) -> pd.Da
     Garwood 1936, doi:10.1093/biomet/28.3-4.437.
 
     Returns:
-        One row per churn_kind, segment_name (`all` included), segment_value and tenure.
+        One row per churn_kind, segment_name (`all` included), segment_value (those with fewer than 100 users of the
+        kind pooled) and tenure.
     """
     starts = np.array(TENURE_STARTS)
     ends = np.append(starts[1:], np.iinfo(np.int32).max)
+    # before rows are repeated, while each user counts once
+    kinds = [pooled(cells, dimensions) for _, cells in survival_cells.groupby("churn_kind")]
+    survival_cells = pd.concat(kinds or [survival_cells])
     days = survival_cells.days_since_signup.to_numpy()[:, None]
     users = survival_cells.users.to_numpy()[:, None]
     at_risk = users * np.clip(np.minimum(days + 1, ends) - starts, 0, None)
     churned = users * survival_cells.is_churned.to_numpy()[:, None] * ((days >= starts) & (days < ends))
-    long = survival_cells.loc[survival_cells.index.repeat(len(starts)), ["churn_kind", *dimensions]].assign(
+    repeated = np.arange(len(survival_cells)).repeat(len(starts))
+    long = survival_cells[["churn_kind", *dimensions]].iloc[repeated]
+    long = long.assign(
         tenure_days=np.tile(starts, len(survival_cells)),
         user_days=at_risk.ravel(),
         churned=churned.ravel(),
-        users=np.repeat(users.ravel(), len(starts)),
         all="all",
     )
     by = ["churn_kind", "segment_value", "tenure_days"]
     parts = [
-        pooled(long, [name])
-        .rename(columns={name: "segment_value"})
+        long.rename(columns={name: "segment_value"})
         .groupby(by)[["user_days", "churned"]]
         .sum()
         .reset_index()

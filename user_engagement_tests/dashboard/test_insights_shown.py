@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 import pyarrow as pa
 import pytest
 
-from user_engagement.dashboard.blocks import Row, Text
+from user_engagement.dashboard.blocks import Choice, Row, Text
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import drivers, overview
 from user_engagement.dashboard.data import Generation, open_generation
+from user_engagement.dashboard.filters import Filters
 from user_engagement.dashboard.view import View
 from user_engagement.insights.tables import TABLES
 from user_engagement_tests.dashboard.serving import publish_marts
@@ -65,6 +66,36 @@ def test_every_insight_that_the_page_shows_is_in_the_contract(explained: Generat
     }
     shown = set(page.tables) | {"decline_brief"}
     assert shown >= set(TABLES), "every insight table is shown, the brief as sentences"
+
+
+def test_the_page_says_whom_and_which_days_the_insights_compare_whatever_the_filters_say(
+    explained: Generation,
+) -> None:
+    for filters in (Filters(), Filters(range="3m", segment="country", compare="year")):
+        first = drivers.page(View(explained, filters)).blocks[0]
+        assert isinstance(first, Text)
+        (sentence,) = first.sentences
+        assert sentence.startswith("The insights are about all users")
+        # four weeks, the last of which is that of Monday 7 April
+        assert "17 Mar 2025 – 13 Apr 2025" in sentence
+
+
+def test_without_compared_periods_the_page_names_none(
+    marts: dict[str, pa.Table], insights: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    publish_marts(tmp_path, {**marts, **insights, "growth_change": insights["growth_change"].slice(0, 0)})
+    page = drivers.page(View(open_generation(tmp_path)))
+    assert "What is compared" not in [b.title for b in page.blocks if isinstance(b, Text)]
+    assert "growth_change" not in page.tables
+    assert "hazard_ratios" in page.tables
+
+
+def test_the_kind_of_churn_is_chosen_before_the_first_comparison_of_survival(explained: Generation) -> None:
+    blocks = drivers.page(View(explained)).blocks
+    keys = [block.name if isinstance(block, Choice) else getattr(block, "key", "") for block in blocks]
+    assert keys.count("churn") == 1
+    assert keys.index("churn") + 1 == keys.index("hazard_ratios")
+    assert {"survival_tests", "tenure_hazards"} <= set(keys[keys.index("hazard_ratios") :])
 
 
 def test_findings_are_on_the_overview_too(explained: Generation) -> None:

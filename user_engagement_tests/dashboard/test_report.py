@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from user_engagement.dashboard.annotations import read_marks
+from user_engagement.dashboard.blocks import Table
+from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation
-from user_engagement.dashboard.report import _embedded, render, write_report
+from user_engagement.dashboard.report import MOST_TABLE_ROWS, _block, _embedded, render, write_report
 
 CHROMIUM = shutil.which("chromium")
 
@@ -49,6 +51,32 @@ def test_text_in_a_figure_cannot_end_its_element() -> None:
 
 def test_it_says_the_same_when_made_again(generation: Generation) -> None:
     assert render(generation, read_marks(None)) == render(generation, read_marks(None))
+
+
+def test_of_a_long_ranked_table_the_first_rows_are_shown() -> None:
+    """A finding's date does not make its table a series."""
+    days = pd.date_range("2020-01-01", periods=MOST_TABLE_ROWS + 50)
+    ranked = pd.DataFrame({"rank": range(1, len(days) + 1), "change_week": days})
+    undated = ranked.drop(columns="change_week").assign(observed_through=days[-1])
+    for block in (Table("k", "t", "a", ranked), Chart("k", "t", "a", "s", None, undated)):
+        html = _block(block)
+        assert "<p>The first 400 of 450 rows.</p>" in html
+        assert "<td>1</td>" in html
+        assert "<td>401</td>" not in html
+
+
+def test_of_a_long_series_the_newest_rows_are_shown_of_every_line() -> None:
+    days = pd.date_range("2025-01-01", periods=MOST_TABLE_ROWS)
+    lines = [pd.DataFrame({"day": days, "line": name}) for name in ("a", "b")]
+    html = _block(Chart("k", "t", "a", "s", None, pd.concat(lines)))
+    assert "<p>The newest 400 of 800 rows.</p>" in html
+    assert (html.count("<td>a</td>"), html.count("<td>b</td>")) == (200, 200)
+    assert f"<td>{days[200]:%Y-%m-%d}</td>" in html
+    assert f"<td>{days[199]:%Y-%m-%d}</td>" not in html
+
+
+def test_a_table_that_fits_is_shown_whole_and_without_a_count() -> None:
+    assert "rows.</p>" not in _block(Table("k", "t", "a", pd.DataFrame({"n": range(MOST_TABLE_ROWS)})))
 
 
 def test_annotations_are_in_it(generation: Generation) -> None:

@@ -119,6 +119,19 @@ def test_a_change_of_everybody_is_one_of_everybody() -> None:
     assert list(table.segment_value) == ["all", "all"]
     assert list(table.kind) == ["behaviour", "headline"]
     assert table.effect.iloc[0] == pytest.approx(-0.2)
+    assert "went down for all users (75.0 % to 55.0 %)" in table.finding.iloc[0]
+
+
+def test_what_is_left_when_a_group_was_found_is_told_of_all_other_users() -> None:
+    after = {"basic": 0.7, "plus": 0.7, "pro": 0.4}
+    table = brief(
+        cells({("before", v): 0.8 for v in after} | {("after", v): rate for v, rate in after.items()})
+    )
+    assert set(table.segment_value[table.kind == "behaviour"]) == {"all", "pro"}
+    row = table[(table.kind == "behaviour") & (table.segment_value == "all")].iloc[0]
+    assert (row.users_before, row.users_after) == (4000, 4000)
+    assert "went down for all other users (80.0 % to 70.0 %)" in row.finding
+    assert "what changed for all other users" in row.next_step
 
 
 def test_other_kinds_of_users_are_mix() -> None:

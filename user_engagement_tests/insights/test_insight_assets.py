@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -111,21 +111,37 @@ def test_equal_warehouses_give_equal_tables(small: Settings) -> None:
     assert [name for name in first if not first[name].equals(second[name])] == []
 
 
-@pytest.mark.slow
-def test_a_warehouse_without_enough_history_still_has_all_tables(tmp_path: Path) -> None:
-    with at_home(tmp_path / "home"):
-        config = replace(simulation.WorldConfig(users=300), reference_end=date(2025, 2, 1))
-        simulation.write_files(config, date(2025, 2, 1), tmp_path / "source")
+def short_history(home: Path, as_of: date) -> tuple[dict[str, pa.Table], str]:
+    """The tables and the brief of 300 users who came from 1 January 2025 on."""
+    through = as_of + timedelta(days=3)
+    with at_home(home / "home"):
+        config = replace(simulation.WorldConfig(users=300), reference_end=through)
+        simulation.write_files(config, through, home / "source")
         settings = load_settings(
-            home=tmp_path / "home",
+            home=home / "home",
             source="files",
-            source_path=str(tmp_path / "source"),
-            as_of=date(2025, 1, 29),
+            source_path=str(home / "source"),
+            as_of=as_of,
         )
         reduced(settings)
-        tables, text = compute(settings)
+        return compute(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_of", [date(2025, 1, 29), date(2025, 4, 26)])
+def test_a_warehouse_without_enough_history_still_has_all_tables(tmp_path: Path, as_of: date) -> None:
+    """On the second day, 16 weeks from Monday 6 January on are all but over."""
+    tables, text = short_history(tmp_path, as_of)
     assert set(tables) == set(TABLES)
     assert "16 weeks" in text
+    assert tables["growth_change"].num_rows == tables["change_decomposition"].num_rows == 0
+
+
+@pytest.mark.slow
+def test_16_weeks_of_history_are_compared(tmp_path: Path) -> None:
+    tables, text = short_history(tmp_path, date(2025, 4, 27))
+    assert "16 weeks" not in text
+    assert tables["growth_change"].num_rows > 0
 
 
 COMPANIES = {**dict(enumerate(TOLD, start=31)), 41: "none"}

@@ -92,6 +92,92 @@ def test_a_value_without_churn_has_no_hazard_ratio(cells: pd.DataFrame) -> None:
     assert set(table.segment_value) == {"plus"}
 
 
+def test_users_of_a_value_without_churn_are_not_among_those_it_is_compared_with(
+    users: pd.DataFrame, cells: pd.DataFrame
+) -> None:
+    none = cells[cells.product_type == "pro"].assign(is_churned=False)
+    together = pd.concat([cells[cells.product_type != "pro"], none], ignore_index=True)
+    ours = hazard_ratios(together, ["product_type"], seed=1).iloc[0]
+    left = users[users.product_type != "pro"]
+    frame = pd.DataFrame(
+        {
+            "plus": (left.product_type == "plus").astype(float),
+            "days": left.days_since_signup + 1,
+            "churned": left.is_churned,
+        }
+    )
+    theirs = CoxPHFitter().fit(frame, "days", "churned")
+    assert ours.hazard_ratio == pytest.approx(theirs.hazard_ratios_["plus"], rel=1e-4)
+    assert (ours.segment_value, ours.reference_value) == ("plus", "basic")
+
+
+def test_small_values_are_fitted_together_and_neither_told_nor_part_of_the_reference(
+    users: pd.DataFrame,
+) -> None:
+    """Two small values that churn early; rare in two segments, they are one column and not two."""
+    rare = pd.DataFrame(
+        {
+            "product_type": ["a", "b"] * 40,
+            "days_since_signup": np.arange(80) // 2,
+            "is_churned": np.arange(80) % 5 > 0,
+        }
+    )
+    everyone = pd.concat([users, rare], ignore_index=True)
+    is_rare = everyone.index >= len(users)
+    everyone["country"] = np.where(is_rare, everyone.product_type, "DE")
+    counts = everyone.assign(users=1, churn_kind="declared")
+    ours = hazard_ratios(counts, ["product_type", "country"], seed=1).set_index("segment_value")
+    design = pd.get_dummies(everyone.product_type, dtype=float)[["plus", "pro"]].assign(other=is_rare * 1.0)
+    frame = design.assign(days=everyone.days_since_signup + 1, churned=everyone.is_churned)
+    theirs = CoxPHFitter().fit(frame, "days", "churned")
+    assert list(ours.index) == ["plus", "pro"]
+    assert list(ours.reference_value) == ["basic", "basic"]
+    assert ours.hazard_ratio.to_numpy() == pytest.approx(theirs.hazard_ratios_[["plus", "pro"]], rel=1e-3)
+    assert ours.proportionality_p_value.notna().all()
+
+
+def test_a_few_users_who_all_churned_before_anybody_else_do_not_spoil_the_ratios(
+    users: pd.DataFrame,
+) -> None:
+    later = users.assign(days_since_signup=users.days_since_signup + 1)
+    gone = pd.DataFrame({"product_type": ["rare"] * 5, "days_since_signup": 0, "is_churned": True})
+    counts = pd.concat([later, gone], ignore_index=True).assign(users=1, churn_kind="declared")
+    ours, without = (
+        hazard_ratios(each, ["product_type"], seed=1)
+        for each in (counts, counts[counts.product_type != "rare"])
+    )
+    pd.testing.assert_frame_equal(ours, without)
+
+
+def test_where_nobody_churned_there_are_no_hazard_ratios(cells: pd.DataFrame) -> None:
+    assert hazard_ratios(cells.assign(is_churned=False), ["product_type"], seed=1).empty
+
+
+def test_tenure_hazards_pool_values_by_their_users_of_a_kind() -> None:
+    """99 users are few, though their rows are repeated for each tenure and there are two kinds of churn."""
+    one_kind = pd.DataFrame(
+        {
+            "product_type": ["large", "enough", "few"],
+            "days_since_signup": 10,
+            "is_churned": False,
+            "users": [500, 100, 99],
+        }
+    )
+    both = pd.concat([one_kind.assign(churn_kind=kind) for kind in ("declared", "inactive")])
+    table = tenure_hazards(both.reset_index(drop=True), ["product_type"])
+    assert set(table.segment_value) == {"all", "large", "enough", "other"}
+    days = table[table.tenure == "0-6 days"].groupby("segment_value").user_days.unique()
+    assert days["other"].tolist() == [99 * 7]
+    assert days["all"].tolist() == [699 * 7]
+
+
+def test_tenure_hazards_of_a_small_company_are_those_of_all_its_users() -> None:
+    few = pd.DataFrame(
+        {"churn_kind": ["declared"], "days_since_signup": [3], "is_churned": [True], "users": [2]}
+    )
+    assert set(tenure_hazards(few, []).segment_value) == {"all"}
+
+
 def test_users_are_at_risk_from_signup_to_the_day_of_churn() -> None:
     cells = pd.DataFrame(
         {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
 from user_engagement.dashboard import words
-from user_engagement.dashboard.blocks import Block, Page, Row, Table, Text
+from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Text
 from user_engagement.dashboard.charts import Chart, bars
 from user_engagement.dashboard.data import ALL, BRIEF, Frame
 from user_engagement.dashboard.view import View
@@ -24,7 +24,10 @@ METRIC_NAMES = {
 }
 RATES = ("activation", "new_user_retention", "retention", "churn")
 EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
+OF_CHURN = ("hazard_ratios", "survival_tests", "tenure_hazards")
 MOST_ROWS = 12
+COMPARED_WEEKS = 4
+WEEK = timedelta(weeks=1)
 
 
 def page(view: View) -> Page:
@@ -137,12 +140,33 @@ def insight_blocks(view: View) -> list[Block]:
         "risk_calibration": calibration,
         "at_risk_users": at_risk,
     }
-    return [
-        block
-        for name, make in makers.items()
-        if generation.has(name) and len(generation.frame(name))
-        for block in [make(view, generation.frame(name))]
-    ]
+    blocks: list[Block] = covered(view)
+    may_choose = False
+    for name, make in makers.items():
+        if not generation.has(name) or generation.frame(name).empty:
+            continue
+        if name in OF_CHURN and not may_choose:
+            blocks.append(Choice("churn"))
+            may_choose = True
+        blocks.append(make(view, generation.frame(name)))
+    return blocks
+
+
+def covered(view: View) -> list[Block]:
+    """Whom and which days the insights are about, whatever the filters say; nothing if no periods are compared."""
+    name = "growth_change"
+    if not view.generation.has(name) or view.generation.frame(name).empty:
+        return []
+    row = view.generation.frame(name).iloc[0]
+    before, after = (
+        words.period(monday - (COMPARED_WEEKS - 1) * WEEK, monday + WEEK - timedelta(days=1))
+        for monday in (row.before_week, row.after_week)
+    )
+    sentence = (
+        f"The insights are about all users, and where they compare periods, these are {before} and {after}, "
+        "whatever days, segment and comparison the filters say."
+    )
+    return [Text("What is compared", (sentence,))]
 
 
 def amount(value: float | None, metric: str) -> str:
@@ -192,7 +216,8 @@ def decomposition(view: View, frame: Frame) -> Chart:
             f"{amount(r.ci_high, r.metric)})."
             for r in drawn.head(3).itertuples()
         ),
-        table=frame,
+        # whole effects before their parts, so that a report that cuts the table keeps them
+        table=frame.iloc[(frame.segment_value != ALL).argsort(kind="stable")],
     )
 
 
@@ -217,7 +242,7 @@ def contributions(view: View, frame: Frame) -> Chart:
         )
         or "No group differs significantly from the rest.",
         signed=True,
-        table=frame,
+        table=frame.sort_values("p_value", kind="stable"),
     )
 
 

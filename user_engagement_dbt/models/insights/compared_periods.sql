@@ -1,5 +1,6 @@
 -- Monday weeks, all complete. A year apart, so that season and weekday agree, where there is history enough; else by
--- half of the history, in steps of four weeks, and not at all below 16 weeks. New users are those whose first 56 days are observed.
+-- half of the history, in steps of four weeks. Below 16 weeks nothing is compared. New users are those whose first 56
+-- days are observed.
 with bounds as (
 
     select
