@@ -18,8 +18,7 @@ from user_engagement.insights.risk import risk
 from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.sensitivity import churn_sensitivity
 from user_engagement.insights.survival_tests import hazard_ratios, survival_tests, tenure_hazards
-
-COMPARED_WEEKS = 4
+from user_engagement.insights.tables import COMPARED_WEEKS
 
 
 def explain(rollups: Rollups, seed: int) -> dict[str, pd.DataFrame]:

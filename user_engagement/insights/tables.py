@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 TEXT, DAY, COUNT, NUMBER, FLAG = pa.string(), pa.date32(), pa.int64(), pa.float64(), pa.bool_()
+COMPARED_WEEKS = 4  # of either period
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Te
 from user_engagement.dashboard.charts import Chart, bars
 from user_engagement.dashboard.data import ALL, BRIEF, Frame
 from user_engagement.dashboard.view import View
+from user_engagement.insights.tables import COMPARED_WEEKS
 
 METRIC_NAMES = {
     "activation": "Activation",
@@ -26,7 +27,6 @@ RATES = ("activation", "new_user_retention", "retention", "churn")
 EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
 OF_CHURN = ("hazard_ratios", "survival_tests", "tenure_hazards")
 MOST_ROWS = 12
-COMPARED_WEEKS = 4
 WEEK = timedelta(weeks=1)
 
 
@@ -163,8 +163,8 @@ def covered(view: View) -> list[Block]:
         for monday in (row.before_week, row.after_week)
     )
     sentence = (
-        f"The insights are about all users, and where they compare periods, these are {before} and {after}, "
-        "whatever days, segment and comparison the filters say."
+        f"The insights are about all users, whatever the filters say. They compare {before} with {after}; of new "
+        "users, those whose first eight weeks were over by then."
     )
     return [Text("What is compared", (sentence,))]
 
