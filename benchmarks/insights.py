@@ -19,7 +19,7 @@ from rich.console import Console
 from user_engagement import simulation
 from user_engagement.assets.insights import compute
 from user_engagement.settings import load_settings
-from user_engagement_tests.insights.companies import (
+from user_engagement_tests.support.companies import (
     AS_OF,
     STORIES,
     THROUGH,
@@ -29,7 +29,7 @@ from user_engagement_tests.insights.companies import (
     reduced,
     verdict,
 )
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.worlds import at_home
 
 console = Console(width=160, highlight=False)
 

@@ -22,8 +22,8 @@ from user_engagement.assets.freshness import ACTIVITY_KEY, BUCKETS_KEY, KINDS_KE
 from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
 from user_engagement.automation.sensors import requests_for_new_data
 from user_engagement.code_location import first_month
-from user_engagement.contracts import RAW_TABLES
-from user_engagement.instance import open_instance
+from user_engagement.contracts.raw import RAW_TABLES
+from user_engagement.instance.home import open_instance
 from user_engagement.partitions import monthly_partitions, next_month
 from user_engagement.settings import Settings, load_settings
 from user_engagement.sources import Source, open_source

@@ -14,7 +14,7 @@ from user_engagement.automation.alerts import build_alert_sensors
 from user_engagement.automation.checks import build_check_sensor, build_checks
 from user_engagement.automation.jobs import build_jobs
 from user_engagement.automation.sensors import build_schedules, build_sensors
-from user_engagement.contracts import USER_SIGNUPS
+from user_engagement.contracts.raw import USER_SIGNUPS
 from user_engagement.errors import SourceError
 from user_engagement.partitions import first_of_month, monthly_partitions
 from user_engagement.settings import Settings

@@ -17,7 +17,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from user_engagement.contracts import Window
+from user_engagement.contracts.raw import Window
 
 KEY_FORMAT = "%Y-%m-%d"
 

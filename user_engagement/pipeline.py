@@ -15,11 +15,11 @@ from dagster._core.execution.api import execute_run_iterator
 
 from user_engagement.assets.freshness import compare
 from user_engagement.code_location import build_definitions
-from user_engagement.contracts import RAW_TABLES, USER_SIGNUPS
+from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.errors import SourceError
-from user_engagement.instance import open_instance
+from user_engagement.instance.home import open_instance
+from user_engagement.instance.run_launcher import host_tag
 from user_engagement.partitions import Months, first_of_month, key_of, monthly_partitions, stretches
-from user_engagement.run_launcher import host_tag
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, TableReport, open_source
 from user_engagement.warehouse.reader import has_warehouse

@@ -13,7 +13,7 @@ import pytest
 from dagster._core.test_utils import environ
 
 from user_engagement import simulation
-from user_engagement.garbage import collect_less_often
+from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, load_settings
 
 THROUGH = date(2025, 5, 20)

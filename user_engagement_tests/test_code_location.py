@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from user_engagement.code_location import build_definitions
-from user_engagement.contracts import RAW_TABLES
+from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import monthly_partitions, window_of
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from user_engagement_tests.oracle import KEYS, UNSAID, Row, expected_marts, retention_window
-from user_engagement_tests.worlds import World, frame_of, marts_of, small_world, worlds
+from user_engagement_tests.support.oracle import KEYS, UNSAID, Row, expected_marts, retention_window
+from user_engagement_tests.support.worlds import World, frame_of, marts_of, small_world, worlds
 
 TOLERANCE = 1e-9
 STATES = {"new", "active", "resurrected", "dormant", "churned"}

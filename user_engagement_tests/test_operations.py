@@ -23,9 +23,16 @@ import pytest
 
 from user_engagement.automation.sensors import FIRST_PAUSE
 from user_engagement.settings import load_settings
-from user_engagement_tests.servers import SETTLED_SECONDS, STOP_SECONDS, Deployment, Run, files_of, running
-from user_engagement_tests.test_roads import assert_same
-from user_engagement_tests.worlds import exported
+from user_engagement_tests.support.servers import (
+    SETTLED_SECONDS,
+    STOP_SECONDS,
+    Deployment,
+    Run,
+    files_of,
+    running,
+)
+from user_engagement_tests.support.worlds import exported
+from user_engagement_tests.test_load_paths import assert_same
 
 pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.timeout(1200)]
 

@@ -46,7 +46,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from user_engagement import pipeline, simulation
 from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
-from user_engagement.contracts import RAW_TABLES, Window
+from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation import ChannelMix, Dirt, MobileRelease, OnboardingChange, PriceChange, Stories
 from user_engagement.simulation.activity import MAIN_DEVICE_SHARE
@@ -58,8 +58,8 @@ from user_engagement.simulation.stories import PAID_CHANNEL
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
 from user_engagement.warehouse.reader import open_reader
-from user_engagement_tests.frames import marts
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.frames import marts
+from user_engagement_tests.support.worlds import at_home
 
 pytestmark = pytest.mark.slow
 

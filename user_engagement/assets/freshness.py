@@ -15,7 +15,7 @@ import dagster as dg
 
 from user_engagement.assets.published import PUBLISHED_KEY
 from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
-from user_engagement.contracts import RAW_TABLES, USER_ENGAGEMENT
+from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
 from user_engagement.warehouse.reader import has_warehouse

@@ -10,7 +10,7 @@ from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
-from user_engagement.publishing import pseudonymised, publish
+from user_engagement.publishing.generations import pseudonymised, publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, WarehouseReader, open_reader
 

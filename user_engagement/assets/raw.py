@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from user_engagement.contracts import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
+from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
 from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings

@@ -25,11 +25,11 @@ from user_engagement.assets.freshness import (
 )
 from user_engagement.assets.published import PUBLISHED_KEY
 from user_engagement.automation.sensors import LOADING, SERVING, Work, attempts_at
-from user_engagement.contracts import USER_ENGAGEMENT
+from user_engagement.contracts.marts import breaches
+from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.errors import SourceError
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-from user_engagement.warehouse.mart_contract import breaches
 from user_engagement.warehouse.reader import MARTS, open_reader
 
 WORK = dict(

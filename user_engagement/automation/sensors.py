@@ -19,7 +19,7 @@ from user_engagement.assets.published import PUBLISHED_KEY
 from user_engagement.assets.raw import SOURCE_TAG, raw_key
 from user_engagement.automation.alerts import latest_evaluations
 from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_JOB
-from user_engagement.contracts import RAW_TABLES
+from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import Months, months_of_run, stretches
 from user_engagement.settings import Settings
 from user_engagement.sources import Source

@@ -19,7 +19,7 @@ from user_engagement.dashboard.data import Frame, Generation
 from user_engagement.dashboard.filters import Filters
 from user_engagement.dashboard.look import FONT, LIGHT
 from user_engagement.dashboard.view import View
-from user_engagement.publishing import read_manifest
+from user_engagement.publishing.generations import read_manifest
 
 MOST_TABLE_ROWS = 400
 SCRIPT = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from user_engagement.contracts import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
+from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
 from user_engagement.errors import SettingsError
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from user_engagement.contracts import LINEAGE, RawTable, Window
+from user_engagement.contracts.raw import LINEAGE, RawTable, Window
 
 BATCH_ROWS = 131_072
 

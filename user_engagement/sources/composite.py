@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from user_engagement.contracts import RawTable, Window
+from user_engagement.contracts.raw import RawTable, Window
 from user_engagement.sources.base import Extract, Source, TableReport
 
 

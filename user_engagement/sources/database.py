@@ -31,7 +31,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from user_engagement.contracts import IDS, RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
+from user_engagement.contracts.raw import IDS, RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
 from user_engagement.sources.base import Extract, TableReport

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from user_engagement.contracts import LINEAGE, RawTable, SqlType
+from user_engagement.contracts.raw import LINEAGE, RawTable, SqlType
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
 from user_engagement.sources.database_connection import is_held_to_its_type, is_loose

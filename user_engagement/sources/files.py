@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Literal, TextIO, cast
 import duckdb
 import pyarrow as pa
 
-from user_engagement.contracts import IDS, LINEAGE, REJECTED_ROWS, RawTable, Window
+from user_engagement.contracts.raw import IDS, LINEAGE, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport

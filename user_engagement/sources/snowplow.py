@@ -50,11 +50,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchTableError
 
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS
 from user_engagement.sources.database_connection import Database
 from user_engagement.sources.normalise import identifier, quoted
-from user_engagement.sources.snowplow_columns import ENRICHED_EVENT
 from user_engagement.sources.snowplow_sessions import (
     FIELDS_READ,
     WIDTH,

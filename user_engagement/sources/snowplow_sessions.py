@@ -15,11 +15,11 @@ from typing import Any, Literal, Required, TypedDict, Unpack
 import duckdb
 import pyarrow as pa
 
-from user_engagement.contracts import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
+from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
 from user_engagement.sources.normalise import CLOCK, DAY, FIRST_YEAR, OFFSET, quoted, rejected_reason
-from user_engagement.sources.snowplow_columns import ENRICHED_EVENT
 
 WIDTH = len(ENRICHED_EVENT)
 LAST_DAY = "9999-12-31"

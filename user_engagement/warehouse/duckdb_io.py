@@ -20,7 +20,7 @@ from dagster_duckdb.io_manager import DuckDbClient
 from dagster_duckdb_pandas import DuckDBPandasIOManager
 from dagster_duckdb_pandas.duckdb_pandas_type_handler import DuckDBPandasTypeHandler
 
-from user_engagement.contracts import ARROW_TYPES, IDS, REJECTED_ROWS, RawTable
+from user_engagement.contracts.raw import ARROW_TYPES, IDS, REJECTED_ROWS, RawTable
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources.base import Extract

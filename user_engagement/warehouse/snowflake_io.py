@@ -26,7 +26,7 @@ from dagster_snowflake_pandas import SnowflakePandasIOManager
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import Error, InterfaceError, OperationalError
 
-from user_engagement.contracts import ARROW_TYPES, REJECTED_ROWS
+from user_engagement.contracts.raw import ARROW_TYPES, REJECTED_ROWS
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse.snowflake_account import SnowflakeAccount, load_account

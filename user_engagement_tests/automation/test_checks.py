@@ -12,14 +12,14 @@ import dagster as dg
 import pytest
 
 from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_JOB
+from user_engagement.contracts.marts import COLUMNS, breaches
 from user_engagement.partitions import Months
-from user_engagement.publishing import read_manifest, resolve
+from user_engagement.publishing.generations import read_manifest, resolve
 from user_engagement.settings import load_settings
 from user_engagement.warehouse.duckdb_io import connect
-from user_engagement.warehouse.mart_contract import COLUMNS, breaches
 from user_engagement.warehouse.reader import MARTS, open_reader
-from user_engagement_tests.automation.operated import Operated, operated
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.operated import Operated, operated
+from user_engagement_tests.support.worlds import at_home
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 6, 30)
 ALL = Months(FIRST, date(2024, 6, 1))

@@ -14,18 +14,19 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from user_engagement import simulating, simulation
+from user_engagement import simulation
 from user_engagement.assets.freshness import ACTIVITY_KEY, BUCKETS_KEY
 from user_engagement.assets.raw import SCHEMA_CHECK, raw_key
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
 from user_engagement.automation.sensors import LONGEST_PAUSE, pause_after
-from user_engagement.contracts import USER_ENGAGEMENT
+from user_engagement.cli import simulated_company
+from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.errors import SourceError
 from user_engagement.settings import load_settings
 from user_engagement.warehouse.reader import open_reader
-from user_engagement_tests.automation.operated import Operated, operated
-from user_engagement_tests.frames import assert_equal, marts
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.frames import assert_equal, marts
+from user_engagement_tests.support.operated import Operated, operated
+from user_engagement_tests.support.worlds import at_home
 
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04")
 SIGNUPS = (
@@ -287,11 +288,11 @@ def test_days_one_by_one_are_the_marts_of_one_load(tmp_path: Path, first: date, 
     days = [first + timedelta(n) for n in range((last - first).days + 1)]
     with at_home(tmp_path / "daily"):
         settings = load_settings(home=tmp_path / "daily", source="simulated")
-        simulating.simulate(settings, users=config.users, through=first - timedelta(days=1))
+        simulated_company.simulate(settings, users=config.users, through=first - timedelta(days=1))
         with operated(settings) as pipeline:
             pipeline.settle()
             for day in days:
-                simulating.simulate(settings, users=None, through=day)
+                simulated_company.simulate(settings, users=None, through=day)
                 # the cohorts follow at once, or after some days that were loaded meanwhile
                 if day.day % 3:
                     assert pipeline.execute(INGEST_JOB, pipeline.new_data()), day
@@ -301,7 +302,7 @@ def test_days_one_by_one_are_the_marts_of_one_load(tmp_path: Path, first: date, 
         one_by_one = marts(settings)
     with at_home(tmp_path / "at once"):
         settings = load_settings(home=tmp_path / "at once", source="simulated")
-        simulating.simulate(settings, users=config.users, through=last)
+        simulated_company.simulate(settings, users=config.users, through=last)
         with operated(settings) as pipeline:
             pipeline.settle()
         assert_equal(one_by_one, marts(settings))

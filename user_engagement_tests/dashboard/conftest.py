@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.insights import compute
 from user_engagement.assets.published import published_tables
-from user_engagement.contracts import RAW_TABLES, Window
+from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.server import APP
 from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
@@ -21,8 +21,8 @@ from user_engagement.warehouse.duckdb_io import connect, connection_config, repl
 from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
 from user_engagement.warehouse.tables import replace_tables
 from user_engagement_tests.conftest import THROUGH
-from user_engagement_tests.dashboard.serving import publish_marts
-from user_engagement_tests.worlds import at_home, call_dbt, exported
+from user_engagement_tests.support.serving import publish_marts
+from user_engagement_tests.support.worlds import at_home, call_dbt, exported
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from user_engagement.dashboard import words
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation
-from user_engagement_tests.dashboard.serving import dashboard
+from user_engagement_tests.support.serving import dashboard
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]

@@ -23,7 +23,7 @@ from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filt
 from user_engagement.dashboard.look import DARK, LIGHT
 from user_engagement.dashboard.view import View
 from user_engagement.kpis import KPIS
-from user_engagement_tests.dashboard.serving import publish_marts
+from user_engagement_tests.support.serving import publish_marts
 
 SEGMENTS = (ALL, "product_type", "country")
 BY_KEY = {entry.key: entry for entry in PAGES}

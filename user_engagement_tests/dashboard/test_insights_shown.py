@@ -17,7 +17,7 @@ from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.filters import Filters
 from user_engagement.dashboard.view import View
 from user_engagement.insights.tables import TABLES
-from user_engagement_tests.dashboard.serving import publish_marts
+from user_engagement_tests.support.serving import publish_marts
 
 KNOWN = {
     "metric": "retention",

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from user_engagement.assets.published import AT_RISK, REPORT, USERS, published_asset
-from user_engagement.publishing import Manifest, read_manifest, resolve
+from user_engagement.publishing.generations import Manifest, read_manifest, resolve
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
 

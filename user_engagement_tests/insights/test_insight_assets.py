@@ -21,7 +21,7 @@ from user_engagement.insights.tables import TABLES, to_arrow
 from user_engagement.partitions import monthly_partitions
 from user_engagement.settings import Settings, load_settings
 from user_engagement.warehouse.tables import replace_tables
-from user_engagement_tests.insights.companies import (
+from user_engagement_tests.support.companies import (
     AS_OF,
     STORIES,
     THROUGH,
@@ -31,7 +31,7 @@ from user_engagement_tests.insights.companies import (
     reduced,
     verdict,
 )
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.worlds import at_home
 
 
 def test_every_table_is_documented_with_a_grain_of_its_own_columns() -> None:

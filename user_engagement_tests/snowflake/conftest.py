@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from dagster._core.test_utils import environ
 
-from user_engagement.ports import free_port
+from user_engagement.dashboard.ports import free_port
 from user_engagement.warehouse.snowflake_account import SnowflakeAccount, load_account
 from user_engagement.warehouse.snowflake_connection import connect, rows_of
 
@@ -54,7 +54,7 @@ class Snowflake:
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     port, log = free_port(8800), tmp_path_factory.mktemp("emulator") / "log"
-    command = [sys.executable, "-m", "user_engagement_tests.snowflake.emulator", str(port)]
+    command = [sys.executable, "-m", "user_engagement_tests.support.emulator", str(port)]
     with log.open("w") as output, environ({"FAKESNOW_DEBUG": "snowflake"}):
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:

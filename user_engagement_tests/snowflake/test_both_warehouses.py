@@ -17,10 +17,11 @@ from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
 from user_engagement.warehouse.reader import open_reader
 from user_engagement_tests.conftest import THROUGH
-from user_engagement_tests.snowflake.comparing import assert_same_marts
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
-from user_engagement_tests.snowflake.proxy import Cut, cut_wire
-from user_engagement_tests.test_roads import (
+from user_engagement_tests.support.comparing import assert_same_marts
+from user_engagement_tests.support.proxy import Cut, cut_wire
+from user_engagement_tests.support.worlds import World, exported
+from user_engagement_tests.test_load_paths import (
     EARLY_EVENTS,
     LATE_EVENTS,
     MONTHS,
@@ -28,7 +29,6 @@ from user_engagement_tests.test_roads import (
     Road,
     with_rows,
 )
-from user_engagement_tests.worlds import World, exported
 
 pytestmark = pytest.mark.slow
 

@@ -113,7 +113,8 @@ def test_with_duckdb_nothing_of_snowflake_is_imported(company: Path, tmp_path: P
     program = (
         "import sys\n"
         "from user_engagement.settings import load_settings\n"
-        "from user_engagement import cli, exporting, pipeline\n"
+        "from user_engagement import cli, pipeline\n"
+        "from user_engagement.publishing import export\n"
         "from user_engagement.code_location import build_definitions\n"
         f"settings = load_settings(home={str(tmp_path)!r}, source='files', source_path={str(company)!r},"
         f" as_of='{THROUGH}')\n"

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from dagster._core.test_utils import environ
 
-from user_engagement.contracts import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
+from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse.snowflake_io import raw_io_manager, replace_slice, replace_tables
 from user_engagement.warehouse.snowflake_reader import open_snowflake_reader
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
-from user_engagement_tests.snowflake.proxy import Cut, cut_wire
+from user_engagement_tests.support.proxy import Cut, cut_wire
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,12 @@ import sqlglot
 from sqlglot import exp
 
 from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, window_args
-from user_engagement.contracts import RAW_TABLES, Window
+from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse.snowflake_io import replace_slice
 from user_engagement_tests.snowflake.conftest import Emulator, Snowflake, database_of
-from user_engagement_tests.test_roads import MONTHS, WORLD
+from user_engagement_tests.test_load_paths import MONTHS, WORLD
 
 pytestmark = pytest.mark.slow
 

@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
-from user_engagement.contracts import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
+from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SourceError
 from user_engagement.simulation import oltp
 from user_engagement.sources import FilesSource, database_connection
 from user_engagement.sources.base import Extract
 from user_engagement.sources.database import CHUNK_ROWS, DatabaseSource, TableMapping
 from user_engagement.warehouse.duckdb_io import replace_slice
-from user_engagement_tests.postgres import Server, running_server
+from user_engagement_tests.support.postgres import Server, running_server
 
 Row = dict[str, Any]
 EVERYTHING = Window()
@@ -677,7 +677,7 @@ def test_no_connection_stays_open(postgresql: str) -> None:
 
 MEASURED = """
 import resource, sys
-from user_engagement.contracts import USER_ENGAGEMENT, Window
+from user_engagement.contracts.raw import USER_ENGAGEMENT, Window
 from user_engagement.sources.database import DatabaseSource
 source = DatabaseSource(sys.argv[1])
 source.extract(USER_ENGAGEMENT, Window()).rows.read_next_batch()

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from user_engagement.contracts import (
+from user_engagement.contracts.raw import (
     CHURN_DATA,
     REJECTED_ROWS,
     USER_ENGAGEMENT,

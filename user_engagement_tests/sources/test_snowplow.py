@@ -24,15 +24,15 @@ from snowplow_analytics_sdk.snowplow_event_transformation_exception import (
     SnowplowEventTransformationException,
 )
 
-from user_engagement.contracts import CHURN_DATA, REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.contracts.raw import CHURN_DATA, REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.simulation import Dirt, WorldConfig, write_files
 from user_engagement.simulation.snowplow import write_snowplow
 from user_engagement.sources.files import FilesSource
 from user_engagement.sources.snowplow import SnowplowSource, SnowplowTableSource, enriched_events
-from user_engagement.sources.snowplow_columns import ENRICHED_EVENT
 from user_engagement.sources.snowplow_sessions import FIELDS_READ, FURTHER
-from user_engagement_tests.postgres import running_server
+from user_engagement_tests.support.postgres import running_server
 
 ALWAYS = Window()
 NOBODY = FilesSource("no signups here")

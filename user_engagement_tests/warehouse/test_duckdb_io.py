@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from user_engagement.contracts import CHURN_DATA, REJECTED_ROWS, USER_SIGNUPS, RawTable, Window
+from user_engagement.contracts.raw import CHURN_DATA, REJECTED_ROWS, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.settings import load_settings
 from user_engagement.sources.base import Extract
@@ -275,7 +275,7 @@ KILLED_LOADER = """
     import sys, time
     from datetime import date, datetime
     import pyarrow as pa
-    from user_engagement.contracts import CHURN_DATA, REJECTED_ROWS, Window
+    from user_engagement.contracts.raw import CHURN_DATA, REJECTED_ROWS, Window
     from user_engagement.sources.base import Extract
     from user_engagement.warehouse.duckdb_io import connect, replace_slice
 

@@ -1,6 +1,6 @@
 """Snowflake's HTTP interface on DuckDB (fakesnow), for tests: real clients talk to it over a socket.
 
-    python -m user_engagement_tests.snowflake.emulator PORT
+    python -m user_engagement_tests.support.emulator PORT
 
 What fakesnow 0.12.1 does otherwise than Snowflake, and matters here, is mended below: a shim each, with its reason.
 """

@@ -25,14 +25,14 @@ from dateutil.relativedelta import relativedelta
 from hypothesis import strategies as st
 
 from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, dbt_vars, window_args
-from user_engagement.contracts import RAW_TABLES, Window
-from user_engagement.exporting import export_marts
+from user_engagement.contracts.raw import RAW_TABLES, Window
+from user_engagement.publishing.export import export_marts
 from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
 from user_engagement.warehouse.reader import open_reader
 from user_engagement_tests.conftest import EXTRAS
-from user_engagement_tests.oracle import Inputs, Row
+from user_engagement_tests.support.oracle import Inputs, Row
 
 SIGNUP_COLUMNS = ("user_id", "signup_date", "product_type")
 ENGAGEMENT_COLUMNS = ("user_id", "engagement_date", "session_duration", "interaction_type")

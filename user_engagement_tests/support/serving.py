@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from user_engagement.ports import free_port
-from user_engagement.publishing import publish
+from user_engagement.dashboard.ports import free_port
+from user_engagement.publishing.generations import publish
 from user_engagement.settings import PREFIX
 from user_engagement_tests.conftest import THROUGH
 

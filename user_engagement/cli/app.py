@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from user_engagement.errors import UserError
-from user_engagement.garbage import collect_less_often
+from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings
 
 app = typer.Typer(
@@ -63,15 +63,15 @@ def run(
 ) -> None:
     """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
     settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
-    from user_engagement.console import RunProgress, loading_summary
+    from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
-    from user_engagement.publishing import resolve
+    from user_engagement.publishing.generations import resolve
 
     with RunProgress(progress_console) as progress:
         if settings.source == "simulated":
             # the simulator is imported for those who use it
-            from user_engagement.simulating import ensure_world
+            from user_engagement.cli.simulated_company import ensure_world
 
             ensure_world(settings, progress.on_day)
         progress.doing("checking the source")
@@ -93,7 +93,7 @@ def export(
 ) -> None:
     """Write every mart as one file, named as in the contract."""
     settings = configure()
-    from user_engagement.exporting import export_marts
+    from user_engagement.publishing.export import export_marts
 
     for name, rows in export_marts(settings, folder, format.value):
         console.print(f"{folder / name}.{format.value}  [dim]{rows:,} rows[/]")
@@ -103,13 +103,13 @@ def export(
 def kpis() -> None:
     """Show the KPIs of the last published generation, and why they changed."""
     settings = configure()
-    from user_engagement.publishing import resolve
+    from user_engagement.publishing.generations import resolve
 
     _show(resolve(settings.published_dir))
 
 
 def _show(generation: Path) -> None:
-    from user_engagement.console import findings, kpi_table
+    from user_engagement.cli.console import findings, kpi_table
 
     console.print(kpi_table(generation))
     if told := findings(generation):
@@ -140,9 +140,9 @@ def simulate(
     if context.invoked_subcommand:
         return
     settings = configure(seed=seed)
-    from user_engagement.console import RunProgress
-    from user_engagement.simulating import simulate as simulate_company
-    from user_engagement.simulating import write_snowplow_files
+    from user_engagement.cli.console import RunProgress
+    from user_engagement.cli.simulated_company import simulate as simulate_company
+    from user_engagement.cli.simulated_company import write_snowplow_files
 
     with RunProgress(progress_console) as progress:
         summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
@@ -159,7 +159,7 @@ def truth(
 ) -> None:
     """Write what was planted, and each simulated user's latent churn day and cause."""
     settings = configure()
-    from user_engagement.simulating import write_truth
+    from user_engagement.cli.simulated_company import write_truth
 
     for file in write_truth(settings, folder):
         console.print(str(file))
@@ -173,7 +173,7 @@ def emit(
 ) -> None:
     """Send a day's events to a Snowplow collector with the official tracker."""
     settings = configure()
-    from user_engagement.simulating import emit_day
+    from user_engagement.cli.simulated_company import emit_day
 
     console.print(f"{emit_day(settings, collector, _day(day, '--day'), limit):,} events sent to {collector}")
 
@@ -189,7 +189,7 @@ def dev(
 ) -> None:
     """Start Dagster's UI and daemon, and the dashboard, on 127.0.0.1; Ctrl-C stops them."""
     settings = configure()
-    from user_engagement.devserver import serve
+    from user_engagement.cli.dev_server import serve
 
     raise typer.Exit(serve(settings, port, with_dashboard, console))
 
@@ -219,7 +219,7 @@ def doctor(
         if not finding.passed:
             console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
     if full and is_well:
-        from user_engagement.trial import try_both
+        from user_engagement.cli.warehouse_comparison import try_both
 
         trial = try_both(lambda words: progress_console.print(f"[dim]{words}[/]"))
         for words, seconds in trial.seconds.items():

@@ -21,7 +21,7 @@ from rich.table import Table
 from user_engagement.kpis import KPIS
 from user_engagement.partitions import Months, next_month
 from user_engagement.pipeline import Plan
-from user_engagement.publishing import read_manifest
+from user_engagement.publishing.generations import read_manifest
 
 BRIEF, MOST_FINDINGS = "decline_brief", 5
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")

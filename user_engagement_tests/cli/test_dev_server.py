@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from user_engagement_tests.servers import Deployment, files_of, running
+from user_engagement_tests.support.servers import Deployment, files_of, running
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring import execute_run_monitoring_iteration
 
-from user_engagement.run_launcher import HOST_TAG, LocalRunLauncher, host_tag
+from user_engagement.instance.run_launcher import HOST_TAG, LocalRunLauncher, host_tag
 from user_engagement.settings import PROJECT_ROOT
 
 Start = Callable[..., subprocess.Popen[bytes]]

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from user_engagement.devserver import HOST
+from user_engagement.cli.dev_server import HOST
 from user_engagement.settings import PREFIX
 from user_engagement_tests.conftest import EXTRAS
 

@@ -17,6 +17,7 @@ EVER_SHIPPED = (
     "7a222c1059fa88fc51345411d4f19844fe899a53e3593021eaa608f8504aa992",
     "ccacc837be78f95f04718e971d4c33e1facbb3e98a9035fc78cc6caa4ac36583",
     "1e2e75eb453a8741693c0dcdbe12b253170b1556d0cb0bf0f037858c35ade468",
+    "a2fb2da43beb70ec1060ac79b19d1ec7c86b104d3d7af0297b7865124a99e3b8",
 )
 """SHA-256 of each version of `SHIPPED`, this one included: a home's copy of any of them may be replaced."""
 
@@ -50,7 +51,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         }
     if chosen.event_storage_data == stock["event_log_storage"]:
         overrides["event_log_storage"] = {
-            "module": "user_engagement.event_log",
+            "module": "user_engagement.instance.event_log",
             "class": "BatchingEventLogStorage",
             # where the stock storage keeps it
             "config": {"base_dir": str(home / "history" / "runs")},

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
 
-from user_engagement.event_log import BatchingEventLogStorage
+from user_engagement.instance.event_log import BatchingEventLogStorage
 
 MONTHS = dg.MonthlyPartitionsDefinition(start_date="2025-01-01", end_date="2025-07-01")
 

@@ -21,15 +21,22 @@ import pytest
 
 from user_engagement.code_location import build_definitions
 from user_engagement.insights.tables import TABLES as INSIGHTS
-from user_engagement.instance import open_instance
+from user_engagement.instance.home import open_instance
 from user_engagement.partitions import Months
 from user_engagement.pipeline import plan, run
 from user_engagement.settings import Settings
 from user_engagement.warehouse.duckdb_io import connect, connection_config
 from user_engagement.warehouse.reader import open_reader
-from user_engagement_tests.oracle import Row, moment_of
+from user_engagement_tests.support.oracle import Row, moment_of
+from user_engagement_tests.support.worlds import (
+    World,
+    at_home,
+    crowded_world,
+    exported,
+    frame_of,
+    small_world,
+)
 from user_engagement_tests.test_marts_against_oracle import check_contract
-from user_engagement_tests.worlds import World, at_home, crowded_world, exported, frame_of, small_world
 
 MONTHS = tuple(date(2024, month, 1) for month in (1, 2, 3, 4))
 LATE_EVENTS, LATE_SIGNUPS = MONTHS[2], MONTHS[1]

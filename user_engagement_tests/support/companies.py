@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from user_engagement import simulation
 from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
 from user_engagement.assets.insights import read_rollups
-from user_engagement.contracts import RAW_TABLES, Window
+from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.insights.analysis import explain
 from user_engagement.insights.cells import EVERYBODY
 from user_engagement.insights.rollups import Rollups
@@ -31,7 +31,7 @@ from user_engagement.simulation.config import LATEST_DAYS
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
 from user_engagement.warehouse.reader import open_reader
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.worlds import at_home
 
 THROUGH = date(2026, 11, 24)
 AS_OF = THROUGH - timedelta(days=LATEST_DAYS)

@@ -17,9 +17,9 @@ from types import FrameType
 from rich.console import Console
 
 from user_engagement.dashboard import server as dashboard
+from user_engagement.dashboard.ports import HOST, free_port, is_free
 from user_engagement.errors import UserError
-from user_engagement.instance import prepare_dagster_home
-from user_engagement.ports import HOST, free_port, is_free
+from user_engagement.instance.home import prepare_dagster_home
 from user_engagement.settings import PROJECT_ROOT, Settings
 
 FIRST_PORT = 3000

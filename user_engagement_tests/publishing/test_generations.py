@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from user_engagement.errors import SettingsError, UserError
-from user_engagement.publishing import (
+from user_engagement.publishing.generations import (
     KEPT_GENERATIONS,
     SCHEMA_VERSION,
     Manifest,

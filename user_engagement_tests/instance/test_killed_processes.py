@@ -15,11 +15,11 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from user_engagement.run_launcher import HOST_TAG
+from user_engagement.instance.run_launcher import HOST_TAG
 from user_engagement.settings import PROJECT_ROOT
 from user_engagement_tests.conftest import EXTRAS
-from user_engagement_tests.postgres import running_server
-from user_engagement_tests.servers import BIN, RUN_SECONDS, START_SECONDS, Deployment, files_of
+from user_engagement_tests.support.postgres import running_server
+from user_engagement_tests.support.servers import BIN, RUN_SECONDS, START_SECONDS, Deployment, files_of
 
 pytestmark = pytest.mark.slow
 

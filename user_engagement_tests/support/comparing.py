@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from user_engagement_tests.test_roads import assert_same
+from user_engagement_tests.test_load_paths import assert_same
 
 
 def assert_same_marts(found: dict[str, pa.Table], wanted: dict[str, pa.Table]) -> None:

@@ -17,7 +17,7 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from user_engagement.run_coordinator import PooledRunCoordinator
+from user_engagement.instance.run_coordinator import PooledRunCoordinator
 from user_engagement.settings import PROJECT_ROOT
 
 

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 import yaml
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from user_engagement.event_log import BatchingEventLogStorage
-from user_engagement.instance import EVER_SHIPPED, SHIPPED, open_instance, prepare_dagster_home
+from user_engagement.instance.event_log import BatchingEventLogStorage
+from user_engagement.instance.home import EVER_SHIPPED, SHIPPED, open_instance, prepare_dagster_home
 from user_engagement.settings import PROJECT_ROOT, Settings
-from user_engagement_tests.postgres import running_server
+from user_engagement_tests.support.postgres import running_server
 
 POSTGRESQL = PROJECT_ROOT / "deploy" / "dagster-postgresql.yaml"
 FIRST_VERSION = """\
