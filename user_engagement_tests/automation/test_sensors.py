@@ -15,10 +15,11 @@ import dagster as dg
 import pytest
 
 from user_engagement import simulation
+from user_engagement.assets.common import raw_key
 from user_engagement.assets.freshness import ACTIVITY_KEY, BUCKETS_KEY
-from user_engagement.assets.raw import SCHEMA_CHECK, raw_key
+from user_engagement.assets.raw import SCHEMA_CHECK
+from user_engagement.automation.attempts import LONGEST_PAUSE, pause_after
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
-from user_engagement.automation.sensors import LONGEST_PAUSE, pause_after
 from user_engagement.cli import simulated_company
 from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.errors import SourceError
