@@ -2,9 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test test-all test-fast lint dev clean
+.PHONY: help install run dev test test-fast test-all lint clean
+.DEFAULT_GOAL := help
 
-install: .venv/installed
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed  ## Create .venv with all that running and developing needs
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
@@ -14,23 +18,23 @@ install: .venv/installed
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@
 
-run: install
+run: install  ## Simulate a company and run the pipeline on it
 	$(BIN)/user-engagement simulate
 	$(BIN)/user-engagement run
 
-dev: install
+dev: install  ## Start Dagster's UI and the dashboard
 	$(BIN)/user-engagement dev
 
-test: install lint
+test: install lint  ## Run the linters and the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-all: install lint
+test-all: install lint  ## Run more variants of the tests, too
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --exhaustive
 
-test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: install  ## Run the tests that start no process and no pipeline, in parallel
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
-lint: install
+lint: install  ## Run the linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -38,5 +42,5 @@ lint: install
 	mkdir -p .user_engagement
 	$(BIN)/sqlfluff lint --disable-progress-bar user_engagement_dbt/models user_engagement_dbt/tests
 
-clean:
+clean:  ## Remove the environment, the home and all caches
 	rm -rf .venv .user_engagement .pytest_cache .ruff_cache .hypothesis build *.egg-info user_engagement_dbt/target user_engagement_dbt/logs
