@@ -2,27 +2,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install run dev test test-fast test-all lint clean
+.PHONY: help install lock run dev test test-fast test-all lint clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-install: .venv/installed  ## Create .venv with all that running and developing needs
+install: .venv/dev  ## Create .venv with all that developing needs
 
-.venv/installed: requirements.lock pyproject.toml
+# one environment: `make run` needs half of what `make test` adds to
+.venv/run: requirements-run.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade uv
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
+	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-run.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@
 
-run: install  ## Simulate a company and run the pipeline on it
+.venv/dev: .venv/run requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
+	touch $@
+
+# the run-time lock, with every extra that a deployment may use, holds the same versions
+lock:  ## Write requirements.lock and requirements-run.lock anew, from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra postgresql --extra snowflake --extra snowplow -c requirements.lock -o requirements-run.lock pyproject.toml
+
+run: .venv/run  ## Simulate a company and run the pipeline on it
 	$(BIN)/user-engagement simulate
 	$(BIN)/user-engagement run
 
-dev: install  ## Start Dagster's UI and the dashboard
+dev: .venv/run  ## Start Dagster's UI and the dashboard
 	$(BIN)/user-engagement dev
 
 test: install lint  ## Run the linters and the tests
