@@ -25,12 +25,12 @@ from user_engagement.assets.freshness import (
 )
 from user_engagement.assets.published import PUBLISHED_KEY
 from user_engagement.automation.sensors import LOADING, SERVING, Work, attempts_at
-from user_engagement.contracts.marts import breaches
+from user_engagement.contracts.marts import MARTS
 from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.errors import SourceError
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-from user_engagement.warehouse.reader import MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 WORK = dict(
     zip(
@@ -83,26 +83,26 @@ def mart_contract_check(settings: Settings) -> dg.AssetChecksDefinition:
         specs=[
             dg.AssetCheckSpec(
                 "mart_contract",
-                asset=dg.AssetKey([schema, mart]),
+                asset=dg.AssetKey([mart.schema, name]),
                 blocking=True,
                 description="The mart has the columns of the KPI contract, with their types.",
             )
-            for mart, schema in MARTS.items()
+            for name, mart in MARTS.items()
         ],
         can_subset=True,
     )
     def mart_contract(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        with open_reader(settings) as reader:
-            tables = reader.tables((schema, mart) for mart, schema in MARTS.items())
+        with open_warehouse(settings).reader() as reader:
+            tables = reader.tables((mart.schema, name) for name, mart in MARTS.items())
         for key in context.selected_asset_check_keys:
-            schema, mart = key.asset_key.path
-            _, columns = tables.get((schema, mart), (None, {}))
-            problems = breaches(mart, columns)
+            schema, name = key.asset_key.path
+            _, columns = tables.get((schema, name), (None, {}))
+            problems = MARTS[name].breaches(columns)
             yield dg.AssetCheckResult(
                 passed=not problems,
                 asset_key=key.asset_key,
                 check_name=key.name,
-                description=f"{mart}: {'; '.join(problems)}." if problems else None,
+                description=f"{name}: {'; '.join(problems)}." if problems else None,
                 metadata={"columns": len(columns)},
             )
 
