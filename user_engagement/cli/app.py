@@ -219,11 +219,11 @@ def doctor(
 ) -> None:
     """Check that Snowflake can be worked with, and say what would mend it; the variables are SNOWFLAKE_*."""
     configure()
-    from user_engagement.warehouse.snowflake_account import load_account
+    from user_engagement.warehouse.snowflake.account import load_account
 
     account = load_account()
     # after the account: the connector takes seconds to import
-    from user_engagement.warehouse.snowflake_doctor import examine
+    from user_engagement.warehouse.snowflake.doctor import examine
 
     is_well = True
     for finding in examine(account):
@@ -233,16 +233,16 @@ def doctor(
         if not finding.passed:
             console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
     if full and is_well:
-        from user_engagement.cli.warehouse_comparison import try_both
+        from user_engagement.cli.warehouse_comparison import compare_warehouses
 
-        trial = try_both(lambda words: progress_console.print(f"[dim]{words}[/]"))
-        for words, seconds in trial.seconds.items():
-            console.print(f"{words}: {seconds:.1f} s")
-        for difference in trial.differences:
+        comparison = compare_warehouses(lambda step: progress_console.print(f"[dim]{step}[/]"))
+        for load, seconds in comparison.seconds.items():
+            console.print(f"{load}: {seconds:.1f} s")
+        for difference in comparison.differences:
             console.print(f"[red]✗[/] {_escaped(difference)}", soft_wrap=True)
-        is_well = not trial.differences
+        is_well = not comparison.differences
         if is_well:
-            console.print(f"[green]✓[/] all marts are equal, {trial.rows:,} rows")
+            console.print(f"[green]✓[/] all marts are equal, {comparison.rows:,} rows")
     raise typer.Exit(0 if is_well else 1)
 
 

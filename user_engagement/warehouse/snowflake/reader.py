@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -15,10 +14,9 @@ from snowflake.connector.cursor import ResultMetadata, SnowflakeCursor
 from snowflake.connector.errors import ProgrammingError
 
 from user_engagement.errors import WarehouseError
-from user_engagement.warehouse.reader import MARTS
-from user_engagement.warehouse.snowflake_account import SCHEMAS, SnowflakeAccount, load_account
-from user_engagement.warehouse.snowflake_connection import (
-    connect,
+from user_engagement.warehouse.base import WarehouseReader
+from user_engagement.warehouse.snowflake.account import SCHEMAS, SnowflakeAccount
+from user_engagement.warehouse.snowflake.connection import (
     does_not_exist,
     rows_of,
     shown_name,
@@ -43,15 +41,12 @@ ARROW_TYPES = {
 }
 
 
-class SnowflakeReader:
+class SnowflakeReader(WarehouseReader):
     """A `WarehouseReader` of a Snowflake account."""
 
     def __init__(self, connection: SnowflakeConnection, account: SnowflakeAccount) -> None:
         self._connection = connection
         self._account = account
-
-    def mart(self, name: str) -> pa.RecordBatchReader:
-        return self.ordered(MARTS[name], name)
 
     def ordered(self, schema: str, table: str) -> pa.RecordBatchReader:
         columns = self.columns(schema, table)
@@ -164,34 +159,3 @@ def _arrow_type(column: ResultMetadata) -> pa.DataType:
     if kind == "FIXED":
         return pa.float64() if column.scale else pa.int64()
     return ARROW_TYPES[kind]
-
-
-@contextmanager
-def open_snowflake_reader() -> Iterator[SnowflakeReader]:
-    """Opens the account that the environment names for reading.
-
-    Raises:
-        WarehouseError: Snowflake cannot be reached, or does not let this user in.
-    """
-    account = load_account()
-    with connect(account, asset="reader") as connection:
-        yield SnowflakeReader(connection, account)
-
-
-def has_raw_schema() -> bool:
-    """Whether the schema of the raw tables exists; asking wakes no virtual warehouse.
-
-    Raises:
-        WarehouseError: Snowflake cannot be reached, or does not let this user in.
-    """
-    account = load_account()
-    with connect(account, asset="reader") as connection:
-        name = account.schema_name("raw")
-        try:
-            found = rows_of(connection, f"show schemas like '{name}' in database {account.database}")
-        except ProgrammingError as error:
-            if does_not_exist(error):
-                return False
-            raise
-    # `_` in the pattern stands for any character
-    return any(row[1] == name for row in found)

@@ -3,7 +3,6 @@
 Annotations are evaluated here: Dagster reads those of an asset's inputs and outputs.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -27,13 +26,10 @@ from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.settings import load_settings
 from user_engagement.sources.base import Extract
 from user_engagement.sources.files import FilesSource
-from user_engagement.warehouse.duckdb_io import (
-    RAW_SCHEMA,
-    RawDuckDBIOManager,
-    connect,
-    raw_io_manager,
-    replace_slice,
-)
+from user_engagement.warehouse import LoadedSlice, open_warehouse
+from user_engagement.warehouse.duckdb.loading import replace_slice
+from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
+from user_engagement.warehouse.io_manager import RawIOManager
 
 Row = dict[str, Any]
 JANUARY = Window(date(2025, 1, 1), date(2025, 2, 1))
@@ -75,13 +71,16 @@ def extract(
     )
 
 
-def load(file: Path, loaded: Extract) -> dict[str, int]:
-    with connect(file, {}) as connection:
-        return replace_slice(connection, RAW_SCHEMA, loaded)
+def warehouse_in(file: Path) -> DuckDBWarehouse:
+    return DuckDBWarehouse(file, memory_limit="1GB")
+
+
+def load(file: Path, loaded: Extract) -> LoadedSlice:
+    return warehouse_in(file).replace_slice(loaded)
 
 
 def read(file: Path, query: str) -> list[tuple[Any, ...]]:
-    with connect(file, {}) as connection:
+    with warehouse_in(file).connect() as connection:
         return connection.execute(query).fetchall()
 
 
@@ -116,20 +115,20 @@ def loaded(file: Path) -> Path:
 
 def test_a_slice_is_replaced_and_the_other_months_stay(loaded: Path) -> None:
     counts = load(loaded, extract([churned("4", "2025-01-15")]))
-    assert counts == {"rows": 1, "replaced_rows": 2, "rejected_rows": 0}
+    assert counts == LoadedSlice(rows=1, replaced_rows=2, rejected_rows=0, table_rows=2)
     assert users(loaded) == ["3", "4"]
 
 
 def test_loading_the_same_slice_twice_is_loading_it_once(loaded: Path) -> None:
     again = [churned("1", "2025-01-03"), churned("2", "2025-01-31T23:59:59")]
     counts = load(loaded, extract(again, rejected=[refused("9")]))
-    assert counts == {"rows": 2, "replaced_rows": 2, "rejected_rows": 1}
+    assert counts == LoadedSlice(rows=2, replaced_rows=2, rejected_rows=1, table_rows=3)
     assert users(loaded) == ["1", "2", "3"]
     assert users(loaded, "rejected_rows") == ["9"]
 
 
 def test_a_slice_that_has_become_empty_is_emptied(loaded: Path) -> None:
-    assert load(loaded, extract([])) == {"rows": 0, "replaced_rows": 2, "rejected_rows": 0}
+    assert load(loaded, extract([])) == LoadedSlice(rows=0, replaced_rows=2, rejected_rows=0, table_rows=1)
     assert users(loaded) == ["3"]
 
 
@@ -165,8 +164,8 @@ def test_a_slice_reaches_exactly_to_its_edges_or_without_end(
 
 def test_a_slice_without_edges_holds_what_is_dated_far_outside_the_calendar(file: Path) -> None:
     far = [churned("old", "1000-01-01"), churned("new", "9999-12-31T23:59:59")]
-    assert load(file, extract(far, Window()))["rows"] == 2
-    assert load(file, extract(far, Window()))["replaced_rows"] == 2
+    assert load(file, extract(far, Window())).rows == 2
+    assert load(file, extract(far, Window())).replaced_rows == 2
     assert users(file) == ["new", "old"]
 
 
@@ -183,7 +182,7 @@ def test_any_order_of_loads_leaves_the_newest_slice_of_each_month(
     tmp_path_factory: pytest.TempPathFactory, loads: list[tuple[int, int, list[int]]]
 ) -> None:
     held: dict[str, int] = {}
-    with connect(tmp_path_factory.mktemp("any_order") / "w.duckdb", {}) as connection:
+    with warehouse_in(tmp_path_factory.mktemp("any_order") / "w.duckdb").connect() as connection:
         for number, (first, length, days) in enumerate(loads):
             window = Window(MONTHS[first], MONTHS[min(first + length, 4)])
             assert window.start
@@ -194,7 +193,6 @@ def test_any_order_of_loads_leaves_the_newest_slice_of_each_month(
             held = {u: d for u, d in held.items() if not start <= d < window.end.toordinal()} | rows
             replace_slice(
                 connection,
-                RAW_SCHEMA,
                 extract([churned(u, date.fromordinal(d).isoformat()) for u, d in rows.items()], window),
             )
         if loads:
@@ -220,10 +218,10 @@ def test_a_crash_among_the_batches_keeps_the_old_slice_and_the_old_rejected_rows
 
 
 def test_a_connection_goes_on_working_after_a_crash(loaded: Path) -> None:
-    with connect(loaded, {}) as connection:
+    with warehouse_in(loaded).connect() as connection:
         with pytest.raises(RuntimeError):
-            replace_slice(connection, RAW_SCHEMA, extract([], crash=RuntimeError()))
-        assert replace_slice(connection, RAW_SCHEMA, extract([churned("4", "2025-01-15")]))["rows"] == 1
+            replace_slice(connection, extract([], crash=RuntimeError()))
+        assert replace_slice(connection, extract([churned("4", "2025-01-15")])).rows == 1
     assert users(loaded) == ["3", "4"]
 
 
@@ -263,21 +261,22 @@ def test_an_error_of_the_warehouse_is_not_blamed_on_the_file(tmp_path: Path, loa
     rows = pa.table({"user_id": ["1"], "churn_date": [date(2025, 1, 31)]})
     pq.write_table(rows, tmp_path / "churn_data.parquet")
     extract = FilesSource(tmp_path).extract(CHURN_DATA, JANUARY)
-    with connect(loaded, {}) as connection:
+    with warehouse_in(loaded).connect() as connection:
         connection.execute("create view raw.other as select 1")
         connection.execute("drop table raw.churn_data cascade")
         connection.execute("create view raw.churn_data as select 1 as one")
         with pytest.raises((duckdb.Error, WarehouseError)):
-            replace_slice(connection, RAW_SCHEMA, extract)
+            replace_slice(connection, extract)
 
 
 KILLED_LOADER = """
     import sys, time
     from datetime import date, datetime
+    from pathlib import Path
     import pyarrow as pa
     from user_engagement.contracts.raw import CHURN_DATA, REJECTED_ROWS, Window
     from user_engagement.sources.base import Extract
-    from user_engagement.warehouse.duckdb_io import connect, replace_slice
+    from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 
     def batches(schema):
         for number in range(40):
@@ -291,9 +290,9 @@ KILLED_LOADER = """
     schema = CHURN_DATA.schema()
     rows = pa.RecordBatchReader.from_batches(schema, batches(schema))
     rejected = pa.RecordBatchReader.from_batches(REJECTED_ROWS.schema(), [])
-    with connect(sys.argv[1], {"memory_limit": "100MB"}) as connection:
-        window = Window(date(2025, 1, 1), date(2025, 2, 1))
-        replace_slice(connection, "raw", Extract(CHURN_DATA, window, rows, rejected))
+    window = Window(date(2025, 1, 1), date(2025, 2, 1))
+    warehouse = DuckDBWarehouse(Path(sys.argv[1]), memory_limit="100MB")
+    warehouse.replace_slice(Extract(CHURN_DATA, window, rows, rejected))
 """
 
 
@@ -306,7 +305,7 @@ def test_a_process_killed_in_the_middle_of_a_load_leaves_the_old_slice_whole(loa
         loader.wait()
     assert users(loaded) == ["1", "2", "3"]
     assert users(loaded, "rejected_rows") == ["9"]
-    assert load(loaded, extract([churned("4", "2025-01-15")]))["replaced_rows"] == 2
+    assert load(loaded, extract([churned("4", "2025-01-15")])).replaced_rows == 2
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -339,7 +338,7 @@ def test_a_further_column_is_added_and_null_in_older_rows_and_later_ones_without
 
 
 def test_a_column_of_another_type_is_refused_before_anything_is_written(loaded: Path) -> None:
-    with connect(loaded, {}) as connection:
+    with warehouse_in(loaded).connect() as connection:
         connection.execute("alter table raw.churn_data alter churn_reason type integer")
     row = churned("4", "2025-01-15", a_new_column="x", churn_reason="price")
     with pytest.raises(WarehouseError) as raised:
@@ -381,7 +380,7 @@ def test_many_batches_arrive_whole(tmp_path: Path, file: Path) -> None:
     lines = "".join(f"{n},2025-01-31\n" for n in range(300_000))
     (tmp_path / "churn_data.csv").write_text("user_id,churn_date\n" + lines)
     counts = load(file, FilesSource(tmp_path).extract(CHURN_DATA, JANUARY))
-    assert counts["rows"] == 300_000
+    assert counts.rows == 300_000
     assert read(file, "select count(distinct user_id), max(_row_number) from raw.churn_data") == [
         (300_000, 300_000)
     ]
@@ -409,7 +408,7 @@ def held(loaded: Path) -> Iterator[Path]:
 
 
 def test_a_file_held_by_another_process_gives_one_clear_error(held: Path) -> None:
-    with pytest.raises(WarehouseError) as raised, connect(held, {}):
+    with pytest.raises(WarehouseError) as raised, warehouse_in(held).connect():
         pass
     message = str(raised.value)
     assert message.startswith(
@@ -420,11 +419,9 @@ def test_a_file_held_by_another_process_gives_one_clear_error(held: Path) -> Non
 
 
 def test_a_file_is_free_again_after_an_error(loaded: Path) -> None:
-    with pytest.raises(RuntimeError), connect(loaded, {}):
+    with pytest.raises(RuntimeError), warehouse_in(loaded).connect():
         raise RuntimeError
-    reader = (
-        "import sys, duckdb; print(duckdb.connect(sys.argv[1]).sql('from raw.churn_data').fetchall()[0][0])"
-    )
+    reader = "import sys, duckdb; print(duckdb.connect(sys.argv[1]).sql('select min(user_id) from raw.churn_data').fetchall()[0][0])"
     with python(reader, loaded) as process:
         assert process.communicate()[0] == "1\n"
 
@@ -448,7 +445,7 @@ def test_what_is_no_warehouse_is_said_to_be_none_rather_than_busy(
     tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
     database = make(tmp_path / "w.duckdb")
-    with pytest.raises(WarehouseError) as raised, connect(database, {}):
+    with pytest.raises(WarehouseError) as raised, warehouse_in(database).connect():
         pass
     message = str(raised.value)
     assert message.startswith(f"{database}: cannot be opened as a warehouse. Move it away, or choose another")
@@ -472,7 +469,7 @@ def run(
     def churn_data() -> Any:
         return output()
 
-    manager = RawDuckDBIOManager(database=str(database), schema=RAW_SCHEMA, connection_config={})
+    manager = RawIOManager(warehouse=warehouse_in(database))
     result = dg.materialize(
         [churn_data, *more], partition_key=partition, resources={"io_manager": manager}, raise_on_error=False
     )
@@ -537,7 +534,7 @@ def test_a_downstream_asset_reads_its_partition_as_a_frame(loaded: Path) -> None
     upstream = dg.AssetSpec(
         ["raw", "churn_data"], partitions_def=CALENDAR, metadata={"partition_expr": "churn_date"}
     ).with_io_manager_key("io_manager")
-    manager = RawDuckDBIOManager(database=str(loaded), schema=RAW_SCHEMA, connection_config={})
+    manager = RawIOManager(warehouse=warehouse_in(loaded))
     assert dg.materialize(
         [upstream, frame],
         selection=[frame],
@@ -554,13 +551,13 @@ def test_an_asset_that_returns_a_frame_is_refused_rather_than_appended(loaded: P
     assert users(loaded) == ["1", "2", "3"]
 
 
-def test_the_manager_of_the_settings_writes_to_their_warehouse(tmp_path: Path) -> None:
-    settings_of_home = load_settings(home=tmp_path / "home", memory_limit="200MB")
-    manager = raw_io_manager(settings_of_home)
-    assert manager.database == str(tmp_path / "home/warehouse.duckdb")
-    assert manager.connection_config["memory_limit"] == "200MB"
-    with duckdb.connect(config=manager.connection_config) as connection:
-        assert connection.execute("select current_setting('preserve_insertion_order')").fetchall() == [
-            (False,)
-        ]
-    assert not os.path.lexists(manager.database)
+def test_the_warehouse_of_the_settings_is_in_their_home_with_their_memory_limit(tmp_path: Path) -> None:
+    warehouse = open_warehouse(load_settings(home=tmp_path / "home", memory_limit="200MB"))
+    assert isinstance(warehouse, DuckDBWarehouse)
+    assert not warehouse.exists()
+    with warehouse.connect() as connection:
+        limit, order, file = connection.execute(
+            "select current_setting('memory_limit'), current_setting('preserve_insertion_order'), path "
+            "from duckdb_databases() where database_name = 'warehouse'"
+        ).fetchall()[0]
+    assert (limit, order, file) == ("190.7 MiB", False, str(tmp_path / "home/warehouse.duckdb"))

@@ -1,36 +1,32 @@
-"""Raw tables in Snowflake: declared columns, and slices that are replaced whole or not at all.
+"""Tables written to Snowflake: raw ones by slices that are replaced whole or not at all, computed ones as a whole.
 
-The stock IO manager deletes and inserts in two commits and guesses types per load; this one keeps its
-configuration and type dispatch. Rows go to Parquet files, by PUT and COPY into a table of their own, and from there
-into the slice in one transaction. Statements that define tables commit by themselves in Snowflake, so none is inside.
+Dagster's stock IO manager deletes and inserts in two commits and guesses types per load. Here rows go to Parquet
+files, by PUT and COPY into a table of their own, and from there into the slice in one transaction. Statements that
+define tables commit by themselves in Snowflake, so none is inside.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
-import dagster as dg
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dagster._core.storage.db_io_manager import DbIOManager, DbTypeHandler, TableSlice
-from dagster_snowflake.snowflake_io_manager import SnowflakeDbClient
-from dagster_snowflake_pandas import SnowflakePandasIOManager
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import Error, InterfaceError, OperationalError
 
-from user_engagement.contracts.raw import ARROW_TYPES, REJECTED_ROWS
+from user_engagement.contracts.raw import ARROW_TYPES, REJECTED_ROWS, SCHEMA
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.snowflake_account import SnowflakeAccount, load_account
-from user_engagement.warehouse.snowflake_connection import (
+from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.snowflake.account import SnowflakeAccount
+from user_engagement.warehouse.snowflake.connection import (
     changed_by,
     connect,
     rows_of,
@@ -41,7 +37,6 @@ from user_engagement.warehouse.snowflake_connection import (
 
 Result = TypeVar("Result")
 
-RAW_SCHEMA = "raw"
 ROWS_PER_FILE = 1_000_000
 # seconds to wait before another attempt, after the connection was lost
 WAITS = (1, 10)
@@ -85,13 +80,11 @@ class _Spooled:
         return f"C{list(self.types).index(column)}"
 
 
-def replace_slice(account: SnowflakeAccount, schema: str, extract: Extract, **tags: str) -> dict[str, int]:
+def replace_slice(account: SnowflakeAccount, extract: Extract, **tags: str) -> LoadedSlice:
     """Replaces one slice of a raw table, and the table's rejected rows, in one transaction.
 
     A lost connection leaves it open whether the last statement ran. All of it is then done again in a new session,
     which ends with the same slice.
-
-    Returns the counts ``rows``, ``replaced_rows``, ``rejected_rows`` and ``held_rows``, all that the table holds.
 
     Raises:
         WarehouseError: the table holds a column of another type, a row falls outside the slice, or Snowflake refuses.
@@ -103,7 +96,7 @@ def replace_slice(account: SnowflakeAccount, schema: str, extract: Extract, **ta
             account,
             tags,
             extract.table.name,
-            lambda connection: _replace(connection, account, schema, extract, rows, rejected),
+            lambda connection: _replace(connection, account, extract, rows, rejected),
         )
 
 
@@ -190,22 +183,21 @@ def _spool(reader: pa.RecordBatchReader, name: str, folder: Path) -> _Spooled:
 def _replace(
     connection: SnowflakeConnection,
     account: SnowflakeAccount,
-    schema: str,
     extract: Extract,
     rows: _Spooled,
     rejected: _Spooled,
-) -> dict[str, int]:
-    target = account.table_name(schema, extract.table.name)
-    rejected_rows = account.table_name(schema, REJECTED_ROWS.name)
+) -> LoadedSlice:
+    target = account.table_name(SCHEMA, extract.table.name)
+    rejected_rows = account.table_name(SCHEMA, REJECTED_ROWS.name)
     day = rows.place(stored_name(extract.table.date_column))
     in_slice = extract.window.predicate(extract.table.date_column)
     in_table = f"table_name = '{extract.table.name}'"
-    rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(schema)}")
+    rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(SCHEMA)}")
     for spooled in (rows, rejected):
-        _ensure_table(connection, account, schema, spooled)
+        _ensure_table(connection, account, SCHEMA, spooled)
     with (
-        _staged(connection, account, schema, rows) as loaded,
-        _staged(connection, account, schema, rejected) as loaded_rejected,
+        _staged(connection, account, SCHEMA, rows) as loaded,
+        _staged(connection, account, SCHEMA, rejected) as loaded_rejected,
     ):
         outside = value_of(
             connection,
@@ -220,12 +212,8 @@ def _replace(
             # in the order of days, so that a window reads the partitions of its days alone
             replaced = _swap(connection, target, in_slice, loaded, rows, f"order by {day}")
             _swap(connection, rejected_rows, in_table, loaded_rejected, rejected)
-    return {
-        "rows": rows.rows,
-        "replaced_rows": replaced,
-        "rejected_rows": rejected.rows,
-        "held_rows": value_of(connection, f"select count(*) from {target}"),
-    }
+    held = value_of(connection, f"select count(*) from {target}")
+    return LoadedSlice(rows.rows, replaced, rejected.rows, held)
 
 
 def _swap(
@@ -305,112 +293,3 @@ def _ensure_table(
                 f"{table}: column {shown_name(name)} is {held[name]} in the warehouse but must be {kind}. "
                 "Drop the table and load all months again."
             )
-
-
-def _tags(context: dg.OutputContext | dg.InputContext) -> dict[str, str]:
-    keys = context.asset_partition_keys if context.has_asset_partitions else []
-    run_id = context.run_id if isinstance(context, dg.OutputContext) else None
-    return {
-        "asset": context.asset_key.to_user_string(),
-        "partition": "..".join(dict.fromkeys((keys[0], keys[-1]))) if keys else "",
-        "run_id": run_id or "",
-    }
-
-
-class ExtractHandler(DbTypeHandler[Extract]):
-    """Stores what a source extracted; downstream Python assets load it back as pandas."""
-
-    def handle_output(
-        self, context: dg.OutputContext, table_slice: TableSlice, obj: Extract, connection: Any
-    ) -> Mapping[str, Any]:
-        counts = replace_slice(load_account(), RAW_SCHEMA, obj, **_tags(context))
-        return {
-            "dagster/partition_row_count": counts["rows"],
-            "dagster/row_count": counts["held_rows"],
-            "replaced_rows": counts["replaced_rows"],
-            "rejected_rows": counts["rejected_rows"],
-        }
-
-    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> Extract:
-        raise WarehouseError(
-            f"{table_slice.table}: annotate the input as pandas.DataFrame to read a raw table."
-        )
-
-    @property
-    def supported_types(self) -> Sequence[type[object]]:
-        return [Extract]
-
-
-class FrameHandler(DbTypeHandler[pd.DataFrame]):
-    """Loads raw tables as pandas; to store a frame would append to what the slice holds."""
-
-    def handle_output(
-        self, context: dg.OutputContext, table_slice: TableSlice, obj: pd.DataFrame, connection: Any
-    ) -> Mapping[str, Any]:
-        raise WarehouseError(
-            f"{table_slice.table}: return an Extract, not a DataFrame, to store a raw table."
-        )
-
-    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> pd.DataFrame:
-        with connect(load_account(), **_tags(context)) as session, session.cursor() as cursor:
-            cursor.execute(SliceClient.get_select_statement(table_slice))
-            return cursor.fetch_pandas_all().rename(columns=shown_name)
-
-    @property
-    def supported_types(self) -> Sequence[type[object]]:
-        return [pd.DataFrame]
-
-
-class SliceClient(SnowflakeDbClient):
-    """Leaves sessions, schema and deletion to the handlers: a lost session must be followed by another."""
-
-    @staticmethod
-    @contextmanager
-    def connect(context: Any, table_slice: TableSlice) -> Iterator[None]:
-        yield None
-
-    @staticmethod
-    def ensure_schema_exists(context: Any, table_slice: TableSlice, connection: Any) -> None:
-        return
-
-    @staticmethod
-    def delete_table_slice(context: Any, table_slice: TableSlice, connection: Any) -> None:
-        return
-
-
-class RawSnowflakeIOManager(SnowflakePandasIOManager):
-    """`SnowflakePandasIOManager` that also takes an `Extract` and swaps its slice in one transaction.
-
-    Its configuration names account and user and holds no secret, since the UI shows it.
-    """
-
-    @staticmethod
-    def type_handlers() -> Sequence[DbTypeHandler]:
-        return [ExtractHandler(), FrameHandler()]
-
-    @staticmethod
-    def default_load_type() -> type | None:
-        return pd.DataFrame
-
-    def create_io_manager(self, context: Any) -> DbIOManager:
-        return DbIOManager(
-            db_client=SliceClient(),
-            database=self.database,
-            schema=self.schema_,
-            type_handlers=self.type_handlers(),
-            default_load_type=self.default_load_type(),
-            io_manager_name="RawSnowflakeIOManager",
-        )
-
-
-def raw_io_manager() -> RawSnowflakeIOManager:
-    """The IO manager of the raw tables for the account that the environment names."""
-    account = load_account()
-    return RawSnowflakeIOManager(
-        account=account.account,
-        user=account.user,
-        role=account.role,
-        warehouse=account.warehouse,
-        database=account.database,
-        schema=account.schema_name(RAW_SCHEMA),
-    )

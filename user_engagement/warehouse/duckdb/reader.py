@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import date
 
 import duckdb
 import pyarrow as pa
 
 from user_engagement.errors import WarehouseError
-from user_engagement.settings import Settings
 from user_engagement.sources.base import BATCH_ROWS
-from user_engagement.warehouse.duckdb_io import connect, connection_config
-from user_engagement.warehouse.reader import MARTS
+from user_engagement.warehouse.base import WarehouseReader
 
 
-class DuckDBReader:
+class DuckDBReader(WarehouseReader):
     """A `WarehouseReader` of the DuckDB file."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-
-    def mart(self, name: str) -> pa.RecordBatchReader:
-        return self.ordered(MARTS[name], name)
 
     def ordered(self, schema: str, table: str) -> pa.RecordBatchReader:
         try:
@@ -76,18 +70,3 @@ class DuckDBReader:
             return self._connection.execute(query, [through]).fetchall()[0][0]
         except duckdb.CatalogException:
             return None
-
-
-@contextmanager
-def open_duckdb_reader(settings: Settings) -> Iterator[DuckDBReader]:
-    """Opens the embedded warehouse for reading.
-
-    Raises:
-        WarehouseError: there is no warehouse yet, or another process holds it.
-    """
-    if not settings.warehouse_file.exists():
-        raise WarehouseError(
-            f"{settings.warehouse_file}: there is no warehouse yet. Run: user-engagement run"
-        )
-    with connect(settings.warehouse_file, connection_config(settings)) as connection:
-        yield DuckDBReader(connection)

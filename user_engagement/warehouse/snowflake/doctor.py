@@ -15,8 +15,8 @@ from snowflake.connector import DictCursor, SnowflakeConnection
 from snowflake.connector.errors import Error
 
 from user_engagement.errors import WarehouseError
-from user_engagement.warehouse.snowflake_account import SCHEMAS, SnowflakeAccount
-from user_engagement.warehouse.snowflake_connection import connect, essence, rows_of, value_of
+from user_engagement.warehouse.snowflake.account import SCHEMAS, SnowflakeAccount
+from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
 
 # a key pair's token is refused by an account whose clock differs by more
 MOST_SECONDS_APART = 30

@@ -15,7 +15,7 @@ from snowflake.connector import SnowflakeConnection
 from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.errors import WarehouseError
-from user_engagement.warehouse.snowflake_account import SnowflakeAccount
+from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 
 DOES_NOT_EXIST = 2003
 
