@@ -108,13 +108,15 @@ def schema_drift(extract: Extract, held: Mapping[str, bool], segments: Sequence[
     used = {c.name for c in table.optional} | (set(segments) if table is USER_SIGNUPS else set())
     required = {c.name for c in table.required}
     present = (
-        required | set(extract.further) | {c.name for c in table.optional if c.name not in extract.missing}
+        required
+        | set(extract.extra_columns)
+        | {c.name for c in table.optional if c.name not in extract.missing}
     )
     gone = [
         name for name, has_values in held.items() if has_values and name[0] != "_" and name not in present
     ]
     lost = [name for name in gone if name in used]
-    new = [name for name in extract.further if held and name not in held]
+    new = [name for name in extract.extra_columns if held and name not in held]
     said = []
     if lost:
         said.append(
