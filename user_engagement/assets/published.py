@@ -6,15 +6,14 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
 from user_engagement.publishing.generations import pseudonymised, publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, WarehouseReader, open_reader
 
-PUBLISHED_KEY = dg.AssetKey(["published", "generation"])
 USERS, AT_RISK = "user_lifecycle", "at_risk_users"
 REPORT = "report.html"
 WITH_IDS = f"""
