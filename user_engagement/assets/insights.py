@@ -20,7 +20,7 @@ from user_engagement.warehouse.tables import replace_tables
 SCHEMA = "insights"
 MODELS = "fqn:user_engagement_dbt.insights"
 # what is computed from, beside the models of this folder
-ELSEWHERE = {"segment_values": "activity", "growth_accounting": "marts"}
+ELSEWHERE = {"segment_values": "lookups", "growth_accounting": "marts"}
 
 
 def rollup_keys() -> dict[str, dg.AssetKey]:
@@ -36,7 +36,7 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
         deps=[
             dg.AssetDep(
                 key,
-                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "activity" else None,
+                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "lookups" else None,
             )
             for key in rollup_keys().values()
         ],
@@ -62,7 +62,7 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
             name: reader.ordered(key.path[0], key.path[1]).read_all().to_pandas()
             for name, key in rollup_keys().items()
         }
-        as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
+        as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
     return Rollups(**frames), as_of
 
 

@@ -27,7 +27,7 @@ from user_engagement.sources import Source
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
 RUNS_LOOKED_AT = 200
-UPSTREAM = ("raw", "staging", "activity")
+UPSTREAM = ("raw", "staging", "lookups", "activity")
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 Requests = list[dg.RunRequest] | dg.SkipReason

@@ -61,7 +61,8 @@ COLUMNS: dict[str, str] = {
     "data_quality": "table_name text, reason text, rows count",
     "kpi_summary": (
         "kpi text, label text, value number, unit text, numerator number, denominator count, "
-        f"{INTERVAL}, period_start date, period_end date, previous_value number, change number, definition text"
+        f"{INTERVAL}, period_start date, period_end date, previous_value number, change number, "
+        "definition text, desired_direction text, position count"
     ),
 }
 

@@ -1,6 +1,6 @@
 """Reading back from the warehouse: one small reader for marts and for what the raw tables hold.
 
-SQL that is passed in names tables by the project's schemas (`activity.horizon`), whichever warehouse runs it.
+SQL that is passed in names tables by the project's schemas (`lookups.horizon`), whichever warehouse runs it.
 """
 
 from __future__ import annotations
