@@ -80,7 +80,7 @@ def verdict(row: Any) -> Verdict:
     """What the change of a KPI is worth."""
     if words.is_chance(row.previous_value, row.ci_low, row.ci_high) and row.value != row.previous_value:
         return "within chance"
-    improved = is_improvement(row.kpi, row.value - row.previous_value)
+    improved = is_improvement(row.desired_direction, row.value - row.previous_value)
     return "" if improved is None else "better" if improved else "worse"
 
 
