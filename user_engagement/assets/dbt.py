@@ -32,8 +32,7 @@ COHORTS = "fqn:user_engagement_dbt.cohorts"
 MARTS = "fqn:user_engagement_dbt.intermediate fqn:user_engagement_dbt.marts"
 # the models that only insights need, among those of activity
 KINDS = "fqn:user_engagement_dbt.lookups.session_kinds fqn:user_engagement_dbt.activity.user_day_kinds"
-# folders whose models are built with a month of activity: a lookup has no months, but where it had none of its own
-# partitions Dagster would cut a backfill in three, a run before the lookups, one for them, and one after them
+# folders built by month of activity; without partitions of their own, lookups would cut a backfill into three runs
 BY_ACTIVITY = ("staging", "lookups", "activity")
 # folders whose models look across all months and are rebuilt whole
 WHOLE = ("intermediate", "marts", "insights")
