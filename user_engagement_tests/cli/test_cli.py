@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from user_engagement import pipeline
 from user_engagement.contracts.marts import MARTS
+from user_engagement.settings import Settings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -134,6 +137,7 @@ def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command)
     assert len(taken) == 5
 
 
+@pytest.mark.slow
 def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
     settings_for: Callable[..., Settings],
 ) -> None:
