@@ -18,8 +18,8 @@ from dagster_dbt import (
 )
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from user_engagement.assets.published import PUBLISHED_KEY
-from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
+from user_engagement.assets.common import PUBLISHED_KEY, raw_key
+from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
@@ -77,7 +77,7 @@ def compare(
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
         loaded = recorded(instance, raw_key(table)) if is_there else {}
-        looks = held_by_source(source, table, settings, keys)
+        looks = source_fingerprints(source, table, settings, keys)
         for key in keys:
             event, known = loaded.get(key, (0, None))
             is_held = " " in looks[key]

@@ -9,8 +9,8 @@ import dagster as dg
 import pyarrow as pa
 from dagster_dbt import DbtCliResource, dbt_assets
 
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL
 from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL
 from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.tables import TABLES, Table, to_arrow
 from user_engagement.settings import Settings

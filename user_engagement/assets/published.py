@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
@@ -15,7 +15,6 @@ from user_engagement.publishing.generations import pseudonymised, publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse import WarehouseReader, open_warehouse
 
-PUBLISHED_KEY = dg.AssetKey(["published", "generation"])
 USERS, AT_RISK = "user_lifecycle", "at_risk_users"
 REPORT = "report.html"
 WITH_IDS = f"""

@@ -9,6 +9,7 @@ import os
 import sys
 from datetime import date
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,7 @@ from user_engagement.settings import PREFIX, Settings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Churn, retention and engagement from raw sources, and why they fall.",
 )
 progress_console = Console(stderr=True)
 console = Console()
@@ -48,6 +47,21 @@ def configure(**options: object) -> Settings:
     settings = get_settings()
     os.environ[PREFIX + "HOME"] = str(settings.home.absolute())
     return settings
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        console.print(version("user-engagement"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Churn, retention and engagement from raw sources, and why they fall."""
 
 
 @app.command()

@@ -15,13 +15,9 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
-# what the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take; Dagster has no public name for them
-from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
-
 from user_engagement.contracts.marts import MARTS
+from user_engagement.dagster_internals import TableSlice
 from user_engagement.sources.base import Extract
-
-__all__ = ["LoadedSlice", "TablePartitionDimension", "TableSlice", "Warehouse", "WarehouseReader"]
 
 
 @dataclass(frozen=True)

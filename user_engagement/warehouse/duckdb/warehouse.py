@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
+from user_engagement.dagster_internals import TableSlice
 from user_engagement.errors import WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.base import LoadedSlice, TableSlice
+from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 from snowflake.connector.errors import ProgrammingError
 
 from user_engagement.contracts.raw import SCHEMA
+from user_engagement.dagster_internals import TableSlice
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.base import LoadedSlice, TableSlice
+from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.snowflake import loading
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of

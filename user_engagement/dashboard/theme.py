@@ -81,7 +81,7 @@ def slots(values: Iterable[str]) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How charts of one view are drawn; ``marks`` holds the days of releases and campaigns (day, label)."""
 
     theme: Theme = LIGHT

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from user_engagement.dashboard.data import UNKNOWN
-from user_engagement.dashboard.look import DARK, LIGHT, Look, Theme, slots
+from user_engagement.dashboard.theme import DARK, LIGHT, Style, Theme, slots
 
 # Machado, Oliveira and Fernandes (2009), severity 1: what eyes without red or green cones see of linear RGB
 SIGHT = {
@@ -61,8 +61,8 @@ def test_lines_and_text_stand_out_from_the_ground(theme: Theme) -> None:
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=7))
 def test_as_many_values_as_there_are_colours_each_have_their_own(values: list[str]) -> None:
-    look = Look(slots=slots(values))
-    assert len({look.colour(value) for value in values}) == len(values)
+    style = Style(slots=slots(values))
+    assert len({style.colour(value) for value in values}) == len(values)
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=30), st.randoms())
@@ -73,10 +73,10 @@ def test_a_value_keeps_its_colour_whatever_the_order(values: list[str], random: 
 
 
 def test_what_is_unknown_is_grey_and_takes_no_colour_from_others() -> None:
-    assert Look(slots=slots([UNKNOWN, "DE"])).colour(UNKNOWN) == LIGHT.unknown
+    assert Style(slots=slots([UNKNOWN, "DE"])).colour(UNKNOWN) == LIGHT.unknown
     assert slots([UNKNOWN, "DE"]) == slots(["DE"])
 
 
 def test_values_beyond_the_colours_differ_by_their_dashes() -> None:
-    look = Look(slots=slots([f"value {n}" for n in range(20)]))
-    assert len({(look.colour(v), look.dash(v)) for v in look.slots}) == 20
+    style = Style(slots=slots([f"value {n}" for n in range(20)]))
+    assert len({(style.colour(v), style.dash(v)) for v in style.slots}) == 20
