@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     SecretStr,
@@ -24,6 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from user_engagement.errors import SettingsError
@@ -41,10 +41,15 @@ ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
 
 
-class TableSetting(BaseModel):
-    """Where a raw table lives in a source's database; columns that are not named keep their names."""
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class TableMapping:
+    """Where a raw table lives in a source's database.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Args:
+        table: the table or view, schema-qualified where it is not in the default schema.
+        columns: name in the raw table to name of the source's column; others keep their names.
+        updated_at: the source's column that changes with every change of a row, for fingerprints.
+    """
 
     table: str
     columns: dict[str, str] = Field(default_factory=dict)
@@ -65,7 +70,7 @@ class Settings(BaseSettings):
     users_path: str | None = Field(
         None, repr=False, description="Folder or database URL of signups and churn, if elsewhere."
     )
-    source_tables: dict[str, TableSetting] = Field(
+    source_tables: dict[str, TableMapping] = Field(
         default_factory=dict, description="Names of tables and columns in the source's database, as JSON."
     )
     snowplow_heartbeat_seconds: int = Field(

@@ -54,7 +54,7 @@ def test_raw_activity_and_cohorts_share_one_monthly_calendar_and_marts_have_none
 ) -> None:
     graph = definitions.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
-        partitioned = key.path[0] in ("raw", "staging", "activity", "cohorts")
+        partitioned = key.path[0] in ("raw", "staging", "lookups", "activity", "cohorts")
         assert (graph.get(key).partitions_def is not None) == partitioned, key
 
 

@@ -247,7 +247,7 @@ def test_numbers_that_are_given_anew_take_along_what_holds_the_old_ones(
 ) -> None:
     new_road.load(with_rows(WORLD, signups=EARLY_SIGNUPS))
     new_road.load(WORLD)
-    new_road.execute(WORLD, "drop table activity.user_numbers")
+    new_road.execute(WORLD, "drop table lookups.user_numbers")
     new_road.load(WORLD, MONTHS[0])
     assert_same(new_road.marts(WORLD), full_load)
 

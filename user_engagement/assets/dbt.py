@@ -27,13 +27,15 @@ from user_engagement.settings import PREFIX, Settings
 from user_engagement.warehouse import WarehouseReader, open_warehouse
 
 FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
-ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.activity"
+ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.lookups fqn:user_engagement_dbt.activity"
 COHORTS = "fqn:user_engagement_dbt.cohorts"
-MARTS = "fqn:user_engagement_dbt.marts"
+MARTS = "fqn:user_engagement_dbt.intermediate fqn:user_engagement_dbt.marts"
 # the models that only insights need, among those of activity
-KINDS = "fqn:user_engagement_dbt.activity.session_kinds fqn:user_engagement_dbt.activity.user_day_kinds"
+KINDS = "fqn:user_engagement_dbt.lookups.session_kinds fqn:user_engagement_dbt.activity.user_day_kinds"
+# folders built by month of activity; without partitions of their own, lookups would cut a backfill into three runs
+BY_ACTIVITY = ("staging", "lookups", "activity")
 # folders whose models look across all months and are rebuilt whole
-WHOLE = ("marts", "insights")
+WHOLE = ("intermediate", "marts", "insights")
 # churn and retention: what people look at first, and what silently goes out of date first
 WATCHED_KEYS = {
     dg.AssetKey(path)
@@ -141,7 +143,7 @@ class Translator(DagsterDbtTranslator):
     ) -> dg.PartitionMapping | None:
         """A cohort depends on the activity of its signup month and of every month after it."""
         child, parent = folder_of(dbt_resource_props), folder_of(dbt_parent_resource_props)
-        if child == "cohorts" and parent in ("activity", "staging"):
+        if child == "cohorts" and parent in BY_ACTIVITY:
             months = len(self._partitions.get_partition_keys())
             return dg.TimeWindowPartitionMapping(
                 start_offset=0, end_offset=months, allow_nonexistent_upstream_partitions=True

@@ -19,7 +19,7 @@ from user_engagement.warehouse import open_warehouse
 SCHEMA = "insights"
 MODELS = "fqn:user_engagement_dbt.insights"
 # what is computed from, beside the models of this folder
-ELSEWHERE = {"segment_values": "activity", "growth_accounting": "marts"}
+ELSEWHERE = {"segment_values": "lookups", "growth_accounting": "marts"}
 
 
 def rollup_keys() -> dict[str, dg.AssetKey]:
@@ -35,7 +35,7 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
         deps=[
             dg.AssetDep(
                 key,
-                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "activity" else None,
+                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "lookups" else None,
             )
             for key in rollup_keys().values()
         ],
@@ -61,7 +61,7 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
             name: reader.ordered(key.path[0], key.path[1]).read_all().to_pandas()
             for name, key in rollup_keys().items()
         }
-        as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
+        as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
     return Rollups(**frames), as_of
 
 

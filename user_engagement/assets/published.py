@@ -20,7 +20,7 @@ REPORT = "report.html"
 WITH_IDS = f"""
     select numbers.user_id, listed.*
     from {INSIGHTS}.{AT_RISK} as listed
-    inner join activity.user_numbers as numbers on listed.user_number = numbers.user_number
+    inner join lookups.user_numbers as numbers on listed.user_number = numbers.user_number
 """
 
 
@@ -52,7 +52,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with open_warehouse(settings).reader() as reader:
-            as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
+            as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
             contents = ((name, _contents(reader, tables[name], name, settings)) for name in tables)
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
             manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add)

@@ -77,13 +77,15 @@ def schema_drift(
     used = {c.name for c in table.optional} | (set(segments) if table is USER_SIGNUPS else set())
     required = {c.name for c in table.required}
     present = (
-        required | set(extract.further) | {c.name for c in table.optional if c.name not in extract.missing}
+        required
+        | set(extract.extra_columns)
+        | {c.name for c in table.optional if c.name not in extract.missing}
     )
     gone = [
         name for name, has_values in stored.items() if has_values and name[0] != "_" and name not in present
     ]
     lost = [name for name in gone if name in used]
-    new = [name for name in extract.further if stored and name not in stored]
+    new = [name for name in extract.extra_columns if stored and name not in stored]
     sentences = []
     if lost:
         sentences.append(

@@ -98,7 +98,8 @@ MARTS: dict[str, Mart] = {
     "kpi_summary": Mart(
         "marts",
         "kpi text, label text, value number, unit text, numerator number, denominator count, "
-        f"{INTERVAL}, period_start date, period_end date, previous_value number, change number, definition text",
+        f"{INTERVAL}, period_start date, period_end date, previous_value number, change number, "
+        "definition text, desired_direction text, position count",
     ),
 }
 """Every mart by name, in the order in which they are exported."""

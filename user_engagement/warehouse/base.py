@@ -1,6 +1,6 @@
 """What a warehouse offers, whichever it is.
 
-SQL that is passed in names tables by the project's schemas (`activity.horizon`).
+SQL that is passed in names tables by the project's schemas (`lookups.horizon`).
 """
 
 from __future__ import annotations

@@ -421,10 +421,10 @@ def test_a_file_held_by_another_process_gives_one_clear_error(held: Path) -> Non
 def test_a_file_is_free_again_after_an_error(loaded: Path) -> None:
     with pytest.raises(RuntimeError), warehouse_in(loaded).connect():
         raise RuntimeError
-    reader = """
-        import sys, duckdb
-        print(duckdb.connect(sys.argv[1]).sql("select min(user_id) from raw.churn_data").fetchall()[0][0])
-    """
+    reader = (
+        "import sys, duckdb; "
+        "print(duckdb.connect(sys.argv[1]).sql('select min(user_id) from raw.churn_data').fetchall()[0][0])"
+    )
     with python(reader, loaded) as process:
         assert process.communicate()[0] == "1\n"
 

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from user_engagement.errors import SettingsError
 
 PREFIX = "SNOWFLAKE_"
-SCHEMAS = ("raw", "staging", "activity", "cohorts", "marts", "insights")
+SCHEMAS = ("raw", "staging", "lookups", "activity", "cohorts", "intermediate", "marts", "insights")
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # seconds that another transaction may hold a table before waiting for it is given up; Snowflake's default is 12 hours
 LOCK_TIMEOUT = 600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +13,9 @@ from sqlalchemy.engine import Connection
 
 from user_engagement.contracts.raw import LINEAGE, RawTable, SqlType
 from user_engagement.errors import SourceError
+from user_engagement.settings import TableMapping
 from user_engagement.sources import normalise
-from user_engagement.sources.database_connection import is_held_to_its_type, is_loose
+from user_engagement.sources.database.connection import is_held_to_its_type, is_loose
 
 EXCLUDED_COLUMNS = (
     *("name", "first_name", "last_name", "full_name", "given_name", "family_name", "surname", "username"),
@@ -29,21 +30,6 @@ RESERVED = (*(column.name for column in LINEAGE), KEY, POSITION)
 """Names that rows carry on their way, beside the columns of the source."""
 
 Declared = sa.types.TypeEngine[Any]
-
-
-@dataclass(frozen=True)
-class TableMapping:
-    """Where a raw table lives in the database.
-
-    Args:
-        table: the table or view, schema-qualified where it is not in the default schema.
-        columns: name in the raw table to name of the source's column; others keep their names.
-        updated_at: the source's column that changes with every change of a row, for fingerprints.
-    """
-
-    table: str
-    columns: Mapping[str, str] = field(default_factory=dict)
-    updated_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,7 @@ class TableShape:
     label: str
     relation: sa.TableClause
     columns: Mapping[str, SourceColumn]
-    further: tuple[str, ...]
+    extra_columns: tuple[str, ...]
     key: SourceColumn | None
     order: tuple[sa.ColumnElement[Any], ...]
     updated_at: SourceColumn | None
@@ -136,7 +122,7 @@ def table_shape(
         label=mapping.table,
         relation=sa.table(name, schema=schema),
         columns=columns,
-        further=tuple(sorted(set(columns) - {c.name for c in table.declared})),
+        extra_columns=tuple(sorted(set(columns) - {c.name for c in table.declared})),
         key=_integer_key(connection, ordering, found),
         order=tuple([sa.column(c) for c in ordering] or [c.fetched for c in columns.values()]),
         updated_at=_updated_at(connection, mapping, found),

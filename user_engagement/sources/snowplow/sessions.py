@@ -1,6 +1,6 @@
 """Sessions out of Snowplow events: the SQL, and the scratch database in which it runs.
 
-What the rules are is told in `snowplow`.
+The package's docstring says what the rules are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import duckdb
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow as pa
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
-from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
+from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 from user_engagement.sources.normalise import CLOCK, DAY, FIRST_YEAR, OFFSET, quoted, rejected_reason
 
 WIDTH = len(ENRICHED_EVENT)
@@ -33,7 +33,7 @@ FIELDS_READ = (
 )
 """What sessions are made from. The other fields of a line are counted and left alone."""
 
-FURTHER = (
+EXTRA_COLUMNS = (
     *("app_id", "domain_sessionid", "domain_userid"),
     *("duplicate_events", "events", "page_pings", "page_views", "platform"),
 )
@@ -174,7 +174,7 @@ SESSIONS = """
         main.name as interaction_type,
         nullif(trim(visit), '') as event_id,
         device_type,
-        {further},
+        {extra_columns},
         _source,
         _row_number,
         time_text
@@ -244,12 +244,11 @@ Duration = Literal["engaged", "elapsed"]
 class SessionOptions(TypedDict, total=False):
     """How sessions are made, for every source of events.
 
-    ``signups`` is where user_signups and churn_data come from. ``heartbeat_seconds`` (10) lie between two page
+    ``heartbeat_seconds`` (10) lie between two page
     pings and ``minimum_visit_seconds`` (5) before the first, as the tracker is configured. ``duration`` is
     ``engaged`` unless set. ``memory_limit`` (1GB) is what DuckDB may hold; beyond, it spills to the temporary folder.
     """
 
-    signups: Required[Source]
     heartbeat_seconds: float
     minimum_visit_seconds: float
     duration: Duration
@@ -257,11 +256,13 @@ class SessionOptions(TypedDict, total=False):
 
 
 class SessionSource(ABC):
-    """Sessions out of events, kept in a scratch database for as long as the events stay as they were."""
+    """The raw table `user_engagement` as sessions out of events.
+
+    They are kept in a scratch database for as long as the events stay as they were.
+    """
 
     def __init__(self, timezone: str, **options: Unpack[SessionOptions]) -> None:
         self.timezone = timezone
-        self.signups = options["signups"]
         self.heartbeat_seconds = options.get("heartbeat_seconds", 10)
         self.minimum_visit_seconds = options.get("minimum_visit_seconds", 5)
         self.duration = options.get("duration", "engaged")
@@ -282,19 +283,13 @@ class SessionSource(ABC):
         """Fills the table `events`; the places that they came from."""
 
     def inspect(self, table: RawTable) -> TableReport | None:
-        if table != USER_ENGAGEMENT:
-            return self.signups.inspect(table)
         return self._sessions().report()
 
     def extract(self, table: RawTable, window: Window) -> Extract:
-        if table != USER_ENGAGEMENT:
-            return self.signups.extract(table, window)
         return self._sessions().extract(window)
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
         """A mark for each month, made of its sessions: a login that gives a user to an earlier month marks that."""
-        if table != USER_ENGAGEMENT:
-            return self.signups.fingerprint(table)
         return self._sessions().fingerprint()
 
     def _sessions(self) -> _Sessions:
@@ -337,7 +332,7 @@ class SessionSource(ABC):
             duration=duration,
             heartbeat=self.heartbeat_seconds,
             minimum=self.minimum_visit_seconds,
-            further=", ".join(f"cast({name} as varchar) as {name}" for name in FURTHER),
+            extra_columns=", ".join(f"cast({name} as varchar) as {name}" for name in EXTRA_COLUMNS),
         )
         yield BROKEN_LINES.format(width=WIDTH)
 
@@ -380,7 +375,7 @@ class _Sessions:
             rejected=sessions + broken - dated,
             first_day=first.date() if first else None,
             last_day=last.date() if last else None,
-            further=FURTHER,
+            extra_columns=EXTRA_COLUMNS,
             locations=self._locations,
         )
 
@@ -392,7 +387,7 @@ class _Sessions:
             rows=self._stream(
                 f"select *, {extracted_at} from sessions "
                 f"where engagement_date is not null and {window.predicate('engagement_date')}",
-                USER_ENGAGEMENT.schema(FURTHER),
+                USER_ENGAGEMENT.schema(EXTRA_COLUMNS),
             ),
             rejected=self._stream(REJECTED.format(extracted_at=extracted_at), REJECTED_ROWS.schema()),
         )

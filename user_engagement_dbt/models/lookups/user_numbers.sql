@@ -9,10 +9,12 @@
 -- were built at different times agree about it. Built anew, it takes with it what holds the numbers of before.
 with ids as (
 
-    select distinct user_id
-    from {{ ref('stg_user_signups') }}
-    where user_id is not null
-    {%- if is_incremental() %} and user_id not in (select known.user_id from {{ this }} as known){% endif %}
+    select distinct stg.user_id
+    from {{ ref('stg_user_signups') }} as stg
+    {%- if is_incremental() %}
+    left join {{ this }} as known on stg.user_id = known.user_id
+    {%- endif %}
+    where stg.user_id is not null {%- if is_incremental() %} and known.user_id is null{% endif %}
 
 ),
 
