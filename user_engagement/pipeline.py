@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run_iterator
 
 from user_engagement.assets.freshness import compare
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
+from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
 from user_engagement.errors import SourceError
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
-from user_engagement.partitions import Months, first_of_month, key_of, monthly_partitions, stretches
+from user_engagement.partitions import Months, contiguous_ranges, first_of_month, key_of, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, TableReport, open_source
-from user_engagement.warehouse.reader import has_warehouse
+from user_engagement.warehouse import open_warehouse
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -38,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: the stretches of months to load, and the signup months whose cohorts it rebuilds."""
+    """What a run will do: the ranges of months to load, and the signup months whose cohorts it rebuilds."""
 
     source: Source
     reports: tuple[TableReport, ...]
@@ -91,12 +90,14 @@ def plan(settings: Settings, full: bool = False) -> Plan:
             f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end."
         )
     cohorts = Months(first, max(last, load.last))
-    if full or settings.start or settings.end or not has_warehouse(settings):
+    if full or settings.start or settings.end or not open_warehouse(settings).exists():
         return Plan(source, reports, (load,), cohorts)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
     with open_instance(settings) as instance:
         outdated = compare(instance, source, settings, keys).outdated
-    return Plan(source, reports, tuple(stretches(date.fromisoformat(key) for key in outdated)), cohorts)
+    return Plan(
+        source, reports, tuple(contiguous_ranges(date.fromisoformat(key) for key in outdated)), cohorts
+    )
 
 
 def run(

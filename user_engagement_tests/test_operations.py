@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from user_engagement.automation.sensors import FIRST_PAUSE
+from user_engagement.automation.attempts import FIRST_PAUSE
 from user_engagement.settings import load_settings
 from user_engagement_tests.support.servers import (
     SETTLED_SECONDS,

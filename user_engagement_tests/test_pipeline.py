@@ -12,11 +12,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from user_engagement import pipeline
 from user_engagement.code_location import build_definitions
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.instance.home import open_instance
 from user_engagement.publishing.generations import read_manifest, resolve
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS
 from user_engagement_tests.support.frames import assert_equal, marts
 
 pytestmark = pytest.mark.slow

@@ -18,13 +18,13 @@ from dagster_dbt import (
 )
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.assets.raw import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
 from user_engagement.settings import PREFIX, Settings
-from user_engagement.warehouse.reader import WarehouseReader, open_reader
+from user_engagement.warehouse import WarehouseReader, open_warehouse
 
 FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
 ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.lookups fqn:user_engagement_dbt.activity"
@@ -211,7 +211,7 @@ def dbt_build(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, window: Window | None
 ) -> FinishedBuild:
     """Builds and tests the selected models, and describes their tables."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     command = [
         "build",
@@ -234,7 +234,7 @@ def dbt_build(
 
 def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> None:
     """Row count and column types of the selected tables, for the catalog."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         tables = reader.tables([(key.path[0], key.path[1]) for key in context.selected_asset_keys])
     for (schema, table), (rows, columns) in tables.items():
         key = dg.AssetKey([schema, table])
@@ -263,7 +263,7 @@ def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, fl
         where history.in_scope and {window.predicate("history.signup_month")}
         group by history.signup_month
     """
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         rows = reader.query(query).to_pylist()
     return {
         row.pop("signup_month").isoformat(): {name: value for name, value in row.items() if value is not None}

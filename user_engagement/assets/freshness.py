@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from user_engagement.assets.published import PUBLISHED_KEY
-from user_engagement.assets.raw import FINGERPRINT, held_by_source, raw_key
+from user_engagement.assets.common import PUBLISHED_KEY, raw_key
+from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-from user_engagement.warehouse.reader import has_warehouse
+from user_engagement.warehouse import open_warehouse
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
 KINDS_KEY = dg.AssetKey(["activity", "user_day_kinds"])
@@ -85,13 +85,13 @@ def compare(
     A month that holds nothing and never did is up to date. A warehouse that is not there makes every other month
     outdated, whatever was recorded; so does what insights need, where it has not been built.
     """
-    is_there = has_warehouse(settings)
+    is_there = open_warehouse(settings).exists()
     rebuilt = rebuilt_months(instance, settings) if is_there else {}
     held: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
         loaded = recorded(instance, raw_key(table)) if is_there else {}
-        looks = held_by_source(source, table, settings, keys)
+        looks = source_fingerprints(source, table, settings, keys)
         for key in keys:
             event, known = loaded.get(key, (0, None))
             is_held = " " in looks[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from user_engagement.partitions import Months, next_month
+from user_engagement import formatting as fmt
+from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
 from user_engagement.publishing.generations import read_manifest
 
@@ -148,22 +149,19 @@ def _named(months: Months) -> str:
 def kpi_table(generation: Path) -> Table:
     """The KPIs of a published generation, each with its interval, its period and the one before."""
     manifest = read_manifest(generation)
-    table = Table(
-        title=f"KPIs as of {manifest.as_of}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+    title = f"KPIs as of {fmt.day(date.fromisoformat(manifest.as_of))}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("KPI", no_wrap=True)
     for column in ("value", "95 % interval", "before"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("period", no_wrap=True)
     for row in pq.read_table(generation / "kpi_summary.parquet").sort_by("position").to_pylist():
         unit = row["unit"]
-        bounds = [_shown(row[bound], unit).removesuffix(" %") for bound in ("ci_low", "ci_high")]
-        interval = "" if row["ci_low"] is None else " – ".join(bounds)
         table.add_row(
             row["label"],
-            _shown(row["value"], unit),
-            interval,
-            _shown(row["previous_value"], unit),
+            fmt.value(row["value"], unit),
+            fmt.interval(row["ci_low"], row["ci_high"], unit),
+            fmt.value(row["previous_value"], unit),
             _period(row),
         )
     return table
@@ -186,22 +184,8 @@ def findings(generation: Path) -> Table | None:
     return table
 
 
-def _shown(value: float | None, unit: str) -> str:
-    if value is None:
-        return "–"
-    if unit == "rate":
-        return f"{100 * value:.1f} %"
-    if unit == "users":
-        return f"{value:,.0f}"
-    if unit == "seconds":
-        minutes, seconds = divmod(round(value), 60)
-        return f"{minutes}m {seconds:02d}s"
-    return f"{value:,.2f}" if unit == "sessions" else f"{value:,.1f}"
-
-
 def _period(row: dict[str, Any]) -> str:
     start, end = row["period_start"], row["period_end"]
     if start is None:
         return "not yet complete"
-    whole_month = start.day == 1 and next_month(start) == end + timedelta(days=1)
-    return f"{start:%Y-%m}" if whole_month else f"to {end}"
+    return fmt.period(start, end) if fmt.is_whole_month(start, end) else f"to {fmt.day(end)}"

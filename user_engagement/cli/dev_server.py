@@ -78,13 +78,13 @@ def main() -> None:
     It ends with the process that holds its other end, also when that is killed. The first argument is the port of
     the dashboard, which runs in the group too, or `NO_DASHBOARD`; the others are Dagster's.
     """
-    from dagster._cli import main as dagster
+    from user_engagement.dagster_internals import dagster_cli
 
     shown_at = int(sys.argv.pop(1))
     if shown_at != NO_DASHBOARD:
         subprocess.Popen(dashboard.command(shown_at), stdin=subprocess.DEVNULL)
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    dagster()
+    dagster_cli()
 
 
 def _on_stop_signals(root: subprocess.Popen[bytes]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from user_engagement.dashboard.data import ALL, Frame, Generation
-from user_engagement.dashboard.words import wilson
+from user_engagement.dashboard.intervals import wilson
 
 LOOK_BACK = {"dau": 7, "wau": 7, "stickiness": 7}
 """Days to the value before, for measures of a day; of `mau` it is its window."""
@@ -105,6 +105,6 @@ def _share(numerator: int, denominator: int) -> dict[str, Any]:
         "value": numerator / denominator,
         "numerator": numerator,
         "denominator": denominator,
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": float(low),
+        "ci_high": float(high),
     }

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from dagster import EventLogEntry
-from dagster._core.events import ASSET_EVENTS
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
+
+from user_engagement.dagster_internals import ASSET_EVENTS, SqliteEventLogStorage
 
 BUSY_SECONDS = 60
 

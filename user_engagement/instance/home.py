@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef
 
+from user_engagement.dagster_internals import InstanceRef
 from user_engagement.settings import PROJECT_ROOT, Settings
 
 SHIPPED = PROJECT_ROOT / "dagster.yaml"

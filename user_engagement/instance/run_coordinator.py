@@ -6,8 +6,7 @@ it finds there: two runs that were queued together on a new instance would write
 
 from __future__ import annotations
 
-from dagster import DagsterRun
-from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster import DagsterRun, QueuedRunCoordinator, SubmitRunContext
 
 
 class PooledRunCoordinator(QueuedRunCoordinator):

@@ -12,8 +12,13 @@ import time
 
 import psutil
 from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
+
+from user_engagement.dagster_internals import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    LaunchRunContext,
+    WorkerStatus,
+)
 
 HOST_TAG = "user_engagement/host"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -20,7 +20,7 @@ from user_engagement.dashboard.contents.quality import check_rows
 from user_engagement.dashboard.contents.retention import chosen_cohorts, heatmap, pooled
 from user_engagement.dashboard.data import ALL, Generation, open_generation
 from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters
-from user_engagement.dashboard.look import DARK, LIGHT
+from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.dashboard.view import View
 from user_engagement_tests.support.serving import publish_marts
 
