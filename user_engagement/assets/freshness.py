@@ -31,8 +31,22 @@ from user_engagement.sources import Source
 from user_engagement.warehouse import open_warehouse
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
-BUCKETS_KEY = dg.AssetKey(["activity", "session_buckets"])
 KINDS_KEY = dg.AssetKey(["activity", "user_day_kinds"])
+BY_MONTH_KEYS = [
+    ACTIVITY_KEY,
+    *(
+        dg.AssetKey(["activity", name])
+        for name in (
+            "event_hashes",
+            "repeated_events",
+            "quarantined_rows",
+            "identical_days",
+            "row_counts",
+            "session_buckets",
+        )
+    ),
+]
+"""What reads raw engagement by month, and keeps what it read."""
 COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
 CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
 
@@ -99,7 +113,7 @@ def compare(
 
 def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:
     """When each month was last rebuilt by all that is built by month of activity; one may fail where others do not."""
-    models = [ACTIVITY_KEY, BUCKETS_KEY, *([KINDS_KEY] if settings.insights else [])]
+    models = [*BY_MONTH_KEYS, *([KINDS_KEY] if settings.insights else [])]
     events = [recorded(instance, model) for model in models]
     months = set.intersection(*(set(of_model) for of_model in events))
     return {key: min(of_model[key][0] for of_model in events) for key in months}
