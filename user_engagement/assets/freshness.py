@@ -46,7 +46,7 @@ BY_MONTH_KEYS = [
         )
     ),
 ]
-"""What reads raw engagement by month, and keeps what it read."""
+"""The models that read raw engagement by month, and keep what they read."""
 COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
 CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
 
@@ -74,17 +74,17 @@ def recorded(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[
 class Comparison:
     """Months of the source against those that were loaded.
 
-    ``held`` has the source's fingerprints by month; ``outdated``, by month, the tables that differ from what was
-    loaded last.
+    ``fingerprints`` are the source's, one a table, by month; ``outdated`` are the tables that differ from what was
+    loaded last, by month.
     """
 
-    held: Mapping[str, Sequence[str]]
+    fingerprints: Mapping[str, Sequence[str]]
     outdated: Mapping[str, Sequence[str]]
 
     def mark(self, months: Iterable[str]) -> str:
-        """One mark for how the source looks in these months."""
-        looks = [(key, list(self.held[key])) for key in sorted(months)]
-        return hashlib.sha256(repr(looks).encode()).hexdigest()[:16]
+        """One mark for the source in these months."""
+        found = [(key, list(self.fingerprints[key])) for key in sorted(months)]
+        return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
 
 def compare(
@@ -97,18 +97,18 @@ def compare(
     """
     is_there = open_warehouse(settings).exists()
     rebuilt = rebuilt_months(instance, settings) if is_there else {}
-    held: dict[str, list[str]] = {key: [] for key in keys}
+    fingerprints: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
         loaded = recorded(instance, raw_key(table)) if is_there else {}
-        looks = source_fingerprints(source, table, settings, keys)
+        now = source_fingerprints(source, table, settings, keys)
         for key in keys:
             event, known = loaded.get(key, (0, None))
-            is_held = " " in looks[key]
-            if (is_held or event) and (looks[key] != known or rebuilt.get(key, 0) < event):
+            has_rows = " " in now[key]
+            if (has_rows or event) and (now[key] != known or rebuilt.get(key, 0) < event):
                 outdated.setdefault(key, []).append(table.name)
-            held[key].append(looks[key])
-    return Comparison(held, {key: outdated[key] for key in keys if key in outdated})
+            fingerprints[key].append(now[key])
+    return Comparison(fingerprints, {key: outdated[key] for key in keys if key in outdated})
 
 
 def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:
@@ -155,7 +155,7 @@ def is_up_to_date(instance: dg.DagsterInstance, source: Source, settings: Settin
     recorded = {
         name: published[name].value for name in (SOURCE_STATE, BUILD, "generation") if name in published
     }
-    upstream = [*(raw_key(table) for table in RAW_TABLES), ACTIVITY_KEY, BUCKETS_KEY, COHORTS_KEY, CHURN_KEY]
+    upstream = [*(raw_key(table) for table in RAW_TABLES), *BY_MONTH_KEYS, COHORTS_KEY, CHURN_KEY]
     latest = (instance.fetch_materializations(key, limit=1).records for key in upstream)
     if any(events and events[0].storage_id > records[0].storage_id for events in latest):
         return False

@@ -163,7 +163,8 @@ def test_raw_events_are_read_by_window_in_every_model_and_test(compiled: dict[st
             for select in sqlglot.parse_one(compiled[name], read="snowflake").find_all(exp.Select)
             if any(table.name.lower() == "stg_user_engagement" for table in direct_tables(select))
         ]
-        assert joined and set(joined) <= {"places", "days"}, "all rows are joined with the few that are wanted"
+        assert joined
+        assert set(joined) <= {"places", "days"}, "all rows are joined with the few that are wanted"
 
 
 def is_window(condition: str, day: str) -> bool:
