@@ -21,7 +21,7 @@ from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.instance.home import open_instance
 from user_engagement.publishing.generations import read_manifest, resolve
 from user_engagement.settings import Settings
-from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.frames import assert_equal, marts
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,8 @@ from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.snowflake.conftest import Emulator, Snowflake, database_of
-from user_engagement_tests.test_load_paths import MONTHS, WORLD
+from user_engagement_tests.support.load_paths import MONTHS, WORLD
+from user_engagement_tests.support.snowflake import Emulator, Snowflake, database_of
 
 pytestmark = pytest.mark.slow
 
