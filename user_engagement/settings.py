@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         None, description="Key of those hashes, at least 32 characters; who has it can recognise a user."
     )
     publish_report: bool = Field(True, description="Write the report, one HTML file, into each generation.")
+    csv_escape_formulas: bool = Field(
+        True,
+        description="Write an apostrophe before text in exported CSV files that a spreadsheet would run.",
+    )
     annotations: Path | None = Field(
         None,
         description="CSV file with columns `day` and `label`: releases and campaigns, drawn on time lines.",
