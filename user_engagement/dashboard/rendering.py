@@ -14,7 +14,7 @@ import streamlit as st
 from user_engagement import formatting as fmt
 from user_engagement.dashboard import controls, templating
 from user_engagement.dashboard.annotations import read_marks
-from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Table, Text
+from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Story, Table, Text
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Frame, UnavailableError, open_generation
@@ -35,7 +35,9 @@ TITLE = "User engagement"
 ICON = Path(__file__).with_name("icon.svg")
 BY_KEY = {entry.key: entry for entry in PAGES}
 LAYOUT = """
-.block-container {padding-top: 4.5rem; max-width: 86rem}
+.block-container {padding-top: 2.9rem !important; padding-bottom: 3rem !important; max-width: 90rem}
+.stMainBlockContainer > .stVerticalBlock {gap: .6rem}
+.st-key-bar {align-items: center}
 @media (max-width: 640px) {.st-key-chart_cohorts .heatmaplayer text {display: none}}
 """
 
@@ -54,29 +56,25 @@ def main() -> None:
     try:
         _show(settings, theme)
     except UnavailableError as problem:
-        st.title(TITLE)
-        st.info(f"**{problem.title}** {problem.remedy}", icon=":material/info:")
+        st.html(templating.part("nothing", problem.title, problem.remedy))
 
 
 def _show(settings: Settings, theme: Theme) -> None:
     generation = open_generation(settings.published_dir)
     filters = controls.current_filters(generation)
     entry = BY_KEY.get(filters.page, PAGES[0])
+    st.set_page_config(page_title=f"{entry.title} · {TITLE}")
     filters = filters.choose("page", entry.key)
     view = View(generation, filters, theme, _marks(settings))
-    controls.navigation({key: page.title for key, page in BY_KEY.items()}, entry.key)
-    controls.sidebar(view)
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="bar"):
+        controls.navigation({key: page.title for key, page in BY_KEY.items()}, entry.key)
+        controls.filter_menu(view)
     controls.write_address(filters)
-    st.title(entry.title)
     if stale := generation.stale(datetime.now(UTC), settings.stale_after_hours):
         st.warning(stale, icon=":material/schedule:")
     page = entry.make(view)
-    st.html(
-        templating.part("paragraph", page.headline, "headline")
-        + templating.part(
-            "paragraph", f"Shown: {view.in_words}. Data through {fmt.day(generation.as_of)}.", "filters"
-        )
-    )
+    shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
+    st.html(templating.part("head", "" if entry.key == PAGES[0].key else entry.title, page, shown))
     for block in page.blocks:
         _draw(block, view)
     _settle()
@@ -101,8 +99,8 @@ def _marks(settings: Settings) -> Frame:
 
 def _draw(block: Block, view: View) -> None:
     match block:
-        case Cards():
-            st.html(templating.part("cards", block))
+        case Story() | Cards():
+            st.html(templating.part(block.kind, block))
         case Text():
             st.html(templating.part("sentences", block))
         case Choice(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from user_engagement.dashboard.charts.chart import (
     small_note,
     time_axis,
 )
-from user_engagement.dashboard.data import Frame
+from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.findings import Finding
 from user_engagement.dashboard.theme import Style, layout
 
 FEW_PERIODS = 13
@@ -213,3 +215,55 @@ def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[An
     if alone and len(line) > 2:
         text += f"; highest {at(int(values.argmax()))}, lowest {at(int(values.argmin()))}"
     return text + "."
+
+
+def expected_and_actual(
+    rows: Frame, finding: Finding, style: Style, *, title: str, about: str, summary: str
+) -> Chart:
+    """A finding's metric by week: what happened, what was expected with its interval, and where it changed."""
+    key, theme = f"finding_{finding.rank}", style.theme
+    known = rows[rows.actual.notna()]
+    if known.empty:
+        return Chart(key, title, about, f"No weeks to draw. {summary}", None, rows)
+    measure = Measure("actual", finding.name, finding.unit, detail="{users} users")
+    actual = _line(known, "week", measure, style, ALL)
+    actual |= {"name": "Actual", "mode": "lines", "hovertemplate": measure.hover("Actual: ")}
+    usual = Measure("expected", finding.name, finding.unit)
+    expected = _line(known.assign(expected=known.expected), "week", usual, style, ALL)
+    expected |= {"name": "Expected", "mode": "lines", "hovertemplate": usual.hover("Expected: ")}
+    expected["line"] = {"color": theme.muted, "width": 1.6, "dash": "dash"}
+    band = _band(
+        known.rename(columns={"expected_low": "ci_low", "expected_high": "ci_high"}), "week", style, ALL
+    )
+    band["fillcolor"] = theme.incomplete
+    if finding.unit == "seconds":
+        band["y"] = band["y"] / 60
+    drawn = marks(style, known.week.min(), known.week.max())
+    if finding.since is not None:
+        drawn["shapes"].append(_change_line(finding.since, theme.bad))
+        drawn["annotations"].append(_change_label(finding.since, theme.bad))
+    figure = {
+        "data": [band, expected, actual],
+        "layout": layout(
+            theme, HEIGHT - 60, time_axis(known.week, monthly=False), measure.axis() | {"title": ""}, **drawn
+        ),
+    }
+    return Chart(key, title, about, summary, figure, rows)
+
+
+def _change_line(day: date, colour: str) -> Figure:
+    line = {"color": colour, "width": 1.2, "dash": "dot"}
+    return {"type": "line", "x0": day, "x1": day, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+
+
+def _change_label(day: date, colour: str) -> Figure:
+    return {
+        "x": day,
+        "y": 1,
+        "yref": "paper",
+        "text": fmt.day(day),
+        "showarrow": False,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "font": {"size": 12, "color": colour},
+    }

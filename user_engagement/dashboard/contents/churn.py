@@ -72,7 +72,7 @@ def survival(view: View) -> Chart:
 
 def growth(view: View) -> Chart:
     grain, theme = view.filters.option("grain"), view.theme
-    rows = view.focused("growth_accounting", period_kind=grain)
+    rows = view.group_rows("growth_accounting", period_kind=grain)
     columns = {
         "new_users": ("New", theme.series[0], 1),
         "resurrected_users": ("Back after a pause", theme.series[2], 1),
@@ -94,7 +94,7 @@ def growth(view: View) -> Chart:
 def headline(view: View) -> str:
     told, when = [], ""
     for kind, verb in (("declared", f"of {view.group} cancelled"), ("inactive", "became inactive")):
-        rows = view.within(view.focused("churn_monthly", churn_kind=kind), "month", monthly=True)
+        rows = view.within(view.group_rows("churn_monthly", churn_kind=kind), "month", monthly=True)
         rows = rows[rows.is_complete & rows.churn_rate.notna()]
         if len(rows):
             first, last = rows.iloc[0], rows.iloc[-1]

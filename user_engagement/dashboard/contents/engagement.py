@@ -8,10 +8,16 @@ from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, shares, timeline
 from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.filters import OPTIONS
 from user_engagement.dashboard.theme import Style, slots
 from user_engagement.dashboard.view import View
 
 NOT_SEGMENTED = " Over all users: durations and kinds of interaction are not broken down by segment."
+ACTIVE_ABOUT = {
+    "mau": "Distinct users active in the rolling window (28 days unless set otherwise) that ends on the day.",
+    "wau": "Distinct users active in the 7 days that end on the day.",
+    "dau": "Distinct users active on the day; the line is the mean of 7 days.",
+}
 STATISTICS = {
     "median_session_seconds": "Median",
     "average_session_seconds": "Mean",
@@ -30,6 +36,45 @@ def page(view: View) -> Page:
             stickiness(view),
             Row((gaps(view), duration_by_interaction(view))),
         ),
+    )
+
+
+def active_users_chart(view: View) -> Chart:
+    name = view.filters.option("active")
+    rows = view.rows("active_users_daily")
+    label = OPTIONS["active"].values[name].split(" ")[0]
+    measure = Measure(name, f"{label} active users", "users")
+    return timeline(
+        view.within(rows, "activity_date"),
+        "activity_date",
+        measure,
+        view.style,
+        key="active_users",
+        title=f"{label} active users",
+        about=ACTIVE_ABOUT[name],
+        earlier=view.earlier(rows, "activity_date"),
+    )
+
+
+def signup_rows(view: View) -> Frame:
+    """Signups of each month, and what the month is known to the end of."""
+    cohorts = view.rows("cohort_retention", period_kind="calendar_month", period_number=0)
+    ended = cohorts.signup_month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of)
+    columns = ["segment_name", "segment_value", "signup_month", "cohort_size"]
+    return cohorts[columns].assign(is_complete=ended)
+
+
+def signups_chart(view: View) -> Chart:
+    rows = signup_rows(view)
+    return timeline(
+        view.within(rows, "signup_month", monthly=True),
+        "signup_month",
+        Measure("cohort_size", "New users", "users"),
+        view.style,
+        key="signups",
+        title="Signups by month",
+        about="Users by the month of their first signup.",
+        earlier=view.earlier(rows, "signup_month", monthly=True),
     )
 
 
@@ -164,7 +209,7 @@ def duration_by_interaction(view: View) -> Chart:
 
 
 def headline(view: View) -> str:
-    rows = view.within(view.focused("engagement_frequency"), "month", monthly=True)
+    rows = view.within(view.group_rows("engagement_frequency"), "month", monthly=True)
     rows = rows[rows.is_complete & rows.active_days_per_user.notna()]
     if len(rows) < 2:
         return "There are no two complete months in the days chosen that could be compared."

@@ -31,9 +31,9 @@ def page(view: View) -> Page:
     return Page(headline(view), tuple(blocks))
 
 
-def chosen_cohorts(view: View, focused: bool) -> Frame:
+def chosen_cohorts(view: View, one_group: bool) -> Frame:
     """Cells of the cohorts that signed up in the days chosen."""
-    find = view.focused if focused else view.rows
+    find = view.group_rows if one_group else view.rows
     rows = find("cohort_retention", period_kind=view.filters.option("period"))
     return view.within(rows, "signup_month", monthly=True)
 
@@ -54,7 +54,7 @@ def pooled(rows: Frame) -> Frame:
 def heatmap(view: View) -> Chart:
     kind = view.filters.option("period")
     return cohorts(
-        chosen_cohorts(view, focused=True),
+        chosen_cohorts(view, one_group=True),
         view.style,
         key="cohorts",
         title=f"Cohorts of {view.group}, per cent retained",
@@ -67,7 +67,7 @@ def heatmap(view: View) -> Chart:
 def by_segment(view: View) -> Chart:
     kind = view.filters.option("period")
     return curves(
-        pooled(chosen_cohorts(view, focused=False)),
+        pooled(chosen_cohorts(view, one_group=False)),
         "period_number",
         Measure("retention_rate", "Retained", "rate", "eligible_users", SHARE, has_interval=True),
         view.style,
@@ -81,7 +81,7 @@ def by_segment(view: View) -> Chart:
 def by_cohort(view: View) -> Chart:
     """The newest cohorts, from pale (older) to strong (newer)."""
     kind = view.filters.option("period")
-    rows = chosen_cohorts(view, focused=True)
+    rows = chosen_cohorts(view, one_group=True)
     months = sorted(rows[rows.is_complete].signup_month.unique())
     months = months[:: max(1, -(-len(months) // MOST_COHORTS))]
     rows = rows[rows.signup_month.isin(months) & rows.is_complete]
@@ -121,7 +121,7 @@ def day_n(view: View) -> Chart:
 
 def headline(view: View) -> str:
     kind = view.filters.option("period")
-    rows = pooled(chosen_cohorts(view, focused=True)).set_index("period_number")
+    rows = pooled(chosen_cohorts(view, one_group=True)).set_index("period_number")
     told = [
         f"{fmt.value(rows.retention_rate[k], 'rate')} were active in {PERIOD[kind]} {k} after signup "
         f"({rows.retained_users[k]:,} of {rows.eligible_users[k]:,})"

@@ -1,0 +1,324 @@
+"""The first screen: what happened, for whom, since when, how much of it, and what to look at next."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.blocks import Cause, Kpi, Step, Story, Waterfall
+from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.drawings import against_expected, sparkline
+from user_engagement.dashboard.filters import Filters
+from user_engagement.dashboard.findings import (
+    Finding,
+    bridge,
+    causes,
+    is_explained,
+    read_findings,
+    series,
+)
+from user_engagement.dashboard.trends import Trend, trends
+from user_engagement.dashboard.view import View
+
+MOST_CAUSES = 4
+ABOUT_LEVEL = 0.02
+FAR_FEWER = 0.2
+"""From this relative loss on, a headline says far fewer."""
+BRIDGE_MEASURES = {
+    "active_days": (
+        "Where the missing active days went",
+        "Active days a week; a user active on three days counts three.",
+    ),
+    "active_users": ("Where the missing active users went", "Weekly active users."),
+}
+PAGE_OF = {
+    "activation": "retention",
+    "new_user_retention": "retention",
+    "retention": "retention",
+    "churn": "churn",
+    "resurrection": "churn",
+}
+"""The page that shows a finding's metric; the others are on Engagement."""
+SURENESS = (
+    "All that could have become a finding is tested as one family: of companies without any cause, one in twenty gets "
+    "a finding."
+)
+
+
+def story(view: View) -> Story:
+    """The blocks of the first screen; what the findings cannot say is left out and said to be."""
+    found = causes(view.generation)
+    return Story(
+        kpis=tuple(_kpi(view, trend) for trend in trends(view)),
+        waterfall=_waterfall(view),
+        causes=tuple(_cause(view, finding) for finding in found[:MOST_CAUSES]),
+        causes_title=_causes_title(found),
+        note=_note(view, found),
+        risk=_risk(view),
+    )
+
+
+# -- sentences ---------------------------------------------------------------------------------------------
+
+
+def headline(view: View) -> str:
+    """Signups against what became of engagement, in one sentence."""
+    found = {trend.key: trend for trend in trends(view)}
+    signups, told = found.get("signups"), _engagement(found)
+    if signups is None:
+        return "Nobody has signed up and completed a month yet."
+    if signups.before is None:
+        return f"{signups.value} users signed up in {fmt.month(signups.month)}, the first complete month."
+    grew = signups.now / signups.before - 1 if signups.before else 0.0
+    level = signups.verdict == "unclear" or abs(grew) < ABOUT_LEVEL
+    direction = "about level with" if level else f"{'up' if grew > 0 else 'down'} {_percent(grew)} on"
+    whose = "Signups" if view.group_value == ALL else f"Signups ({view.group})"
+    start = f"{whose} are {direction} {_reference(signups)}"
+    if not told:
+        return f"{start}."
+    worse = any(trend.verdict == "bad" for trend in found.values())
+    return f"{start}, {'but' if worse and grew > 0 and not level else 'and'} {told}."
+
+
+def _engagement(found: dict[str, Trend]) -> str:
+    """The clearest change of engagement: retention first, then how often users come, then who leaves."""
+    retention = found.get("retention_month_1")
+    if retention and retention.before is not None:
+        now, before = _whole(retention.now), _whole(retention.before)
+        if retention.verdict == "bad":
+            far = "far " if retention.now < (1 - FAR_FEWER) * retention.before else ""
+            return f"{far}fewer stay: {now} are active a month later, down from {before}"
+        if retention.verdict == "good":
+            return f"more stay: {now} are active a month later, up from {before}"
+    frequency, churn = found.get("active_days"), found.get("churn")
+    if frequency and frequency.verdict == "bad":
+        return f"users come less often: on {frequency.value} days in 30, down from {_before(frequency)}"
+    if churn and churn.verdict == "bad":
+        return f"more leave: {churn.value} a month, up from {_before(churn)}"
+    if retention and retention.before is not None:
+        return f"as many stay as before: {_whole(retention.now)} are active a month later"
+    return ""
+
+
+def lead(view: View) -> str:
+    """How much is missing and what stands out; why nothing does, if nothing does."""
+    if not is_explained(view.generation):
+        return "Why is not part of what was published: the insights are switched off, or an older version published."
+    found = causes(view.generation)
+    if not found:
+        return str(read_findings(view.generation)[0].sentence)
+    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"]
+    count = _number_word(len(adverse or found))
+    largest = (adverse or found)[0]
+    many = len(adverse or found) > 1
+    stands = f"{count} {'causes stand' if many else 'cause stands'} out"
+    began = f"; {'the largest' if many else 'it'} began on {fmt.day(largest.since)}" if largest.since else ""
+    missing = _missing(view)
+    return f"{missing}{stands if missing else stands.capitalize()}{began}."
+
+
+def _missing(view: View) -> str:
+    for measure, unit in (("active_users", "weekly active users"), ("active_days", "active days a week")):
+        rows = bridge(view.generation, measure)
+        if len(rows) < 2:
+            continue
+        gap = rows.amount.iloc[-1] - rows.amount.iloc[0]
+        word = "fewer" if gap < 0 else "more"
+        end = fmt.day(view.generation.as_of)
+        return f"About {_rounded(abs(gap))} {word} {unit} than expected in the last four weeks to {end}: "
+    return ""
+
+
+def _causes_title(found: tuple[Finding, ...]) -> str:
+    if not found:
+        return "Causes"
+    return "Causes, largest first" if len(found) > 1 else "One cause"
+
+
+def _note(view: View, found: tuple[Finding, ...]) -> str:
+    said = []
+    if view.filters.segment != ALL and found:
+        said.append("Causes and the bridge are of all users, whatever the filters say.")
+    if not found and is_explained(view.generation):
+        said.append("Nothing that could be told apart from chance.")
+    if not is_explained(view.generation):
+        said.append("Run `user-engagement run` with insights switched on to see causes here.")
+    return " ".join(said)
+
+
+def _risk(view: View) -> str:
+    """How many active users will probably become inactive, by the last check of the prediction."""
+    if not all(map(view.generation.has, ("risk_evaluation", "risk_calibration"))):
+        return ""
+    rates = view.generation.frame("risk_evaluation").set_index("measure")
+    tenths = view.generation.frame("risk_calibration").sort_values("decile")
+    active = view.generation.of_segment("active_users_daily", ALL)
+    if "base_rate" not in rates.index or active.empty or len(tenths) < 10:
+        return ""
+    share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
+    lapsed = tenths.observed_rate * tenths.users
+    return (
+        f"About {_rounded(share * mau)} of today's {mau:,} active users will probably become inactive within "
+        f"four weeks ({_whole(share)}, as in the last check). The fifth most at risk held "
+        f"{lapsed.tail(2).sum():,.0f} of the {lapsed.sum():,.0f} who did."
+    )
+
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+
+def _kpi(view: View, trend: Trend) -> Kpi:
+    tone = trend.verdict if trend.verdict in ("good", "bad") else "neutral"
+    when = f"{'signed up in ' if trend.key == 'retention_month_1' else ''}{fmt.month(trend.month)}"
+    return Kpi(
+        key=trend.key,
+        label=trend.label,
+        value=_whole(trend.now) if trend.key == "retention_month_1" else trend.value,
+        when=when,
+        change=_change(trend),
+        tone=tone,
+        definition=trend.definition,
+        drawing=sparkline(trend, view.theme),
+    )
+
+
+def _change(trend: Trend) -> str:
+    if trend.before is None:
+        return "first complete month"
+    if trend.verdict == "unclear":
+        return f"no clear change on {_reference(trend)} ({_before(trend)})"
+    arrow = "▲" if trend.is_up else "▼"
+    if trend.unit == "rate":
+        size = f"{100 * abs(trend.now - trend.before):.{0 if trend.now >= 0.1 else 1}f} points"
+    else:
+        size = _percent(trend.now / trend.before - 1)
+    return f"{arrow} {size} on {_reference(trend)} ({_before(trend)})"
+
+
+def _waterfall(view: View) -> Waterfall | None:
+    """Expected, what each finding takes or adds, what none explains, and actual."""
+    if not is_explained(view.generation):
+        return None
+    for measure, (title, about) in BRIDGE_MEASURES.items():
+        rows = bridge(view.generation, measure)
+        if len(rows) >= 2:
+            return Waterfall(title, f"{about} Mean of the last four complete weeks.", _steps(rows))
+    return None
+
+
+def _steps(rows: Frame) -> tuple[Step, ...]:
+    amounts = rows.amount.to_numpy(dtype=float)
+    ends = amounts.cumsum()
+    ends[-1] = amounts[-1]
+    starts = [0.0, *ends[:-2], 0.0]
+    top = max(ends.max(), amounts[0], amounts[-1]) or 1.0
+    steps = []
+    for number, row in enumerate(rows.itertuples()):
+        whole = number in (0, len(rows) - 1)
+        low, high = min(starts[number], ends[number]), max(starts[number], ends[number])
+        bounded = not whole and not fmt.is_missing(row.amount_low) and not fmt.is_missing(row.amount_high)
+        least, most = (
+            starts[number] + bound if bounded else 0.0 for bound in (row.amount_low, row.amount_high)
+        )
+        steps.append(
+            Step(
+                label=row.label,
+                amount=fmt.value(row.amount, "users") if whole else fmt.signed(row.amount, "users"),
+                interval=fmt.interval(row.amount_low, row.amount_high, "users") if bounded else "",
+                tone="whole" if whole else "bad" if row.amount < 0 else "good",
+                start=100 * low / top,
+                width=100 * (high - low) / top,
+                interval_start=100 * max(least, 0) / top if bounded else None,
+                interval_width=100 * (min(most, top) - max(least, 0)) / top if bounded else None,
+            )
+        )
+    return tuple(steps)
+
+
+def _cause(view: View, finding: Finding) -> Cause:
+    target, label = link(view, finding)
+    return Cause(
+        rank=finding.rank,
+        title=finding.sentence,
+        facts=" · ".join(filter(None, (finding.values, finding.group, finding.when))),
+        next_step=finding.next_step,
+        link=target.to_address(),
+        link_label=label,
+        evidence=evidence(finding),
+        series=against_expected(finding, series(view.generation, finding.rank), view.theme),
+    )
+
+
+def link(view: View, finding: Finding) -> tuple[Filters, str]:
+    """The view whose chart shows the change: a page with the group's filters or, where they cannot say it, Causes."""
+    segments = view.generation.segments
+    attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
+    shown = len(finding.conditions) <= 1 and (attribute == ALL or value in segments.get(attribute, ()))
+    if not shown or finding.kind in ("mix", "measurement"):
+        return Filters(page="causes", range="all"), "See the change"
+    recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
+    values = () if attribute == ALL else (value,)
+    page = PAGE_OF.get(finding.metric, "engagement")
+    days = "12m" if recent else "all"
+    return Filters(page=page, range=days, segment=attribute, values=values), "See these users"
+
+
+def evidence(finding: Finding) -> tuple[tuple[str, str], ...]:
+    """How sure a finding is: term and text."""
+    unit = finding.unit
+    low, high = finding.interval
+    rows = [("Metric", finding.name)]
+    if finding.effect is not None:
+        bounds = (
+            f" ({fmt.signed(low, unit)} to {fmt.signed(high, unit)}, 95 % interval)"
+            if low is not None
+            else ""
+        )
+        rows.append(("Difference", f"{fmt.signed(finding.effect, unit)}{bounds}"))
+    if finding.lost_active_days is not None:
+        amount = fmt.signed(-finding.lost_active_days, "users")
+        share = f", {_whole(finding.share_of_gap)} of the gap" if finding.share_of_gap is not None else ""
+        rows.append(("Active days a week", f"{amount}{share}"))
+    if finding.users is not None:
+        rows.append(("Users", f"{finding.users:,}"))
+    if finding.q_value is not None:
+        rows.append(("q-value", "below 0.001" if finding.q_value < 0.001 else f"{finding.q_value:.3f}"))
+    if finding.also:
+        rows.append(("Follows from it", ", ".join(fmt.label(name).lower() for name in finding.also)))
+    return (
+        *rows,
+        ("Method", f"Compared with users of the same tenure and group before the change. {SURENESS}"),
+    )
+
+
+# -- numbers in sentences ----------------------------------------------------------------------------------
+
+
+def _reference(trend: Trend) -> str:
+    assert trend.reference_month is not None
+    if trend.reference_month.year < trend.month.year and trend.reference_month.month == trend.month.month:
+        return "a year ago"
+    return "the month before"
+
+
+def _before(trend: Trend) -> str:
+    return _whole(trend.before) if trend.key == "retention_month_1" else fmt.value(trend.before, trend.unit)
+
+
+def _whole(share: float | None) -> str:
+    return fmt.NOTHING if share is None else f"{100 * share:.0f}{fmt.PERCENT}"
+
+
+def _percent(change: float) -> str:
+    return f"{100 * abs(change):.0f}{fmt.PERCENT}"
+
+
+def _rounded(number: float) -> str:
+    """To two or three figures, as an estimate deserves."""
+    size = 10 if number >= 200 else 1
+    return f"{round(number / size) * size:,.0f}"
+
+
+def _number_word(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[count] if count < len(words) else str(count)
