@@ -6,6 +6,7 @@ import gc
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -75,8 +76,10 @@ def _show(settings: Settings, theme: Theme) -> None:
     page = entry.make(view)
     shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
     st.html(templating.part("head", "" if entry.key == PAGES[0].key else entry.title, page, shown))
-    for block in page.blocks:
-        _draw(block, view)
+    for is_choice, blocks in groupby(page.blocks, lambda block: isinstance(block, Choice | Focus)):
+        with st.container(horizontal=True) if is_choice else nullcontext():
+            for block in blocks:
+                _draw(block, view)
     _settle()
 
 
@@ -121,16 +124,12 @@ def _draw(block: Block, view: View) -> None:
             st.html(
                 templating.part("title", block.title) + templating.part("paragraph", block.about, "about")
             )
-            with st.expander(f"Data table: {block.title}") if block.folded else nullcontext():
+            with st.expander(f"Data: {block.title}") if block.folded else nullcontext():
                 _draw_table(block.key, block.frame, view)
 
 
 def _draw_chart(chart: Chart, view: View) -> None:
-    st.html(
-        templating.part("title", chart.title)
-        + templating.part("paragraph", chart.about, "about")
-        + templating.part("paragraph", chart.summary, "summary")
-    )
+    st.html(templating.part("chart_head", chart))
     if chart.figure is not None:
         name = f"{chart.key}-{view.generation.manifest.as_of}"
         # the tests validate figures; here it would take longer than all the rest
@@ -138,7 +137,8 @@ def _draw_chart(chart: Chart, view: View) -> None:
         config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
         with st.container(key=f"chart_{chart.key}"):
             st.plotly_chart(figure, theme=None, key=f"plot_{chart.key}", config=config)
-    with st.expander(f"Data table: {chart.title}"):
+    with st.expander("Definition and data"):
+        st.html(templating.part("paragraph", chart.about, "about"))
         _draw_table(chart.key, chart.table, view)
 
 

@@ -12,6 +12,7 @@ from user_engagement import formatting as fmt
 from user_engagement.dashboard.charts.chart import (
     FEW_USERS,
     HEIGHT,
+    MOST_SENTENCES,
     Chart,
     Figure,
     Measure,
@@ -65,11 +66,11 @@ def timeline(
             _earlier_line(line, x, measure, style, value, name.lower(), when, alone=len(by_value) == 1)
             for value, line in groups(known, by).items()
         ]
-        sentences.append(f"Dotted: {name.lower()}.")
+        sentences.append(_compared(drawn, known, x, measure, name.lower(), when, by, style))
     if len(drawn) < len(rows):
         left = rows[~rows.index.isin(drawn.index)][x].drop_duplicates()
         sentences.append(
-            f"Not drawn, since not complete or over nobody: {fmt.enumeration([when(d) for d in left[-3:]])}."
+            f"Not complete or over nobody, so not drawn: {fmt.enumeration([when(d) for d in left[-3:]])}."
         )
     sentences += small_note(drawn, measure)
     figure = {
@@ -203,6 +204,33 @@ def _band(line: Frame, x: str, style: Style, value: str) -> Figure:
         "hoverinfo": "skip",
         "showlegend": False,
     }
+
+
+def _compared(
+    drawn: Frame,
+    before: Frame,
+    x: str,
+    measure: Measure,
+    name: str,
+    when: Callable[[Any], str],
+    by: str,
+    style: Style,
+) -> str:
+    """The last value of each line against the one drawn beneath it."""
+    told = []
+    for value, line in groups(drawn, by).items():
+        last = line.iloc[-1]
+        matching = before[(before[by] == value) & (before.drawn_at == last[x])]
+        if matching.empty:
+            continue
+        then = matching.iloc[0]
+        change = fmt.change(last[measure.column], then[measure.column], measure.unit)
+        told.append(
+            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} in {when(last[x])} against "
+            f"{fmt.value(then[measure.column], measure.unit)} in {when(then[x])} ({change})"
+        )
+    compared = f" {'; '.join(told[:MOST_SENTENCES])}." if told else ""
+    return f"Dotted: {name}.{compared}"
 
 
 def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[Any], str], alone: bool) -> str:
