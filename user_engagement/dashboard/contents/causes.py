@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from dateutil.relativedelta import relativedelta
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Text
 from user_engagement.dashboard.charts import Chart, bars, expected_and_actual, ratios
-from user_engagement.dashboard.contents.story import evidence
+from user_engagement.dashboard.contents.evidence import evidence
 from user_engagement.dashboard.data import ALL, Frame, Generation
 from user_engagement.dashboard.findings import Finding, causes, read_findings, series
 from user_engagement.dashboard.view import View
@@ -20,9 +17,6 @@ from user_engagement.dashboard.view import View
 RATES = ("activation", "new_user_retention", "retention", "churn")
 EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
 MOST_ROWS = 12
-NEAR = timedelta(days=14)
-"""A release or a churn reason this near to a finding's first week coincides with it."""
-REASON_ROSE = 1.5
 
 
 def page(view: View) -> Page:
@@ -51,8 +45,7 @@ def lead(found: tuple[Finding, ...]) -> str:
 def course(view: View, finding: Finding) -> Chart:
     """A finding's metric week by week, what was expected, and what coincides with the change."""
     facts = " · ".join(filter(None, (finding.values, finding.group, finding.when)))
-    told = [f"{term}: {text}." for term, text in evidence(finding) if term not in ("Metric", "Method")]
-    told += coincidences(view, finding)
+    told = [f"{term}: {text}." for term, text in evidence(view, finding) if term not in ("Metric", "Method")]
     if finding.next_step:
         told.append(f"Next: {finding.next_step}")
     return expected_and_actual(
@@ -63,44 +56,6 @@ def course(view: View, finding: Finding) -> Chart:
         about=f"{finding.name}, by week. {facts}.",
         summary=" ".join(told),
     )
-
-
-def coincidences(view: View, finding: Finding) -> list[str]:
-    """What happened at the same time: releases and campaigns, and churn reasons whose share rose."""
-    if finding.since is None:
-        return []
-    since = pd.Timestamp(finding.since)
-    near = view.marks[(view.marks.day - since).abs() <= NEAR] if len(view.marks) else view.marks
-    told = [f"At the same time: {row.label} ({fmt.day(row.day)})." for row in near.itertuples()]
-    if finding.metric == "churn" and view.generation.has("churn_reasons"):
-        told += _risen_reasons(view.generation, finding)
-    return told
-
-
-def _risen_reasons(generation: Generation, finding: Finding) -> list[str]:
-    """Reasons given at least half as often again in the three months from the change as in the three before."""
-    assert finding.since is not None
-    attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
-    known = attribute == ALL or value in generation.segments.get(attribute, ())
-    rows = generation.of_segment("churn_reasons", attribute if known else ALL)
-    rows = rows[rows.segment_value == (value if known else ALL)]
-    change = finding.since.replace(day=1)
-    start, end = (pd.Timestamp(change + relativedelta(months=months)) for months in (-3, 3))
-    before = rows[(rows.month < pd.Timestamp(change)) & (rows.month >= start)]
-    after = rows[(rows.month >= pd.Timestamp(change)) & (rows.month < end)]
-    counts = pd.DataFrame(
-        {
-            "before": before.groupby("churn_reason").churned_users.sum(),
-            "after": after.groupby("churn_reason").churned_users.sum(),
-        }
-    ).fillna(0)
-    shares = counts / counts.sum()
-    risen = shares[(shares.after > REASON_ROSE * shares.before) & (counts.after >= 30)]
-    return [
-        f"The reason '{fmt.label(str(name)).lower()}' rose from {fmt.value(row.before, 'rate')} to "
-        f"{fmt.value(row.after, 'rate')} of cancellations in the three months from the change."
-        for name, row in risen.iterrows()
-    ]
 
 
 # -- methods, for analysts ---------------------------------------------------------------------------------

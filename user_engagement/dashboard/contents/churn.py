@@ -132,6 +132,7 @@ def headline(view: View) -> str:
         )
         for before in every[every.month == last.month - pd.DateOffset(months=12)].itertuples():
             now, then = ((r.churned_users, r.users_at_start) for r in (last, before))
-            text += f", against {fmt.value(before.churn_rate, 'rate')} in {fmt.month(before.month)}{unless_clear(now, then)}"
+            rate = fmt.value(before.churn_rate, "rate")
+            text += f", against {rate} in {fmt.month(before.month)}{unless_clear(now, then)}"
         told.append(text)
     return f"In {when} {'; '.join(told)}." if told else "No month in the days chosen is complete."

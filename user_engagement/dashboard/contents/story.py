@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Cause, Kpi, Step, Story, Waterfall
+from user_engagement.dashboard.contents.evidence import evidence
 from user_engagement.dashboard.data import ALL, Frame
 from user_engagement.dashboard.drawings import against_expected, sparkline
 from user_engagement.dashboard.filters import Filters
@@ -39,10 +40,6 @@ PAGE_OF = {
     "resurrection": "churn",
 }
 """The page that shows a finding's metric; the others are on Engagement."""
-SURENESS = (
-    "All that could have become a finding is tested as one family: of companies without any cause, one in twenty gets "
-    "a finding."
-)
 
 
 def story(view: View) -> Story:
@@ -244,7 +241,7 @@ def _cause(view: View, finding: Finding) -> Cause:
         next_step=finding.next_step,
         link=target.to_address(),
         link_label=label,
-        evidence=evidence(finding),
+        evidence=evidence(view, finding),
         series=against_expected(finding, series(view.generation, finding.rank), view.theme),
     )
 
@@ -261,34 +258,6 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     page = PAGE_OF.get(finding.metric, "engagement")
     days = "12m" if recent else "all"
     return Filters(page=page, range=days, segment=attribute, values=values), "See these users"
-
-
-def evidence(finding: Finding) -> tuple[tuple[str, str], ...]:
-    """How sure a finding is: term and text."""
-    unit = finding.unit
-    low, high = finding.interval
-    rows = [("Metric", finding.name)]
-    if finding.effect is not None:
-        bounds = (
-            f" ({fmt.signed(low, unit)} to {fmt.signed(high, unit)}, 95 % interval)"
-            if low is not None
-            else ""
-        )
-        rows.append(("Difference", f"{fmt.signed(finding.effect, unit)}{bounds}"))
-    if finding.lost_active_days is not None:
-        amount = fmt.signed(-finding.lost_active_days, "users")
-        share = f", {_whole(finding.share_of_gap)} of the gap" if finding.share_of_gap is not None else ""
-        rows.append(("Active days a week", f"{amount}{share}"))
-    if finding.users is not None:
-        rows.append(("Users", f"{finding.users:,}"))
-    if finding.q_value is not None:
-        rows.append(("q-value", "below 0.001" if finding.q_value < 0.001 else f"{finding.q_value:.3f}"))
-    if finding.also:
-        rows.append(("Follows from it", ", ".join(fmt.label(name).lower() for name in finding.also)))
-    return (
-        *rows,
-        ("Method", f"Compared with users of the same tenure and group before the change. {SURENESS}"),
-    )
 
 
 # -- numbers in sentences ----------------------------------------------------------------------------------
