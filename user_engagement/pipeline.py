@@ -21,7 +21,7 @@ from user_engagement.instance.run_launcher import host_tag
 from user_engagement.partitions import Months, contiguous_ranges, first_of_month, key_of, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, TableReport, open_source
-from user_engagement.warehouse.reader import has_warehouse
+from user_engagement.warehouse import open_warehouse
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -90,7 +90,7 @@ def plan(settings: Settings, full: bool = False) -> Plan:
             f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end."
         )
     cohorts = Months(first, max(last, load.last))
-    if full or settings.start or settings.end or not has_warehouse(settings):
+    if full or settings.start or settings.end or not open_warehouse(settings).exists():
         return Plan(source, reports, (load,), cohorts)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
     with open_instance(settings) as instance:

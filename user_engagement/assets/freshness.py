@@ -18,7 +18,7 @@ from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-from user_engagement.warehouse.reader import has_warehouse
+from user_engagement.warehouse import open_warehouse
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
 BUCKETS_KEY = dg.AssetKey(["activity", "session_buckets"])
@@ -71,7 +71,7 @@ def compare(
     A month that holds nothing and never did is up to date. A warehouse that is not there makes every other month
     outdated, whatever was recorded; so does what insights need, where it has not been built.
     """
-    is_there = has_warehouse(settings)
+    is_there = open_warehouse(settings).exists()
     rebuilt = rebuilt_months(instance, settings) if is_there else {}
     held: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
-from user_engagement.warehouse.reader import has_warehouse, open_reader
+from user_engagement.warehouse import open_warehouse
 
 SCHEMA_CHECK = "source_schema"
 KINDS = {
@@ -77,13 +77,15 @@ def schema_drift(
     used = {c.name for c in table.optional} | (set(segments) if table is USER_SIGNUPS else set())
     required = {c.name for c in table.required}
     present = (
-        required | set(extract.further) | {c.name for c in table.optional if c.name not in extract.missing}
+        required
+        | set(extract.extra_columns)
+        | {c.name for c in table.optional if c.name not in extract.missing}
     )
     gone = [
         name for name, has_values in stored.items() if has_values and name[0] != "_" and name not in present
     ]
     lost = [name for name in gone if name in used]
-    new = [name for name in extract.further if stored and name not in stored]
+    new = [name for name in extract.extra_columns if stored and name not in stored]
     sentences = []
     if lost:
         sentences.append(
@@ -104,9 +106,10 @@ def schema_drift(
 
 
 def stored_columns(settings: Settings, table: RawTable) -> dict[str, bool]:
-    if not has_warehouse(settings):
+    warehouse = open_warehouse(settings)
+    if not warehouse.exists():
         return {}
-    with open_reader(settings) as reader:
+    with warehouse.reader() as reader:
         return reader.filled_columns("raw", table.name)
 
 

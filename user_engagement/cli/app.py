@@ -9,6 +9,7 @@ import os
 import sys
 from datetime import date
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,7 @@ from user_engagement.settings import PREFIX, Settings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Churn, retention and engagement from raw sources, and why they fall.",
 )
 progress_console = Console(stderr=True)
 console = Console()
@@ -48,6 +47,21 @@ def configure(**options: object) -> Settings:
     settings = get_settings()
     os.environ[PREFIX + "HOME"] = str(settings.home.absolute())
     return settings
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        console.print(version("user-engagement"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Churn, retention and engagement from raw sources, and why they fall."""
 
 
 @app.command()
@@ -205,11 +219,11 @@ def doctor(
 ) -> None:
     """Check that Snowflake can be worked with, and say what would mend it; the variables are SNOWFLAKE_*."""
     configure()
-    from user_engagement.warehouse.snowflake_account import load_account
+    from user_engagement.warehouse.snowflake.account import load_account
 
     account = load_account()
     # after the account: the connector takes seconds to import
-    from user_engagement.warehouse.snowflake_doctor import examine
+    from user_engagement.warehouse.snowflake.doctor import examine
 
     is_well = True
     for finding in examine(account):
@@ -219,16 +233,16 @@ def doctor(
         if not finding.passed:
             console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
     if full and is_well:
-        from user_engagement.cli.warehouse_comparison import try_both
+        from user_engagement.cli.warehouse_comparison import compare_warehouses
 
-        trial = try_both(lambda words: progress_console.print(f"[dim]{words}[/]"))
-        for words, seconds in trial.seconds.items():
-            console.print(f"{words}: {seconds:.1f} s")
-        for difference in trial.differences:
+        comparison = compare_warehouses(lambda step: progress_console.print(f"[dim]{step}[/]"))
+        for load, seconds in comparison.seconds.items():
+            console.print(f"{load}: {seconds:.1f} s")
+        for difference in comparison.differences:
             console.print(f"[red]✗[/] {_escaped(difference)}", soft_wrap=True)
-        is_well = not trial.differences
+        is_well = not comparison.differences
         if is_well:
-            console.print(f"[green]✓[/] all marts are equal, {trial.rows:,} rows")
+            console.print(f"[green]✓[/] all marts are equal, {comparison.rows:,} rows")
     raise typer.Exit(0 if is_well else 1)
 
 

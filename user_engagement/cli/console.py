@@ -19,7 +19,6 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from user_engagement import formatting as fmt
-from user_engagement.kpis import KPIS
 from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
 from user_engagement.publishing.generations import read_manifest
@@ -156,8 +155,7 @@ def kpi_table(generation: Path) -> Table:
     for column in ("value", "95 % interval", "before"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("period", no_wrap=True)
-    rows = {row["kpi"]: row for row in pq.read_table(generation / "kpi_summary.parquet").to_pylist()}
-    for row in (rows[kpi] for kpi in KPIS):
+    for row in pq.read_table(generation / "kpi_summary.parquet").sort_by("position").to_pylist():
         unit = row["unit"]
         table.add_row(
             row["label"],

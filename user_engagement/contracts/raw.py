@@ -1,7 +1,7 @@
 """What a raw table must hold: the interface between every source and every warehouse.
 
 Raw tables keep what the source said. Ids and attributes are text, so that ``007`` stays ``007``; dates are
-wall-clock timestamps in the configured time zone; any further source column is kept as text beside them. Ids have no
+wall-clock timestamps in the configured time zone; any extra source column is kept as text beside them. Ids have no
 blanks around them, and a blank one is null, so that models compare them as they are.
 """
 
@@ -54,9 +54,9 @@ class RawTable:
         declared: dict[str, SqlType] = {c.name: c.type for c in (*self.declared, *LINEAGE)}
         return declared.get(column, "VARCHAR")
 
-    def schema(self, further: tuple[str, ...] = ()) -> pa.Schema:
-        """The Arrow schema of rows on their way to the warehouse: declared, further, then lineage columns."""
-        names = [c.name for c in self.declared] + list(further) + [c.name for c in LINEAGE]
+    def schema(self, extra_columns: tuple[str, ...] = ()) -> pa.Schema:
+        """The Arrow schema of rows on their way to the warehouse: declared, extra, then lineage columns."""
+        names = [c.name for c in self.declared] + list(extra_columns) + [c.name for c in LINEAGE]
         return pa.schema([(name, ARROW_TYPES[self.type_of(name)]) for name in names])
 
 
@@ -109,6 +109,7 @@ CHURN_DATA = RawTable(
     description="One row per cancellation as the source delivered it.",
 )
 
+SCHEMA = "raw"
 RAW_TABLES: tuple[RawTable, ...] = (USER_SIGNUPS, USER_ENGAGEMENT, CHURN_DATA)
 
 REJECTED_ROWS = RawTable(

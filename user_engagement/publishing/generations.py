@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from user_engagement.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT_GENERATIONS = 3
 KEPT_SECONDS = 3600
 CURRENT = "current"
@@ -95,7 +95,18 @@ def resolve(published: Path) -> Path:
 
 
 def read_manifest(generation: Path) -> Manifest:
-    return Manifest(**json.loads((generation / "manifest.json").read_text()))
+    """What the generation holds.
+
+    Raises:
+        UserError: another version published it, whose tables have other columns.
+    """
+    manifest = json.loads((generation / "manifest.json").read_text())
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{generation}: its schema version is {manifest['schema_version']}; {SCHEMA_VERSION} is needed. "
+            "Run: user-engagement run"
+        )
+    return Manifest(**manifest)
 
 
 def generations(published: Path) -> list[tuple[int, Path]]:

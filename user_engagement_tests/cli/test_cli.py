@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from user_engagement.warehouse.reader import MARTS
+from user_engagement.contracts.marts import MARTS
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
