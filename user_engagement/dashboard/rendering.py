@@ -129,17 +129,17 @@ def _draw(block: Block, view: View) -> None:
 
 
 def _draw_chart(chart: Chart, view: View) -> None:
-    st.html(templating.part("chart_head", chart))
-    if chart.figure is not None:
-        name = f"{chart.key}-{view.generation.manifest.as_of}"
-        # the tests validate figures; here it would take longer than all the rest
-        figure = go.Figure(chart.figure, _validate=False)
-        config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
-        with st.container(key=f"chart_{chart.key}"):
+    with st.container(key=f"chart_{chart.key}"):
+        st.html(templating.part("chart_head", chart))
+        if chart.figure is not None:
+            name = f"{chart.key}-{view.generation.manifest.as_of}"
+            # the tests validate figures; here it would take longer than all the rest
+            figure = go.Figure(chart.figure, _validate=False)
+            config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
             st.plotly_chart(figure, theme=None, key=f"plot_{chart.key}", config=config)
-    with st.expander("Definition and data"):
-        st.html(templating.part("paragraph", chart.about, "about"))
-        _draw_table(chart.key, chart.table, view)
+        with st.expander("Definition and data"):
+            st.html(templating.part("paragraph", chart.about, "about"))
+            _draw_table(chart.key, chart.table, view)
 
 
 def _draw_table(key: str, frame: Frame, view: View) -> None:

@@ -120,7 +120,10 @@ class View:
     @property
     def short_words(self) -> str:
         """The filters in a few words."""
-        days = fmt.period(*self.days) if self.filters.range == "custom" else RANGES[self.filters.range]
+        chosen = self.filters
+        days = RANGES[chosen.range]
+        if chosen.range == "custom" and chosen.start and chosen.end:
+            days = fmt.period(chosen.start, chosen.end)
         who = "All users" if self.filters.segment == ALL else f"By {fmt.label(self.filters.segment).lower()}"
         if len(self.values) == 1 and self.filters.segment != ALL:
             who = fmt.label(self.values[0])

@@ -10,42 +10,72 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-RECENT = 4
-CAUSES: list[dict[str, Any]] = [
-    {
-        "kind": "behaviour", "metric": "activation", "conditions": {}, "since": date(2026, 2, 2), "shape": "step",
-        "before": 0.60, "after": 0.39, "effect": -0.185, "lost": 2100.0, "users": 2953,
-        "finding": "New users no longer come back in their first week",
-        "next_step": "Look at what changed in onboarding around 2 Feb 2026.",
-        "also": ["new_user_retention", "active_users"],
-    },
-    {
-        "kind": "mix", "metric": "new_user_retention", "conditions": {"acquisition_channel": "paid_social"},
-        "since": date(2025, 7, 21), "shape": "slope", "before": 0.56, "after": 0.47, "effect": -0.087, "lost": 1200.0,
-        "users": 1282, "finding": "More signups come from paid social, and they do not stay",
-        "next_step": "Ask what a retained user from paid social costs.", "also": [],
-    },
-    {
-        "kind": "behaviour", "metric": "frequency", "conditions": {"main_device": "phone"}, "since": date(2026, 5, 4),
-        "shape": "step", "before": 6.8, "after": 5.0, "effect": -1.4, "lost": 950.0, "users": 2656,
-        "finding": "Phone users come less often", "next_step": "Look at what shipped on phones in early May 2026.",
-        "also": ["sessions_per_day"],
-    },
-    {
-        "kind": "behaviour", "metric": "churn", "conditions": {"product_type": "standard"}, "since": date(2026, 3, 2),
-        "shape": "step", "before": 0.033, "after": 0.081, "effect": 0.048, "lost": 620.0, "users": 4120,
-        "finding": "Standard-plan customers cancel twice as often",
-        "next_step": "Review the price of the standard plan; the reason 'too expensive' rose.", "also": [],
-    },
-]  # fmt: skip
+HISTORY_WEEKS = 92
 
 
-def explained(causes: list[dict[str, Any]], as_of: date, actual: float = 6300.0) -> dict[str, pa.Table]:
+def causes(as_of: date) -> list[dict[str, Any]]:
+    """Four causes, 28 to 69 weeks old on that day."""
+
+    def weeks_before(count: int) -> date:
+        return as_of - timedelta(days=as_of.weekday() + 7 * count)
+
+    return [
+        {
+            "kind": "behaviour", "metric": "activation", "conditions": {}, "since": weeks_before(41), "shape": "step",
+            "before": 0.60, "after": 0.39, "effect": -0.21, "lost": 2100.0, "users": 2953,
+            "finding": "New users no longer come back in their first week",
+            "next_step": "What changed for new users in these days?",
+            "also": ["new_user_retention", "active_users"],
+        },
+        {
+            "kind": "mix", "metric": "new_user_retention", "conditions": {"acquisition_channel": "paid_social"},
+            "since": weeks_before(69), "shape": "slope", "before": 0.56, "after": 0.47, "effect": -0.09,
+            "lost": 1200.0, "users": 1282, "finding": "More signups come from paid social, and they do not stay",
+            "next_step": "What does a user from paid social who stays cost?", "also": [],
+        },
+        {
+            "kind": "behaviour", "metric": "frequency", "conditions": {"main_device": "phone"},
+            "since": weeks_before(28), "shape": "step", "before": 6.8, "after": 5.0, "effect": -1.8, "lost": 950.0,
+            "users": 2656, "finding": "Phone users come less often",
+            "next_step": "What was released for phones in these days?", "also": ["sessions_per_day"],
+        },
+        {
+            "kind": "behaviour", "metric": "churn", "conditions": {"product_type": "standard"},
+            "since": weeks_before(37), "shape": "step", "before": 0.033, "after": 0.081, "effect": 0.048,
+            "lost": 620.0, "users": 4120, "finding": "Standard-plan customers cancel more than twice as often",
+            "next_step": "What changed in the price of the standard plan?", "also": [],
+        },
+    ]  # fmt: skip
+
+
+def churn_reasons(as_of: date, changed: date) -> pa.Table:
+    """The mart of that name for all users, in which one reason grows from a fifth to half with the month given."""
+    rows = [
+        {
+            "segment_name": "all",
+            "segment_value": "all",
+            "month": month.date(),
+            "churn_reason": reason,
+            "churned_users": count,
+            "share": count / 200,
+            "observed_through": as_of,
+        }
+        for month in pd.date_range(end=as_of, periods=14, freq="MS")
+        for reason, count in (
+            {"too_expensive": 100, "not_needed": 60, "unknown": 40}
+            if month.date() >= changed.replace(day=1)
+            else {"too_expensive": 40, "not_needed": 100, "unknown": 60}
+        ).items()
+    ]
+    return pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
+
+
+def explained(found: list[dict[str, Any]], as_of: date, actual: float = 6300.0) -> dict[str, pa.Table]:
     """`decline_brief`, `finding_series` and `engagement_bridge` of these causes; without any, one that says so."""
     monday = as_of - timedelta(days=as_of.weekday() + 7)
-    brief = [_brief_row(number, cause) for number, cause in enumerate(causes, 1)] or [_no_change()]
-    weeks = [monday - timedelta(weeks=back) for back in reversed(range(92))]
-    series = [row for number, cause in enumerate(causes, 1) for row in _weeks(number, cause, weeks)]
+    brief = [_brief_row(number, cause) for number, cause in enumerate(found, 1)] or [_no_change()]
+    weeks = [monday - timedelta(weeks=back) for back in reversed(range(HISTORY_WEEKS))]
+    series = [row for number, cause in enumerate(found, 1) for row in _weeks(number, cause, weeks)]
     tables = {
         "decline_brief": pd.DataFrame(brief),
         "finding_series": pd.DataFrame(
@@ -56,7 +86,7 @@ def explained(causes: list[dict[str, Any]], as_of: date, actual: float = 6300.0)
             [
                 row
                 for measure, scale in (("active_users", 0.4), ("active_days", 1.0))
-                for row in _bridge(measure, scale, causes, actual)
+                for row in _bridge(measure, scale, found, actual)
             ]
         ),
     }
@@ -103,7 +133,7 @@ def _brief_row(rank: int, cause: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_change() -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(_brief_row(1, CAUSES[0]))
+    row: dict[str, Any] = dict.fromkeys(_brief_row(1, causes(date(2025, 1, 1))[0]))
     sentence = (
         "Nothing has changed more than chance allows; a loss of 8 % of active days would have been found."
     )
@@ -138,8 +168,8 @@ def _weeks(rank: int, cause: dict[str, Any], weeks: list[date]) -> list[dict[str
     return rows
 
 
-def _bridge(measure: str, scale: float, causes: list[dict[str, Any]], actual: float) -> list[dict[str, Any]]:
-    parts = [(number, cause["finding"], -cause["lost"]) for number, cause in enumerate(causes, 1)]
+def _bridge(measure: str, scale: float, found: list[dict[str, Any]], actual: float) -> list[dict[str, Any]]:
+    parts = [(number, cause["finding"], -cause["lost"]) for number, cause in enumerate(found, 1)]
     parts.append((None, "Not explained", -130.0))
     expected = actual - sum(amount for _, _, amount in parts)
     rows = [
