@@ -13,35 +13,35 @@ import pyarrow as pa
 HISTORY_WEEKS = 92
 
 
-def causes(as_of: date) -> list[dict[str, Any]]:
-    """Four causes, 28 to 69 weeks old on that day."""
+def causes(as_of: date, ages: tuple[int, int, int, int] = (12, 16, 6, 9)) -> list[dict[str, Any]]:
+    """Four causes, so many weeks old on that day."""
 
     def weeks_before(count: int) -> date:
         return as_of - timedelta(days=as_of.weekday() + 7 * count)
 
     return [
         {
-            "kind": "behaviour", "metric": "activation", "conditions": {}, "since": weeks_before(41), "shape": "step",
-            "before": 0.60, "after": 0.39, "effect": -0.21, "lost": 2100.0, "users": 2953,
+            "kind": "behaviour", "metric": "activation", "conditions": {}, "since": weeks_before(ages[0]),
+            "shape": "step", "before": 0.60, "after": 0.39, "effect": -0.21, "lost": 2100.0, "users": 2953,
             "finding": "New users no longer come back in their first week",
             "next_step": "What changed for new users in these days?",
             "also": ["new_user_retention", "active_users"],
         },
         {
             "kind": "mix", "metric": "new_user_retention", "conditions": {"acquisition_channel": "paid_social"},
-            "since": weeks_before(69), "shape": "slope", "before": 0.56, "after": 0.47, "effect": -0.09,
+            "since": weeks_before(ages[1]), "shape": "slope", "before": 0.56, "after": 0.47, "effect": -0.09,
             "lost": 1200.0, "users": 1282, "finding": "More signups come from paid social, and they do not stay",
             "next_step": "What does a user from paid social who stays cost?", "also": [],
         },
         {
             "kind": "behaviour", "metric": "frequency", "conditions": {"main_device": "phone"},
-            "since": weeks_before(28), "shape": "step", "before": 6.8, "after": 5.0, "effect": -1.8, "lost": 950.0,
+            "since": weeks_before(ages[2]), "shape": "step", "before": 6.8, "after": 5.0, "effect": -1.8, "lost": 950.0,
             "users": 2656, "finding": "Phone users come less often",
             "next_step": "What was released for phones in these days?", "also": ["sessions_per_day"],
         },
         {
             "kind": "behaviour", "metric": "churn", "conditions": {"product_type": "standard"},
-            "since": weeks_before(37), "shape": "step", "before": 0.033, "after": 0.081, "effect": 0.048,
+            "since": weeks_before(ages[3]), "shape": "step", "before": 0.033, "after": 0.081, "effect": 0.048,
             "lost": 620.0, "users": 4120, "finding": "Standard-plan customers cancel more than twice as often",
             "next_step": "What changed in the price of the standard plan?", "also": [],
         },
@@ -49,17 +49,18 @@ def causes(as_of: date) -> list[dict[str, Any]]:
 
 
 def churn_reasons(as_of: date, changed: date) -> pa.Table:
-    """The mart of that name for all users, in which one reason grows from a fifth to half with the month given."""
+    """The mart of that name for all users and one plan; one reason grows from a fifth to half with that month."""
     rows = [
         {
-            "segment_name": "all",
-            "segment_value": "all",
+            "segment_name": segment,
+            "segment_value": value,
             "month": month.date(),
             "churn_reason": reason,
             "churned_users": count,
             "share": count / 200,
             "observed_through": as_of,
         }
+        for segment, value in (("all", "all"), ("product_type", "standard"))
         for month in pd.date_range(end=as_of, periods=14, freq="MS")
         for reason, count in (
             {"too_expensive": 100, "not_needed": 60, "unknown": 40}
