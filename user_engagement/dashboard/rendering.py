@@ -143,11 +143,14 @@ def _draw_chart(chart: Chart, view: View) -> None:
 
 
 def _draw_table(key: str, frame: Frame, view: View) -> None:
-    days = {
-        str(name): st.column_config.DateColumn(format="YYYY-MM-DD")
-        for name in frame.select_dtypes("datetime")
+    days = set(frame.select_dtypes("datetime"))
+    columns = {
+        str(name): st.column_config.DateColumn(fmt.label(str(name)), format="D MMM YYYY")
+        if name in days
+        else st.column_config.Column(fmt.label(str(name)))
+        for name in frame
     }
-    st.dataframe(frame, hide_index=True, column_config=days, key=f"table_{key}")
+    st.dataframe(frame, hide_index=True, column_config=columns, key=f"table_{key}")
     st.download_button(
         f"Download {len(frame):,} rows as CSV",
         to_csv(frame),

@@ -95,16 +95,18 @@ def shares(
             "type": "bar",
             "x": part[x].to_numpy(),
             "y": part.share.to_numpy(),
-            "name": value,
+            "name": style.label(value),
             "marker": {"color": style.colour(value), "opacity": paleness(part)},
             "customdata": part[[column, "whole"]].to_numpy(dtype=float),
-            "hovertemplate": f"{value}: %{{y:.1%}} (%{{customdata[0]:,.0f}} of %{{customdata[1]:,.0f}} {noun})"
-            "<extra></extra>",
+            "hovertemplate": f"{style.label(value)}: %{{y:.1%}} "
+            f"(%{{customdata[0]:,.0f}} of %{{customdata[1]:,.0f}} {noun})<extra></extra>",
         }
         for value, part in groups(parts, by).items()
     ]
     last = parts[parts[x] == parts[x].max()]
-    told = fmt.enumeration([f"{getattr(r, by)} {fmt.value(r.share, 'rate')}" for r in last.itertuples()])
+    told = fmt.enumeration(
+        [f"{style.label(getattr(r, by))} {fmt.value(r.share, 'rate')}" for r in last.itertuples()]
+    )
     figure = {
         "data": traces,
         "layout": layout(

@@ -23,12 +23,17 @@ from user_engagement.dashboard.charts.chart import (
     small_note,
     time_axis,
 )
+from user_engagement.dashboard.charts.labels import labelled
 from user_engagement.dashboard.data import ALL, Frame
 from user_engagement.dashboard.findings import Finding
 from user_engagement.dashboard.theme import Style, layout
 
 FEW_PERIODS = 13
 FEW_POINTS = 40
+AROUND = 80
+"""Pixels of a chart's height above and below its axis."""
+FLAT, FLAT_HEIGHT = 0.1, 230
+"""Lines that all move by less than this share of their height need less room than those that move."""
 
 
 def timeline(
@@ -73,18 +78,19 @@ def timeline(
             f"Not complete or over nobody, so not drawn: {fmt.enumeration([when(d) for d in left[-3:]])}."
         )
     sentences += small_note(drawn, measure)
+    height = FLAT_HEIGHT if _is_flat(drawn, measure, by) else HEIGHT
     figure = {
         "data": traces,
         "layout": layout(
             style.theme,
-            HEIGHT,
+            height,
             time_axis(drawn[x], monthly),
             measure.axis(),
-            showlegend=sum(trace.get("showlegend", True) for trace in traces) > 1,
             **marks(style, drawn[x].min(), drawn[x].max()),
         ),
     }
-    return Chart(key, title, about, " ".join(sentences), figure, rows)
+    named = labelled(figure, style.theme, height - AROUND)
+    return Chart(key, title, about, " ".join(sentences), named, rows)
 
 
 def curves(
@@ -137,10 +143,14 @@ def curves(
             {"title": x_title, "showgrid": False, "rangemode": "tozero"}
             | ({"dtick": 1} if drawn[x].max() <= FEW_PERIODS else {}),
             measure.axis(),
-            showlegend=len(by_value) > 1,
         ),
     }
-    return Chart(key, title, about, " ".join(sentences), figure, rows)
+    return Chart(key, title, about, " ".join(sentences), labelled(figure, style.theme, HEIGHT - AROUND), rows)
+
+
+def _is_flat(drawn: Frame, measure: Measure, by: str) -> bool:
+    ends = drawn.groupby(by, sort=False)[measure.column].agg(["min", "max"])
+    return bool((ends["max"] - ends["min"] < FLAT * ends["max"]).all())
 
 
 def _line(line: Frame, x: str, measure: Measure, style: Style, value: str) -> Figure:
@@ -276,7 +286,7 @@ def expected_and_actual(
             theme, HEIGHT - 60, time_axis(known.week, monthly=False), measure.axis() | {"title": ""}, **drawn
         ),
     }
-    return Chart(key, title, about, summary, figure, rows)
+    return Chart(key, title, about, summary, labelled(figure, theme, HEIGHT - 60 - AROUND), rows)
 
 
 def _change_line(day: date, colour: str) -> Figure:

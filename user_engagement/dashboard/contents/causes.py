@@ -17,6 +17,8 @@ from user_engagement.dashboard.view import View
 RATES = ("activation", "new_user_retention", "retention", "churn")
 EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
 MOST_ROWS = 12
+TOLD_ABOVE = ("Metric", "Follows from it", "At the same time")
+"""Parts of the evidence that stand above a chart; the others stand with its data."""
 
 
 def page(view: View) -> Page:
@@ -44,8 +46,10 @@ def lead(found: tuple[Finding, ...]) -> str:
 
 def course(view: View, finding: Finding) -> Chart:
     """A finding's metric week by week, what was expected, and what coincides with the change."""
-    facts = " · ".join(filter(None, (finding.values, finding.group, finding.when)))
-    told = [f"{term}: {text}." for term, text in evidence(view, finding) if term not in ("Metric", "Method")]
+    facts = " · ".join(filter(None, (finding.name, finding.values, finding.group, finding.when)))
+    known = evidence(view, finding)
+    sure = [f"{term}: {text}." for term, text in known if term not in TOLD_ABOVE]
+    told = [f"{term}: {text}." for term, text in known if term in TOLD_ABOVE[1:]]
     if finding.next_step:
         told.append(f"Next: {finding.next_step}")
     return expected_and_actual(
@@ -53,8 +57,8 @@ def course(view: View, finding: Finding) -> Chart:
         finding,
         view.style,
         title=f"{finding.rank}. {finding.sentence}",
-        about=f"{finding.name}, by week. {facts}.",
-        summary=" ".join(told),
+        about=f"{finding.name}, by week, and what was expected. {' '.join(sure)}",
+        summary=" ".join((f"{facts}.", *told)),
     )
 
 
