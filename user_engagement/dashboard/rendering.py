@@ -62,6 +62,7 @@ def main() -> None:
 
 def _show(settings: Settings, theme: Theme) -> None:
     generation = open_generation(settings.published_dir)
+    _use_labels(settings)
     filters = controls.current_filters(generation)
     entry = BY_KEY.get(filters.page, PAGES[0])
     st.set_page_config(page_title=f"{entry.title} · {TITLE}")
@@ -90,6 +91,13 @@ def _settle() -> None:
     That is most of what there is to look at, and viewers would wait for it.
     """
     gc.freeze()
+
+
+def _use_labels(settings: Settings) -> None:
+    try:
+        fmt.use_labels(settings.labels)
+    except UserError as error:
+        st.warning(f"Names are shown by the rule. {error}", icon=":material/warning:")
 
 
 def _marks(settings: Settings) -> Frame:

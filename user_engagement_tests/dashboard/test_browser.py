@@ -137,7 +137,7 @@ def test_the_five_figures_shown_equal_the_marts(
     browser: Browser, address: str, generation: Generation
 ) -> None:
     paths = {k: f"'{generation.folder / name}.parquet'" for k, name in MARTS_OF_FIGURES.items()}
-    expected = duckdb.sql(FIVE_FIGURES.format(**paths)).df().iloc[0]
+    expected = duckdb.connect().execute(FIVE_FIGURES.format(**paths)).df().iloc[0]
     tab = Tab(browser, address)
     page = tab.open("page=overview")
     assert page.locator(".ue-kpi").count() == len(expected) == 5
@@ -193,7 +193,8 @@ def test_the_first_screen_holds_the_answer_in_at_most_two_hundred_words(
                 const box = element.getBoundingClientRect();
                 return box.height && box.top < innerHeight && element.checkVisibility();
             };
-            const walker = document.createTreeWalker(document.querySelector('[data-testid=stMain]'), NodeFilter.SHOW_TEXT);
+            const main = document.querySelector('[data-testid=stMain]');
+            const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
             let text = '';
             while (walker.nextNode()) if (seen(walker.currentNode.parentElement)) text += ' ' + walker.currentNode.data;
             return text.split(/\\s+/).filter(word => /\\w/.test(word)).length;
