@@ -15,10 +15,10 @@ from user_engagement.dashboard.data import Frame, Generation
 BRIEF, SERIES, BRIDGE = "decline_brief", "finding_series", "engagement_bridge"
 METRICS = {
     "signups": ("Signups a week", "users"),
-    "activation": ("Users who come back in their first week", "rate"),
-    "new_user_retention": ("New users who stay", "rate"),
-    "retention": ("Users who stay", "rate"),
-    "churn": ("Users who leave", "rate"),
+    "activation": ("New users who come back in their first week", "rate"),
+    "new_user_retention": ("Active days of new users in their first 4 weeks", "days"),
+    "retention": ("Users who come back from week to week", "rate"),
+    "churn": ("Users who cancel in a week", "rate"),
     "resurrection": ("Users who return after a pause", "rate"),
     "frequency": ("Active days per active user in 4 weeks", "days"),
     "sessions_per_day": ("Sessions per active day", "sessions"),
@@ -31,9 +31,13 @@ CAUSES = ("behaviour", "mix", "acquisition", "ageing", "measurement")
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of `decline_brief`; values and effect are in the metric's unit, losses in active days a week."""
+    """A row of `decline_brief`; values and effect are in the metric's unit, losses in active days a week.
+
+    ``title`` is the finding in a few words, as in the bridge.
+    """
 
     rank: int
+    title: str
     kind: str
     metric: str
     conditions: Mapping[str, str]
@@ -99,7 +103,9 @@ def read_findings(generation: Generation) -> tuple[Finding, ...]:
     """Every row of the brief by rank; none where `is_explained` is false."""
     if not is_explained(generation):
         return ()
-    return tuple(_finding(row) for row in generation.frame(BRIEF).sort_values("rank").itertuples())
+    steps = generation.frame(BRIDGE).dropna(subset="rank")
+    labels = {int(rank): str(label) for rank, label in zip(steps["rank"], steps.label, strict=True)}
+    return tuple(_finding(row, labels) for row in generation.frame(BRIEF).sort_values("rank").itertuples())
 
 
 def causes(generation: Generation) -> tuple[Finding, ...]:
@@ -119,9 +125,11 @@ def bridge(generation: Generation, measure: str) -> Frame:
     return frame[frame.measure == measure].sort_values("position")
 
 
-def _finding(row: Any) -> Finding:
+def _finding(row: Any, labels: Mapping[int, str]) -> Finding:
+    rank = int(row.rank)
     return Finding(
-        rank=int(row.rank),
+        rank=rank,
+        title=row.finding if row.kind == "measurement" else labels.get(rank, row.finding),
         kind=row.kind,
         metric=_given(row.metric) or "",
         conditions=json.loads(_given(row.conditions) or "{}"),

@@ -157,7 +157,7 @@ def test_the_waterfall_and_the_causes_shown_equal_the_insight_tables(
     shown = [text.replace("−", "-").replace(",", "") for text in page.locator(".ue-amount").all_inner_texts()]
     assert [float(text) for text in shown] == pytest.approx(list(rows.amount.round()))
     brief = generation.frame("decline_brief").sort_values("rank")
-    assert page.locator(".ue-cause h3").all_inner_texts() == list(brief.finding)
+    assert page.locator(".ue-cause h3").all_inner_texts() == list(rows.label[1:5])
     page.locator(".ue-sure summary").first.click()
     assert f"{brief.users.iloc[0]:,}" in page.locator(".ue-sure dl").first.inner_text()
     tab.end()

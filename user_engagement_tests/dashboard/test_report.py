@@ -32,7 +32,7 @@ def test_it_holds_the_headline_the_causes_and_every_kpi(report: Path, generation
     html = report.read_text()
     assert overview.page(View(generation)).headline in html
     for cause in causes(THROUGH):
-        assert cause["finding"] in html
+        assert cause["label"] in html
     summary = generation.frame("kpi_summary")
     for label in summary.label:
         assert label in html

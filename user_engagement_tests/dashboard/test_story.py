@@ -180,7 +180,7 @@ def test_the_waterfall_leads_from_expected_to_actual_without_a_gap(generation: G
 def test_each_cause_says_whom_since_when_how_much_and_what_next(generation: Generation) -> None:
     _, story = overview(generation)
     planted = causes(THROUGH)
-    assert [cause.title for cause in story.causes] == [cause["finding"] for cause in planted]
+    assert [cause.title for cause in story.causes] == [cause["label"] for cause in planted]
     phone = story.causes[2]
     assert "6.8 → 5.0 · main device Phone · since 7 Apr 2025" in phone.facts
     assert phone.next_step == planted[2]["next_step"]

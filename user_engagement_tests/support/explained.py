@@ -23,26 +23,30 @@ def causes(as_of: date, ages: tuple[int, int, int, int] = (12, 16, 6, 9)) -> lis
         {
             "kind": "behaviour", "metric": "activation", "conditions": {}, "since": weeks_before(ages[0]),
             "shape": "step", "before": 0.60, "after": 0.39, "effect": -0.21, "lost": 2100.0, "users": 2953,
-            "finding": "New users no longer come back in their first week",
+            "label": "New users no longer come back in their first week",
+            "finding": "New users no longer come back in their first week: 39 % instead of 60 %.",
             "next_step": "What changed for new users in these days?",
             "also": ["new_user_retention", "active_users"],
         },
         {
             "kind": "mix", "metric": "new_user_retention", "conditions": {"acquisition_channel": "paid_social"},
-            "since": weeks_before(ages[1]), "shape": "slope", "before": 0.56, "after": 0.47, "effect": -0.09,
-            "lost": 1200.0, "users": 1282, "finding": "More signups come from paid social, and they do not stay",
+            "since": weeks_before(ages[1]), "shape": "slope", "before": 5.6, "after": 4.7, "effect": -0.9,
+            "lost": 1200.0, "users": 1282, "label": "More signups come from paid social, and they do not stay",
+            "finding": "More signups come from paid social, and they do not stay as long as others.",
             "next_step": "What does a user from paid social who stays cost?", "also": [],
         },
         {
             "kind": "behaviour", "metric": "frequency", "conditions": {"main_device": "phone"},
             "since": weeks_before(ages[2]), "shape": "step", "before": 6.8, "after": 5.0, "effect": -1.8, "lost": 950.0,
-            "users": 2656, "finding": "Phone users come less often",
+            "users": 2656, "label": "Phone users come less often",
+            "finding": "Users come less often among users whose main device is phone; others are not affected.",
             "next_step": "What was released for phones in these days?", "also": ["sessions_per_day"],
         },
         {
             "kind": "behaviour", "metric": "churn", "conditions": {"product_type": "standard"},
             "since": weeks_before(ages[3]), "shape": "step", "before": 0.033, "after": 0.081, "effect": 0.048,
-            "lost": 620.0, "users": 4120, "finding": "Standard-plan customers cancel more than twice as often",
+            "lost": 620.0, "users": 4120, "label": "Standard-plan customers cancel more than twice as often",
+            "finding": "Standard-plan customers cancel more than twice as often: 8.1 % instead of 3.3 % a week.",
             "next_step": "What changed in the price of the standard plan?", "also": [],
         },
     ]  # fmt: skip
@@ -86,7 +90,7 @@ def explained(found: list[dict[str, Any]], as_of: date, actual: float = 6300.0) 
         "engagement_bridge": pd.DataFrame(
             [
                 row
-                for measure, scale in (("active_users", 0.4), ("active_days", 1.0))
+                for measure, scale in (("weekly_active_users", 0.4), ("active_days", 1.0))
                 for row in _bridge(measure, scale, found, actual)
             ]
         ),
@@ -170,7 +174,7 @@ def _weeks(rank: int, cause: dict[str, Any], weeks: list[date]) -> list[dict[str
 
 
 def _bridge(measure: str, scale: float, found: list[dict[str, Any]], actual: float) -> list[dict[str, Any]]:
-    parts = [(number, cause["finding"], -cause["lost"]) for number, cause in enumerate(found, 1)]
+    parts = [(number, cause["label"], -cause["lost"]) for number, cause in enumerate(found, 1)]
     parts.append((None, "Not explained", -130.0))
     expected = actual - sum(amount for _, _, amount in parts)
     rows = [

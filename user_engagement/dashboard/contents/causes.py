@@ -56,7 +56,7 @@ def course(view: View, finding: Finding) -> Chart:
         series(view.generation, finding.rank),
         finding,
         view.style,
-        title=f"{finding.rank}. {finding.sentence}",
+        title=f"{finding.rank}. {finding.title}",
         about=f"{finding.name}, by week, and what was expected. {' '.join(sure)}",
         summary=" ".join((f"{facts}.", *told)),
     )

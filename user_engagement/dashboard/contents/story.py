@@ -30,7 +30,7 @@ BRIDGE_MEASURES = {
         "Where the missing active days went",
         "Active days a week; a user active on three days counts three.",
     ),
-    "active_users": ("Where the missing active users went", "Weekly active users."),
+    "weekly_active_users": ("Where the missing active users went", "Weekly active users."),
 }
 PAGE_OF = {
     "activation": "retention",
@@ -115,7 +115,10 @@ def lead(view: View) -> str:
 
 
 def _missing(view: View) -> str:
-    for measure, unit in (("active_users", "weekly active users"), ("active_days", "active days a week")):
+    for measure, unit in (
+        ("weekly_active_users", "weekly active users"),
+        ("active_days", "active days a week"),
+    ):
         rows = bridge(view.generation, measure)
         if len(rows) < 2:
             continue
@@ -236,7 +239,7 @@ def _cause(view: View, finding: Finding) -> Cause:
     target, label = link(view, finding)
     return Cause(
         rank=finding.rank,
-        title=finding.sentence,
+        title=finding.title,
         facts=" · ".join(filter(None, (finding.values, finding.group, finding.when))),
         next_step=finding.next_step,
         link=target.to_address(),
