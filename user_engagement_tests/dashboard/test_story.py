@@ -17,6 +17,7 @@ import pytest
 from user_engagement.dashboard.blocks import Page, Row, Story
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
+from user_engagement.dashboard.contents.story import headline
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.filters import Filters
 from user_engagement.dashboard.findings import causes as read_causes
@@ -133,32 +134,27 @@ def test_the_headline_says_what_signups_and_what_engagement_did(generation: Gene
     assert "four causes stand out; the largest began on 24 Feb 2025" in page.lead
 
 
-def test_a_headline_tells_growth_and_loss_apart(
-    published: Published, marts: dict[str, pa.Table], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from user_engagement.dashboard.contents import story
-
+def test_a_headline_tells_growth_and_loss_apart(generation: Generation) -> None:
     def trend(key: str, unit: str, before: float, now: float, verdict: Any) -> Trend:
         months = pd.DataFrame({"month": pd.to_datetime(["2024-04-01", "2025-04-01"]), "value": [before, now]})
         return Trend(key, key, unit, "", months, months.month[0], verdict)
 
-    def headline(*found: Trend) -> str:
-        monkeypatch.setattr(story, "trends", lambda _view: found)
-        return story.headline(View(published()))
+    def told(*figures: Trend) -> str:
+        return headline(View(generation), figures)
 
     up = trend("signups", "users", 832, 1164, "neutral")
     stay_less = trend("retention_month_1", "rate", 0.584, 0.374, "bad")
     stay_more = trend("retention_month_1", "rate", 0.374, 0.384, "good")
     level = trend("signups", "users", 832, 840, "unclear")
     same = trend("retention_month_1", "rate", 0.374, 0.38, "unclear")
-    assert headline(up, stay_less) == (
+    assert told(up, stay_less) == (
         "Signups are up 40\u00a0% on a year ago, but far fewer stay: 37\u00a0% are active a month later, "
         "down from 58\u00a0%."
     )
-    assert headline(level, stay_more) == (
+    assert told(level, stay_more) == (
         "Signups are about level with a year ago, and more stay: 38\u00a0% are active a month later, up from 37\u00a0%."
     )
-    assert headline(level, same).endswith("and as many stay as before: 38\u00a0% are active a month later.")
+    assert told(level, same).endswith("and as many stay as before: 38\u00a0% are active a month later.")
 
 
 # -- the bridge and the causes -----------------------------------------------------------------------------

@@ -12,14 +12,16 @@ from user_engagement.dashboard.charts import FEW_USERS
 from user_engagement.dashboard.contents.story import headline, lead, story
 from user_engagement.dashboard.data import ALL
 from user_engagement.dashboard.measures import kpis
+from user_engagement.dashboard.trends import trends
 from user_engagement.dashboard.view import View
 
 
 def page(view: View) -> Page:
-    blocks: list[Block] = [story(view), kpi_cards(view)]
+    figures = trends(view)
+    blocks: list[Block] = [story(view, figures), kpi_cards(view)]
     if len(view.values) > 1:
         blocks.append(by_value(view))
-    return Page(headline(view), tuple(blocks), lead(view))
+    return Page(headline(view, figures), tuple(blocks), lead(view))
 
 
 def kpi_cards(view: View) -> Cards:

@@ -18,7 +18,7 @@ from user_engagement.dashboard.findings import (
     read_findings,
     series,
 )
-from user_engagement.dashboard.trends import Trend, trends
+from user_engagement.dashboard.trends import Trend
 from user_engagement.dashboard.view import View
 
 MOST_CAUSES = 4
@@ -42,11 +42,11 @@ PAGE_OF = {
 """The page that shows a finding's metric; the others are on Engagement."""
 
 
-def story(view: View) -> Story:
+def story(view: View, figures: tuple[Trend, ...]) -> Story:
     """The blocks of the first screen; what the findings cannot say is left out and said to be."""
     found = causes(view.generation)
     return Story(
-        kpis=tuple(_kpi(view, trend) for trend in trends(view)),
+        kpis=tuple(_kpi(view, trend) for trend in figures),
         waterfall=_waterfall(view),
         causes=tuple(_cause(view, finding) for finding in found[:MOST_CAUSES]),
         causes_title=_causes_title(found),
@@ -58,9 +58,9 @@ def story(view: View) -> Story:
 # -- sentences ---------------------------------------------------------------------------------------------
 
 
-def headline(view: View) -> str:
+def headline(view: View, figures: tuple[Trend, ...]) -> str:
     """Signups against what became of engagement, in one sentence."""
-    found = {trend.key: trend for trend in trends(view)}
+    found = {trend.key: trend for trend in figures}
     signups, told = found.get("signups"), _engagement(found)
     if signups is None:
         return "Nobody has signed up and completed a month yet."
