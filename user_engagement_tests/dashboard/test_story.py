@@ -23,7 +23,7 @@ from user_engagement.dashboard.filters import Filters
 from user_engagement.dashboard.findings import causes as read_causes
 from user_engagement.dashboard.trends import Trend, trends
 from user_engagement.dashboard.view import View
-from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes, churn_reasons, explained
 from user_engagement_tests.support.serving import publish_marts
 
