@@ -41,6 +41,13 @@ def value(number: float | None, unit: str) -> str:
     return f"{number:,.1f}" if abs(number) < 100 else f"{number:,.0f}"
 
 
+def brief_value(number: float | None, unit: str) -> str:
+    """The same to two significant figures where it is a share of a tenth or more: 37 %."""
+    if unit == "rate" and number is not None and abs(number) >= 0.1:
+        return f"{100 * number:.0f}{PERCENT}"
+    return value(number, unit)
+
+
 def duration(seconds: float) -> str:
     """Minutes and seconds: 10m 51s."""
     minutes, rest = divmod(round(seconds), 60)

@@ -61,6 +61,7 @@ class Step:
     """A row of the waterfall: where its bar and its interval lie, in per cent of the width."""
 
     label: str
+    title: str
     amount: str
     interval: str
     tone: str
@@ -79,14 +80,12 @@ class Waterfall:
 
 @dataclass(frozen=True)
 class SeriesDrawing:
-    """What happened against what was expected; places are in per cent of the frame."""
+    """What happened against what was expected, with the change marked; places are in per cent of the frame."""
 
     drawing: Drawing
     last_label: str
     expected_label: str
     expected_last: float
-    change_label: str
-    change_at: float | None
     first_day: str
     last_day: str
 
@@ -108,6 +107,7 @@ class Story:
     """The first screen: figures, what became of the missing activity, and its causes with the largest first."""
 
     kpis: tuple[Kpi, ...]
+    period: str
     waterfall: Waterfall | None
     causes: tuple[Cause, ...]
     causes_title: str

@@ -14,7 +14,7 @@ def digest(generation: Generation, address: str) -> str:
     story = page.blocks[0]
     assert isinstance(story, Story), "the first block of the Overview"
     base = address.rstrip("/")
-    lines = [f"**{page.headline}**", page.lead, "", *map(_figure, story.kpis)]
+    lines = [f"**{page.headline}**", page.lead, "", f"{story.period}:", *map(_figure, story.kpis)]
     if story.causes:
         lines += ["", f"**{story.causes_title}**", *(_cause(cause, base) for cause in story.causes)]
     if story.risk:
@@ -23,7 +23,8 @@ def digest(generation: Generation, address: str) -> str:
 
 
 def _figure(kpi: Kpi) -> str:
-    return f"- {kpi.label}, {kpi.when}: {kpi.value} ({kpi.change})"
+    label = f"{kpi.label} ({kpi.when})" if kpi.when else kpi.label
+    return f"- {label}: {kpi.value}, {kpi.change}"
 
 
 def _cause(cause: Cause, base: str) -> str:

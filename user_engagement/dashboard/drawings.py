@@ -45,10 +45,8 @@ def against_expected(finding: Finding, rows: Frame, theme: Theme) -> SeriesDrawi
         _line(x, actual, theme.series[0], 2.0),
     ]
     weeks = known.week.dt.date.tolist()
-    change_at = None
     if finding.since is not None:
         position = np.interp(finding.since.toordinal(), [w.toordinal() for w in weeks], x)
-        change_at = float(position / WIDTH * 100)
         parts.append(_vertical(float(position), theme.bad))
     last, usual = bounds[-1, 0], bounds[-1, 1]
     return SeriesDrawing(
@@ -58,11 +56,9 @@ def against_expected(finding: Finding, rows: Frame, theme: Theme) -> SeriesDrawi
             f"{fmt.value(usual, finding.unit)} expected.",
             float(actual[-1] / HEIGHT * 100),
         ),
-        last_label=fmt.value(last, finding.unit),
-        expected_label=f"expected {fmt.value(usual, finding.unit)}" if np.isfinite(usual) else "",
+        last_label=fmt.brief_value(last, finding.unit),
+        expected_label=fmt.brief_value(usual, finding.unit) if np.isfinite(usual) else "",
         expected_last=float(expected[-1] / HEIGHT * 100) if np.isfinite(usual) else 0.0,
-        change_label="" if finding.since is None else fmt.day(finding.since),
-        change_at=change_at,
         first_day=fmt.month(weeks[0]),
         last_day=fmt.month(weeks[-1]),
     )

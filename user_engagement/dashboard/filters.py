@@ -82,6 +82,11 @@ class Filters:
     def option(self, name: str) -> str:
         return self.options.get(name, OPTIONS[name].default)
 
+    @property
+    def is_default(self) -> bool:
+        """Whether days, segment and comparison are as at the first opening."""
+        return (self.range, self.segment, self.compare) == ("12m", ALL, "none")
+
     def choose(self, name: str, value: object) -> Filters:
         """These filters with one of them, or an option of a page, changed."""
         if name in OPTIONS:

@@ -13,6 +13,18 @@ from user_engagement import formatting as fmt
 from user_engagement.dashboard.data import Frame, Generation
 
 BRIEF, SERIES, BRIDGE = "decline_brief", "finding_series", "engagement_bridge"
+SHORT = {
+    "signups": "Signups",
+    "activation": "First week",
+    "new_user_retention": "New users",
+    "retention": "Coming back",
+    "churn": "Cancelling",
+    "resurrection": "Returning",
+    "frequency": "Active days",
+    "sessions_per_day": "Sessions",
+    "session_duration": "Duration",
+    "active_users": "Active users",
+}
 METRICS = {
     "signups": ("Signups a week", "users"),
     "activation": ("New users who come back in their first week", "rate"),
@@ -68,6 +80,12 @@ class Finding:
         return METRICS.get(self.metric, (fmt.label(self.metric), ""))[0]
 
     @property
+    def short(self) -> str:
+        """Metric and group in a few words, for a label."""
+        metric = SHORT.get(self.metric, fmt.label(self.metric))
+        return ", ".join([metric, *map(fmt.label, self.conditions.values())])
+
+    @property
     def unit(self) -> str:
         return METRICS.get(self.metric, ("", "days"))[1]
 
@@ -90,7 +108,7 @@ class Finding:
     @property
     def values(self) -> str:
         """What would have been, and what is."""
-        return f"{fmt.value(self.expected, self.unit)} → {fmt.value(self.actual, self.unit)}"
+        return f"{fmt.brief_value(self.expected, self.unit)} → {fmt.brief_value(self.actual, self.unit)}"
 
 
 def is_explained(generation: Generation) -> bool:

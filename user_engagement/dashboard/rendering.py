@@ -76,7 +76,10 @@ def _show(settings: Settings, theme: Theme) -> None:
         st.warning(stale, icon=":material/schedule:")
     page = entry.make(view)
     shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
-    st.html(templating.part("head", "" if entry.key == PAGES[0].key else entry.title, page, shown))
+    is_first = entry.key == PAGES[0].key
+    # the first screen says its period itself
+    told = "" if is_first and filters.is_default else shown
+    st.html(templating.part("head", "" if is_first else entry.title, page, told))
     for is_choice, blocks in groupby(page.blocks, lambda block: isinstance(block, Choice | Focus)):
         with st.container(horizontal=True) if is_choice else nullcontext():
             for block in blocks:

@@ -191,7 +191,8 @@ def test_the_first_screen_holds_the_answer_in_at_most_two_hundred_words(
         """() => {
             const seen = element => {
                 const box = element.getBoundingClientRect();
-                return box.height && box.top < innerHeight && element.checkVisibility();
+                return box.height && box.top < innerHeight && element.checkVisibility()
+                    && !element.closest('.stAlert');
             };
             const main = document.querySelector('[data-testid=stMain]');
             const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
@@ -291,10 +292,9 @@ def test_what_is_hovered_over_tells_the_exact_number_and_its_denominator(
 ) -> None:
     tab = Tab(browser, address)
     page = tab.open("page=churn&range=all")
-    plot = page.locator(".st-key-chart_churn_declared .nsewdrag").first
-    box = plot.bounding_box()
-    assert box
-    page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+    last_point = page.locator(".st-key-chart_churn_declared .scatterlayer .point").last.bounding_box()
+    assert last_point
+    page.mouse.move(last_point["x"] + 2, last_point["y"] + 2)
     hover = page.locator(".st-key-chart_churn_declared .hoverlayer")
     hover.get_by_text("of").first.wait_for()
     rows = generation.of_segment("churn_monthly", "all")

@@ -28,9 +28,9 @@ FAR_FEWER = 0.2
 BRIDGE_MEASURES = {
     "active_days": (
         "Where the missing active days went",
-        "Active days a week; a user active on three days counts three.",
+        "Active days a week",
     ),
-    "weekly_active_users": ("Where the missing active users went", "Weekly active users."),
+    "weekly_active_users": ("Where the missing active users went", "Weekly active users"),
 }
 PAGE_OF = {
     "activation": "retention",
@@ -47,6 +47,7 @@ def story(view: View, figures: tuple[Trend, ...]) -> Story:
     found = causes(view.generation)
     return Story(
         kpis=tuple(_kpi(view, trend) for trend in figures),
+        period=_period(figures),
         waterfall=_waterfall(view),
         causes=tuple(_cause(view, finding) for finding in found[:MOST_CAUSES]),
         causes_title=_causes_title(found),
@@ -104,28 +105,24 @@ def lead(view: View) -> str:
     found = causes(view.generation)
     if not found:
         return str(read_findings(view.generation)[0].sentence)
-    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"]
-    count = _number_word(len(adverse or found))
-    largest = (adverse or found)[0]
-    many = len(adverse or found) > 1
-    stands = f"{count} {'causes stand' if many else 'cause stands'} out"
-    began = f"; {'the largest' if many else 'it'} began on {fmt.day(largest.since)}" if largest.since else ""
+    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"] or found
+    count = f"{_number_word(len(adverse))} {'causes stand' if len(adverse) > 1 else 'cause stands'} out"
     missing = _missing(view)
-    return f"{missing}{stands if missing else stands.capitalize()}{began}."
+    if missing:
+        return f"{missing}; {count}."
+    return f"{count.capitalize()}."
 
 
 def _missing(view: View) -> str:
+    """How far activity in the last four complete weeks is from what was expected."""
     for measure, unit in (
         ("weekly_active_users", "weekly active users"),
         ("active_days", "active days a week"),
     ):
         rows = bridge(view.generation, measure)
-        if len(rows) < 2:
-            continue
-        gap = rows.amount.iloc[-1] - rows.amount.iloc[0]
-        word = "fewer" if gap < 0 else "more"
-        end = fmt.day(view.generation.as_of)
-        return f"About {_rounded(abs(gap))} {word} {unit} than expected in the last four weeks to {end}: "
+        if len(rows) >= 2:
+            gap = rows.amount.iloc[-1] - rows.amount.iloc[0]
+            return f"About {_rounded(abs(gap))} {'fewer' if gap < 0 else 'more'} {unit} than expected"
     return ""
 
 
@@ -148,19 +145,16 @@ def _note(view: View, found: tuple[Finding, ...]) -> str:
 
 def _risk(view: View) -> str:
     """How many active users will probably become inactive, by the last check of the prediction."""
-    if not all(map(view.generation.has, ("risk_evaluation", "risk_calibration"))):
+    if not view.generation.has("risk_evaluation"):
         return ""
     rates = view.generation.frame("risk_evaluation").set_index("measure")
-    tenths = view.generation.frame("risk_calibration").sort_values("decile")
     active = view.generation.of_segment("active_users_daily", ALL)
-    if "base_rate" not in rates.index or active.empty or len(tenths) < 10:
+    if "base_rate" not in rates.index or active.empty:
         return ""
     share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
-    lapsed = tenths.observed_rate * tenths.users
     return (
-        f"About {_rounded(share * mau)} of today's {mau:,} active users will probably become inactive within "
-        f"four weeks ({_whole(share)}, as in the last check). The fifth most at risk held "
-        f"{lapsed.tail(2).sum():,.0f} of the {lapsed.sum():,.0f} who did."
+        f"About {_rounded(share * mau)} of {mau:,} active users will probably become inactive within four weeks "
+        f"({_whole(share)})."
     )
 
 
@@ -169,12 +163,11 @@ def _risk(view: View) -> str:
 
 def _kpi(view: View, trend: Trend) -> Kpi:
     tone = trend.verdict if trend.verdict in ("good", "bad") else "neutral"
-    when = f"{'signed up in ' if trend.key == 'retention_month_1' else ''}{fmt.month(trend.month)}"
     return Kpi(
         key=trend.key,
         label=trend.label,
         value=_whole(trend.now) if trend.key == "retention_month_1" else trend.value,
-        when=when,
+        when=f"signups of {fmt.month(trend.month)}" if trend.key == "retention_month_1" else "",
         change=_change(trend),
         tone=tone,
         definition=trend.definition,
@@ -186,13 +179,21 @@ def _change(trend: Trend) -> str:
     if trend.before is None:
         return "first complete month"
     if trend.verdict == "unclear":
-        return f"no clear change on {_reference(trend)} ({_before(trend)})"
+        return f"no clear change from {_before(trend)}"
     arrow = "▲" if trend.is_up else "▼"
     if trend.unit == "rate":
         size = f"{100 * abs(trend.now - trend.before):.{0 if trend.now >= 0.1 else 1}f} points"
     else:
         size = _percent(trend.now / trend.before - 1)
-    return f"{arrow} {size} on {_reference(trend)} ({_before(trend)})"
+    return f"{arrow} {size} from {_before(trend)}"
+
+
+def _period(figures: tuple[Trend, ...]) -> str:
+    """The month that the figures are of, and the one that they are compared with."""
+    for trend in figures:
+        if trend.key != "retention_month_1" and trend.reference_month is not None:
+            return f"{fmt.month(trend.month)} compared with {fmt.month(trend.reference_month)}"
+    return ""
 
 
 def _waterfall(view: View) -> Waterfall | None:
@@ -202,11 +203,12 @@ def _waterfall(view: View) -> Waterfall | None:
     for measure, (title, about) in BRIDGE_MEASURES.items():
         rows = bridge(view.generation, measure)
         if len(rows) >= 2:
-            return Waterfall(title, f"{about} Mean of the last four complete weeks.", _steps(rows))
+            return Waterfall(title, about, _steps(view, rows))
     return None
 
 
-def _steps(rows: Frame) -> tuple[Step, ...]:
+def _steps(view: View, rows: Frame) -> tuple[Step, ...]:
+    short = {finding.rank: f"{finding.rank} {finding.short}" for finding in causes(view.generation)}
     amounts = rows.amount.to_numpy(dtype=float)
     ends = amounts.cumsum()
     ends[-1] = amounts[-1]
@@ -222,7 +224,8 @@ def _steps(rows: Frame) -> tuple[Step, ...]:
         )
         steps.append(
             Step(
-                label=row.label,
+                label=_step_name(number, len(rows), short.get(row.rank, "Not explained")),
+                title=row.label,
                 amount=fmt.value(row.amount, "users") if whole else fmt.signed(row.amount, "users"),
                 interval=fmt.interval(row.amount_low, row.amount_high, "users") if bounded else "",
                 tone="whole" if whole else "bad" if row.amount < 0 else "good",
@@ -235,13 +238,17 @@ def _steps(rows: Frame) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _step_name(number: int, count: int, part: str) -> str:
+    return "Expected" if number == 0 else "Actual" if number == count - 1 else part
+
+
 def _cause(view: View, finding: Finding) -> Cause:
     target, label = link(view, finding)
     return Cause(
         rank=finding.rank,
         title=finding.title,
-        facts=" · ".join(filter(None, (finding.values, finding.group, finding.when))),
-        next_step=finding.next_step,
+        facts=f"{finding.values}, {finding.when}" if finding.when else finding.values,
+        next_step=_first_question(finding.next_step),
         link=target.to_address(),
         link_label=label,
         evidence=evidence(view, finding),
@@ -255,12 +262,18 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
     shown = len(finding.conditions) <= 1 and (attribute == ALL or value in segments.get(attribute, ()))
     if not shown or finding.kind in ("mix", "measurement"):
-        return Filters(page="causes", range="all"), "See the change"
+        return Filters(page="causes", range="all"), "See change"
     recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
     values = () if attribute == ALL else (value,)
     page = PAGE_OF.get(finding.metric, "engagement")
     days = "12m" if recent else "all"
-    return Filters(page=page, range=days, segment=attribute, values=values), "See these users"
+    return Filters(page=page, range=days, segment=attribute, values=values), "See users"
+
+
+def _first_question(next_step: str) -> str:
+    """The question without its examples, which stand on Causes."""
+    question, found, _ = next_step.partition(": ")
+    return f"{question}?" if found else next_step
 
 
 # -- numbers in sentences ----------------------------------------------------------------------------------
