@@ -30,7 +30,7 @@ def kpi_cards(view: View) -> Cards:
     rows = kpis(view.generation, view.filters.segment, view.values[0]) if one else kpis(view.generation)
     who = view.group if one else "all users"
     cards = tuple(card(row) for row in rows.itertuples())
-    return Cards(f"All key figures of {who}, as of {fmt.day(view.generation.as_of)}", cards)
+    return Cards(f"All key figures of {who}", cards)
 
 
 def card(row: Any) -> Card:

@@ -25,13 +25,7 @@ MOST_CAUSES = 4
 ABOUT_LEVEL = 0.02
 FAR_FEWER = 0.2
 """From this relative loss on, a headline says far fewer."""
-BRIDGE_MEASURES = {
-    "active_days": (
-        "Where the missing active days went",
-        "Active days a week",
-    ),
-    "weekly_active_users": ("Where the missing active users went", "Weekly active users"),
-}
+BRIDGE_MEASURES = {"active_days": "active days a week", "weekly_active_users": "weekly active users"}
 PAGE_OF = {
     "activation": "retention",
     "new_user_retention": "retention",
@@ -153,8 +147,8 @@ def _risk(view: View) -> str:
         return ""
     share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
     return (
-        f"About {_rounded(share * mau)} of {mau:,} active users will probably become inactive within four weeks "
-        f"({_whole(share)})."
+        f"About {_rounded(share * mau)} of {mau:,} active users will probably become inactive within "
+        "four weeks."
     )
 
 
@@ -200,10 +194,12 @@ def _waterfall(view: View) -> Waterfall | None:
     """Expected, what each finding takes or adds, what none explains, and actual."""
     if not is_explained(view.generation):
         return None
-    for measure, (title, about) in BRIDGE_MEASURES.items():
+    for measure, unit in BRIDGE_MEASURES.items():
         rows = bridge(view.generation, measure)
         if len(rows) >= 2:
-            return Waterfall(title, about, _steps(view, rows))
+            missing = rows.amount.iloc[-1] < rows.amount.iloc[0]
+            title = f"Missing {unit}" if missing else f"{fmt.label(unit)}, expected and actual"
+            return Waterfall(title, "Mean of the last four complete weeks.", _steps(view, rows))
     return None
 
 
