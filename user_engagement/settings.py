@@ -138,6 +138,10 @@ class Settings(BaseSettings):
         None,
         description="CSV file with columns `day` and `label`: releases and campaigns, drawn on time lines.",
     )
+    labels: Path | None = Field(
+        None,
+        description="CSV file with columns `name` and `label`: what columns and values are called on screen.",
+    )
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
     )
