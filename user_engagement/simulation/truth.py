@@ -1,4 +1,4 @@
-"""What was planted, and what really became of each user: the answers against which findings are checked."""
+"""The planted causes and the true fate of each user, with which findings are compared."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from user_engagement.simulation.world import load_config
 class Truth:
     """The planted stories, and one row for each user who signed up through `through`.
 
-    Columns of `users`: user_id, signup_date, product_type, acquisition_channel, country and main_device as
-    they are (the sources may lack some), activated (in the first week), sessions_per_day (the rate of the
+    Columns of `users`: user_id, signup_date, product_type, acquisition_channel, country and main_device without
+    gaps (the sources lack some), activated (in the first week), sessions_per_day (the rate of the
     first weeks, before weekday, season and story), silent_churn_date (the first day without the intention
     to come back), declared_churn_date (of the cancellation), churn_date and churn_cause (`silent` or
     `declared`, whichever is first), churn_reason (as given when cancelling), return_date (a second spell)
     and second_churn_date (its end).
 
-    Dates are latent: they are known to the simulator even when they lie after `through`; null means not
-    within ten years.
+    Dates are latent: the simulator knows them even if they lie after `through`. Null means not within ten
+    years.
     """
 
     through: date
@@ -42,8 +42,8 @@ class Truth:
         """Write stories.json and users.parquet to the folder `target`, and return their paths."""
         target.mkdir(parents=True, exist_ok=True)
         stories, users = target / "stories.json", target / "users.parquet"
-        told = {"through": self.through, "stories": [asdict(story) for story in self.stories]}
-        stories.write_text(json.dumps(told, indent=2, default=date.isoformat), encoding="utf-8")
+        content = {"through": self.through, "stories": [asdict(story) for story in self.stories]}
+        stories.write_text(json.dumps(content, indent=2, default=date.isoformat), encoding="utf-8")
         pq.write_table(self.users, users)
         return stories, users
 
@@ -51,7 +51,7 @@ class Truth:
 def truth(world: WorldConfig | Path, through: date) -> Truth:
     """The truth about a world, given by its configuration or its home, for the users through `through`.
 
-    Raises SimulationError for a day that no world reaches, and for a home without a world.
+    Raises SimulationError for a day out of range, and for a home without a world.
     """
     config = world if isinstance(world, WorldConfig) else load_config(world)
     config.last_day_number(through)
