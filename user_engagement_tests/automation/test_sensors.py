@@ -255,7 +255,7 @@ def test_cohorts_follow_several_activity_runs_once_and_wait_for_those_that_still
         add(source, month, f"1,{month}-20,30,visit")
     assert pipeline.execute(INGEST_JOB, pipeline.new_data())
     loading = started(pipeline, INGEST_JOB, "2024-04", "2024-04")
-    assert "still loads activity" in str(pipeline.behind())
+    assert "still loading activity" in str(pipeline.behind())
     pipeline.instance.report_run_canceled(loading)
     requests = pipeline.behind()
     assert pipeline.months(requests) == [list(MONTHS)]
