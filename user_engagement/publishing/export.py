@@ -1,4 +1,4 @@
-"""Marts as files, for whoever wants them outside the warehouse."""
+"""Exports the marts to files, for use outside the warehouse."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def export_marts(
 
 
 def _write(path: Path, reader: pa.RecordBatchReader, kind: str, is_escaped: bool) -> int:
-    """Writes beside the final name and renames, so that no half-written file is ever taken for a mart."""
+    """Writes a temporary file and renames it, so that nobody reads a half-written mart; returns the row count."""
     draft, rows = path.with_name(path.name + ".tmp"), 0
     writer = (
         pq.ParquetWriter(draft, reader.schema) if kind == "parquet" else pacsv.CSVWriter(draft, reader.schema)
