@@ -17,7 +17,6 @@ from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
-from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.support.proxy import Cut, cut_wire
 
@@ -65,7 +64,7 @@ def signup(user: str, day: int, month: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def load(found: Snowflake, extract: Extract) -> LoadedSlice:
-    return SnowflakeWarehouse(found.account).replace_slice(extract)
+    return found.warehouse.replace_slice(extract)
 
 
 def users(found: Snowflake) -> list[str]:
@@ -169,24 +168,20 @@ def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake
         "is_new": pa.array([True, None], pa.bool_()),
     }
     first = pa.table(columns)
-    SnowflakeWarehouse(snowflake.account).replace_tables(
-        "insights", {"one": first, "none": first.slice(0, 0)}
-    )
+    snowflake.warehouse.replace_tables("insights", {"one": first, "none": first.slice(0, 0)})
     assert read(snowflake, "one").to_pylist() == first.to_pylist()
     assert read(snowflake, "one").schema.types == first.schema.types
     assert read(snowflake, "none").num_rows == 0
     changed = pa.table({**columns, "name": pa.array([1.5, 2.5])})
     with pytest.raises(WarehouseError, match="column name is TEXT in the warehouse but must be FLOAT"):
-        SnowflakeWarehouse(snowflake.account).replace_tables(
-            "insights", {"one": first.slice(0, 1), "none": changed}
-        )
+        snowflake.warehouse.replace_tables("insights", {"one": first.slice(0, 1), "none": changed})
     assert read(snowflake, "one").num_rows == 2
-    SnowflakeWarehouse(snowflake.account).replace_tables("insights", {"one": first.slice(1), "none": first})
+    snowflake.warehouse.replace_tables("insights", {"one": first.slice(1), "none": first})
     assert (read(snowflake, "one").num_rows, read(snowflake, "none").num_rows) == (1, 2)
 
 
 def read(snowflake: Snowflake, table: str) -> pa.Table:
-    with SnowflakeWarehouse(snowflake.account).reader() as reader:
+    with snowflake.warehouse.reader() as reader:
         return reader.ordered("insights", table).read_all()
 
 
@@ -212,7 +207,13 @@ def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: 
     cut = Cut("insert into", "before", times=1_000)
     with (
         cut_wire(snowflake.emulator.port, cut) as port,
-        environ({"SNOWFLAKE_PORT": str(port), "SNOWFLAKE_NETWORK_TIMEOUT": "2"}),
+        environ(
+            {
+                "SNOWFLAKE_PORT": str(port),
+                "SNOWFLAKE_NETWORK_TIMEOUT": "1",
+                "SNOWFLAKE_STATEMENT_TIMEOUT": "2",
+            }
+        ),
         pytest.raises(WarehouseError, match="not loaded in 3 attempts"),
     ):
         load(snowflake, extract_of(JANUARY, [signup("new", 1)]))
@@ -245,7 +246,7 @@ def test_an_asset_stores_its_slice_and_one_downstream_reads_it_as_a_frame(snowfl
     def frame(found: pd.DataFrame) -> None:
         seen.append(found)
 
-    manager = RawIOManager(warehouse=SnowflakeWarehouse(snowflake.account))
+    manager = RawIOManager(warehouse=snowflake.warehouse)
     resources = {"raw": manager, "nothing": dg.mem_io_manager}
     done = [
         dg.materialize([signups, frame], partition_key=month, resources=resources)

@@ -23,9 +23,10 @@ from user_engagement.warehouse.snowflake.reader import SnowflakeReader
 
 @dataclass(frozen=True)
 class SnowflakeWarehouse:
-    """A `Warehouse` in a Snowflake account."""
+    """A `Warehouse` in a Snowflake account. ``memory_limit`` bounds what prepares a slice on this machine."""
 
     account: SnowflakeAccount
+    memory_limit: str
 
     def exists(self) -> bool:
         """Whether the schema of the raw tables exists; asking wakes no virtual warehouse."""
@@ -46,7 +47,7 @@ class SnowflakeWarehouse:
             yield SnowflakeReader(connection, self.account)
 
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
-        return loading.replace_slice(self.account, extract, **tags)
+        return loading.replace_slice(self.account, extract, self.memory_limit, **tags)
 
     def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
         loading.replace_tables(self.account, schema, tables, **tags)
