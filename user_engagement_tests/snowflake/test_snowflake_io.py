@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
+import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster._core.test_utils import environ
+from snowflake.connector import cursor
 
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
+from user_engagement.warehouse.snowflake import loading
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.support.proxy import Cut, cut_wire
 
@@ -218,6 +224,98 @@ def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: 
     ):
         load(snowflake, extract_of(JANUARY, [signup("new", 1)]))
     assert users(snowflake) == ["old"]
+
+
+LOCKED = b"""{"success": false, "code": "000625", "message": "Statement 1 has locked table T in transaction 2",
+"data": {"sqlState": "57014", "errorCode": "000625", "queryId": "3"}}"""
+
+
+def test_a_table_that_another_transaction_holds_is_loaded_in_the_next_attempt(snowflake: Snowflake) -> None:
+    """Snowflake reports a lock timeout as an error of the statement, which was once taken for final."""
+    cut = Cut("delete from", "before", answer=(200, LOCKED))
+    with cut_wire(snowflake.emulator.port, cut) as port, environ({"SNOWFLAKE_PORT": str(port)}):
+        load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    assert cut.made == 1
+    assert users(snowflake) == ["a"]
+
+
+def test_an_outage_is_retried_and_then_reported_in_one_sentence(snowflake: Snowflake) -> None:
+    """The connector raises `ServiceUnavailableError` for it, which is no OperationalError."""
+    cut = Cut("insert into", "before", times=1_000, answer=(503, b""))
+    with (
+        cut_wire(snowflake.emulator.port, cut) as port,
+        environ(
+            {
+                "SNOWFLAKE_PORT": str(port),
+                "SNOWFLAKE_NETWORK_TIMEOUT": "1",
+                "SNOWFLAKE_STATEMENT_TIMEOUT": "2",
+            }
+        ),
+        pytest.raises(WarehouseError, match="not loaded in 3 attempts"),
+    ):
+        load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    assert cut.made >= 3
+
+
+def test_the_connector_cancels_no_statement_that_snowflake_lets_run(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It arms a timer with `network_timeout` and cancels what runs then: every COPY of five minutes died of it."""
+    armed: list[float] = []
+
+    class Recorded(cursor._TrackedQueryCancellationTimer):
+        def __init__(self, interval: float, *more: Any) -> None:
+            armed.append(interval)
+            super().__init__(interval, *more)
+
+    monkeypatch.setattr(cursor, "_TrackedQueryCancellationTimer", Recorded)
+    with environ({"SNOWFLAKE_STATEMENT_TIMEOUT": "7200"}):
+        parameters = snowflake.account.connection_arguments()["session_parameters"]
+        snowflake.rows("select 1")
+    ended_by_snowflake = (
+        parameters["STATEMENT_TIMEOUT_IN_SECONDS"] + parameters["STATEMENT_QUEUED_TIMEOUT_IN_SECONDS"]
+    )
+    assert ended_by_snowflake == 14_400
+    assert armed
+    assert all(seconds > ended_by_snowflake for seconds in armed)
+
+
+def test_a_long_slice_is_loaded_by_months_and_months_that_are_empty_now_are_emptied(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = Window()
+    load(snowflake, extract_of(everything, [signup(f"old {month}", 3, month) for month in range(1, 7)]))
+    monkeypatch.setattr(loading, "ROWS_PER_LOAD", 3)
+    rows = [signup(f"{month}-{n}", 3, month) for month in (1, 2, 5) for n in range(2)]
+    bad = {"table_name": "user_signups", "reason": "null_date", "user_id": "z"}
+    loaded = load(snowflake, extract_of(everything, rows, rejected=[bad]))
+    assert loaded == LoadedSlice(rows=6, replaced_rows=6, rejected_rows=1, table_rows=6)
+    assert users(snowflake) == sorted(row["user_id"] for row in rows)
+    assert snowflake.rows("select user_id from raw.rejected_rows") == [("z",)]
+    deleted = re.findall(
+        r"delete from \S+user_signups where (.*?);?$", snowflake.emulator.statements().lower(), re.M
+    )
+    assert [condition.strip() for condition in deleted[-3:]] == [
+        "signup_date < '2025-02-01'",
+        "signup_date >= '2025-02-01' and signup_date < '2025-05-01'",
+        "signup_date >= '2025-05-01'",
+    ]
+
+
+def test_parquet_has_large_row_groups_however_small_the_batches_were(tmp_path: Path) -> None:
+    """Batches of a few hundred rows once became row groups of a few hundred rows."""
+    numbers = range(1_500_000)
+    with duckdb.connect() as rows:
+        rows.register("numbers", pa.table({"n": pa.array(numbers)}).to_reader(max_chunksize=500))
+        part = loading._write(
+            rows, "select n, 'x' as \"my column\" from numbers", "t", tmp_path / "out", "true"
+        )
+    files = [pq.ParquetFile(file).metadata for file in (tmp_path / "out").iterdir()]
+    groups = [[each.row_group(n).num_rows for n in range(each.num_row_groups)] for each in files]
+    assert part.rows == sum(map(sum, groups)) == len(numbers)
+    assert {size for sizes in groups for size in sizes[:-1]} == {262_144}
+    assert len(files) > 1
+    assert part.types == {"N": "NUMBER(38,0)", "my column": "VARCHAR"}
 
 
 # -- through Dagster ---------------------------------------------------------------------------------------
