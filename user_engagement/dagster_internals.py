@@ -33,7 +33,7 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-# The type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take a table's slice in these types.
+# What the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take when they load a raw table.
 from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 

@@ -23,6 +23,7 @@ import pytest
 
 from user_engagement.automation.attempts import FIRST_PAUSE
 from user_engagement.settings import load_settings
+from user_engagement_tests.support.comparing import assert_same
 from user_engagement_tests.support.servers import (
     SETTLED_SECONDS,
     STOP_SECONDS,
@@ -32,7 +33,6 @@ from user_engagement_tests.support.servers import (
     running,
 )
 from user_engagement_tests.support.worlds import exported
-from user_engagement_tests.test_load_paths import assert_same
 
 pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.timeout(1200)]
 

@@ -1,5 +1,6 @@
 """The last asset: what the dashboard and `user-engagement kpis` read."""
 
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import dagster as dg
 import pyarrow as pa
 
 from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
+from user_engagement.assets.dbt import dbt_vars
+from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
@@ -52,6 +55,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with open_warehouse(settings).reader() as reader:
+            build = build_fingerprint(settings, dbt_vars(reader, settings, datetime.now(UTC)))
             as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
             contents = ((name, _contents(reader, tables[name], name, settings)) for name in tables)
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
@@ -65,6 +69,8 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
                 "tables": len(manifest.tables),
                 "dagster/row_count": sum(int(t["rows"]) for t in manifest.tables.values()),
                 "path": dg.MetadataValue.path(folder),
+                BUILD: build,
+                SOURCE_STATE: context.run.tags.get(SOURCE_STATE, "unknown"),
                 **report,
             }
         )

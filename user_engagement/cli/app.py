@@ -74,6 +74,9 @@ def run(
     end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Load months again that have not changed.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Rebuild the marts even if nothing has changed.")
+    ] = False,
 ) -> None:
     """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
     settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
@@ -89,7 +92,7 @@ def run(
 
             ensure_world(settings, progress.on_day)
         progress.doing("checking the source")
-        planned = plan(settings, full)
+        planned = plan(settings, full, rebuild)
         progress.planned(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
@@ -123,7 +126,7 @@ def kpis() -> None:
 
 
 def _show(generation: Path) -> None:
-    from user_engagement.cli.console import findings, kpi_table
+    from user_engagement.cli.published import findings, kpi_table
 
     console.print(kpi_table(generation))
     if told := findings(generation):

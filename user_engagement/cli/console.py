@@ -1,4 +1,4 @@
-"""What the command line shows: progress while a run works, and the KPI table."""
+"""What the command line shows of a run: progress while it works, and a summary."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ import re
 import time
 from collections import Counter
 from datetime import date
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from user_engagement import formatting as fmt
 from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
-from user_engagement.publishing.generations import read_manifest
 
-BRIEF, MOST_FINDINGS = "decline_brief", 5
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
 
@@ -127,6 +120,11 @@ def _plain(step: str) -> str:
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
     """The months loaded, those left alone, and the rows that each raw table received."""
+    if plan.cohorts is None:
+        return (
+            "\nNothing new: source, settings and code are those of the last publication, so nothing was rebuilt. "
+            "--rebuild does it all the same."
+        )
     if not plan.load:
         return f"\nNothing new in the source: {_named(plan.cohorts)} stays as loaded; the marts were rebuilt."
     loaded = ", ".join(_named(months) for months in plan.load)
@@ -144,48 +142,3 @@ def loading_summary(plan: Plan, progress: RunProgress) -> str:
 def _named(months: Months) -> str:
     first, last = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
     return first if first == last else f"{first} to {last}"
-
-
-def kpi_table(generation: Path) -> Table:
-    """The KPIs of a published generation, each with its interval, its period and the one before."""
-    manifest = read_manifest(generation)
-    title = f"KPIs as of {fmt.day(date.fromisoformat(manifest.as_of))}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("KPI", no_wrap=True)
-    for column in ("value", "95 % interval", "before"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("period", no_wrap=True)
-    for row in pq.read_table(generation / "kpi_summary.parquet").sort_by("position").to_pylist():
-        unit = row["unit"]
-        table.add_row(
-            row["label"],
-            fmt.value(row["value"], unit),
-            fmt.interval(row["ci_low"], row["ci_high"], unit),
-            fmt.value(row["previous_value"], unit),
-            _period(row),
-        )
-    return table
-
-
-def findings(generation: Path) -> Table | None:
-    """What changed and why, the most harmful first; None where no insights were computed."""
-    if BRIEF not in read_manifest(generation).tables:
-        return None
-    brief = pq.read_table(generation / f"{BRIEF}.parquet").sort_by("rank").to_pylist()
-    table = Table(
-        title="Why engagement changed",
-        title_justify="left",
-        box=None,
-        show_header=False,
-        padding=(0, 1, 0, 0),
-    )
-    for row in brief[:MOST_FINDINGS]:
-        table.add_row(f"{row['rank']}.", escape(row["finding"]))
-    return table
-
-
-def _period(row: dict[str, Any]) -> str:
-    start, end = row["period_start"], row["period_end"]
-    if start is None:
-        return "not yet complete"
-    return fmt.period(start, end) if fmt.is_whole_month(start, end) else f"to {fmt.day(end)}"

@@ -27,7 +27,8 @@ def prepare_dagster_home(settings: Settings) -> Path:
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    if not config.exists() or _digest(config) in EVER_SHIPPED:
+    shipped = _digest(SHIPPED)
+    if not config.exists() or _digest(config) in {*EVER_SHIPPED} - {shipped}:
         shutil.copyfile(SHIPPED, config)
     os.environ["DAGSTER_HOME"] = str(home)
     return home

@@ -94,6 +94,14 @@ def resolve(published: Path) -> Path:
         raise UserError(message) from None
 
 
+def current_generation(published: Path) -> int | None:
+    """The number of the current generation; None if nothing has been published."""
+    try:
+        return read_manifest(resolve(published)).generation
+    except (UserError, OSError):
+        return None
+
+
 def read_manifest(generation: Path) -> Manifest:
     """What the generation holds.
 

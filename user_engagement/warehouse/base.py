@@ -9,15 +9,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import dagster as dg
-import pandas as pd
 import pyarrow as pa
 
 from user_engagement.contracts.marts import MARTS
-from user_engagement.dagster_internals import TableSlice
 from user_engagement.sources.base import Extract
+
+if TYPE_CHECKING:
+    # who only reads marts waits for neither
+    import dagster as dg
+    import pandas as pd
+
+    from user_engagement.dagster_internals import TableSlice
 
 
 @dataclass(frozen=True)

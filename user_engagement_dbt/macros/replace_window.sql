@@ -33,7 +33,8 @@
       when
         (select count(*) from {{ arg_dict['target_relation'] }}
           where {{ in_window(config.meta_require('window_column')) }})
-        = (select count(*) from {{ arg_dict['temp_relation'] }})
+        = (select count(*) from {{ arg_dict['temp_relation'] }}
+          where {{ in_window(config.meta_require('window_column')) }})
         then '0' else 'the window of {{ this.identifier }} was not replaced once: run it again'
     end as integer)
   {%- endset -%}

@@ -19,7 +19,7 @@ from user_engagement.dashboard.server import APP
 from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.serving import publish_marts
 from user_engagement_tests.support.worlds import at_home, call_dbt, exported
 

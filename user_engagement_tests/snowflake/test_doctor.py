@@ -14,7 +14,7 @@ from user_engagement.warehouse.snowflake.doctor import (
     judged_parameters,
     judged_schemas,
 )
-from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
+from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

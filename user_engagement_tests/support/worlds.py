@@ -30,7 +30,7 @@ from user_engagement.publishing.export import export_marts
 from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.conftest import EXTRAS
+from user_engagement_tests.support.company import EXTRAS
 from user_engagement_tests.support.oracle import Inputs, Row
 
 SIGNUP_COLUMNS = ("user_id", "signup_date", "product_type")
