@@ -51,7 +51,7 @@ def test_a_session_parameter_that_is_not_as_set_is_named_with_the_statement_that
         {"TIMEZONE": "UTC", "WEEK_START": "7", "TIMESTAMP_INPUT_FORMAT": "DD/MM/YYYY"}, snowflake.account
     )
     assert not found.passed
-    assert found.remedy == "alter user loader set TIMESTAMP_INPUT_FORMAT = 'AUTO' WEEK_START = 1;"
+    assert found.remedy == "alter user loader set WEEK_START = 1 TIMESTAMP_INPUT_FORMAT = 'AUTO';"
     assert judged_parameters(
         {"WEEK_START": "1", "QUOTED_IDENTIFIERS_IGNORE_CASE": "false"}, snowflake.account
     ).passed

@@ -106,9 +106,9 @@ def _session(connection: SnowflakeConnection, account: SnowflakeAccount) -> Find
 def judged_parameters(found: Mapping[str, str], account: SnowflakeAccount) -> Finding:
     """Session parameters must be those that this project sets: a policy, or a proxy, may change them."""
     wanted = {name: str(value) for name, value in SESSION_PARAMETERS.items()}
-    others = {
-        name: found[name] for name in wanted if found.get(name, "").lower() not in ("", wanted[name].lower())
-    }
+    # Etc/UTC is the same zone; what is not shown cannot be compared
+    shown = {name: value.removeprefix("Etc/") for name, value in found.items() if name in wanted}
+    others = {name: value for name, value in shown.items() if value.lower() != wanted[name].lower()}
     words = ", ".join(f"{name} is {value}, not {wanted[name]}" for name, value in others.items())
     settings = " ".join(f"{name} = {_literal(SESSION_PARAMETERS[name])}" for name in others)
     return Finding(
