@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import dagster as dg
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dagster._core.test_utils import environ
+from snowflake import connector
 from snowflake.connector import cursor
 
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
@@ -22,7 +25,7 @@ from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
-from user_engagement.warehouse.snowflake import loading
+from user_engagement.warehouse.snowflake import loading, warehouse
 from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
@@ -318,6 +321,30 @@ def test_parquet_has_large_row_groups_however_small_the_batches_were(tmp_path: P
     assert min(size for sizes in groups for size in sizes[:-1]) >= 262_144
     assert len(files) > 1
     assert part.types == {"N": "NUMBER(38,0)", "my column": "VARCHAR"}
+
+
+def test_a_sensor_that_asks_twice_a_minute_logs_in_six_times_an_hour(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins, clock, connect = count(), [0.0], connector.connect
+
+    def counted(**arguments: Any) -> Any:
+        next(logins)
+        return connect(**arguments)
+
+    load(snowflake, extract_of(JANUARY, []))
+    monkeypatch.setattr(connector, "connect", counted)
+    monkeypatch.setattr(warehouse, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for tick in range(120):
+        clock[0] = 1_000_000 + 30.0 * tick
+        assert snowflake.warehouse.exists()
+    assert next(logins) == 6
+
+
+def test_a_warehouse_without_the_schema_is_asked_again(snowflake: Snowflake) -> None:
+    assert not snowflake.warehouse.exists()
+    load(snowflake, extract_of(JANUARY, []))
+    assert snowflake.warehouse.exists()
 
 
 # -- through Dagster ---------------------------------------------------------------------------------------
