@@ -151,8 +151,10 @@ def test_tables_that_live_for_one_load_keep_no_history(told: Told) -> None:
     assert kept == []
 
 
-def test_readers_are_granted_aggregated_marts_and_nothing_with_a_row_per_user(tmp_path: Path) -> None:
-    with environ({"SNOWFLAKE_READER_ROLE": "reader", "SNOWFLAKE_DATABASE": "d"}):
+def test_readers_are_granted_aggregated_marts_and_nothing_with_a_row_per_user(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    with database_of(emulator), environ({"SNOWFLAKE_READER_ROLE": "reader"}):
         settings = load_settings(home=tmp_path, warehouse="snowflake")
         dbt_resource(settings).cli(["parse"], target_path=tmp_path / "target").wait()
     nodes = json.loads((tmp_path / "target" / "manifest.json").read_text())["nodes"].values()
