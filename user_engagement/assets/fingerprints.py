@@ -1,28 +1,73 @@
-"""How the source looks, month by month: what a load records, and what tells whether a month has changed since."""
+"""Fingerprints of the inputs of tables: the source by month, the whole source, and settings with code.
 
-from collections.abc import Sequence
+Loads and publications record them on their materializations. An input with another fingerprint has changed.
+"""
 
-from user_engagement.contracts.raw import RawTable
-from user_engagement.settings import Settings
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from user_engagement.contracts.raw import RAW_TABLES, RawTable
+from user_engagement.settings import PACKAGE, Settings
 from user_engagement.sources import Source
 
 FINGERPRINT = "source_fingerprint"
-"""The metadata entry of a raw table's partition that records the source's fingerprint when it was loaded."""
+"""The metadata entry of a raw table's partition with the source's fingerprint at its load."""
 
 SOURCE_TAG = "user_engagement/source"
-"""The tag of a run that a sensor asked for: a mark for how the source looked then."""
+"""The tag of a run that a sensor requested, with a digest of the source at that time."""
+
+SOURCE_STATE = "user_engagement/source_state"
+"""The tag of a run that loads all changes, and the metadata entry of its publication: the source's state."""
+
+BUILD = "build_fingerprint"
+"""The metadata entry of a published generation with the fingerprint of its settings and code."""
 
 
 def source_fingerprints(
     source: Source, table: RawTable, settings: Settings, keys: Sequence[str]
 ) -> dict[str, str]:
-    """The source's fingerprint of each month; rows outside the calendar count with its first or last month.
+    """The source's fingerprint of each month. Rows outside the calendar count in its first or last month.
 
-    It covers the settings that decide how the source is read, so that a change of them looks like changed data. A
-    month without rows has no blank in its fingerprint.
+    The fingerprint includes the settings that decide how the source is read, so a changed setting counts as changed
+    data. A month without rows has no space in its fingerprint.
     """
-    reading = f"{settings.timezone}/{settings.max_session_seconds:g}"
-    marks: dict[str, list[str]] = {key: [reading] for key in keys}
+    by_month: dict[str, list[str]] = {key: [_reading_settings(settings)] for key in keys}
     for month, fingerprint in sorted(source.fingerprint(table).items()):
-        marks[min(max(month, keys[0]), keys[-1])].append(fingerprint)
-    return {key: " ".join(found) for key, found in marks.items()}
+        by_month[min(max(month, keys[0]), keys[-1])].append(fingerprint)
+    return {key: " ".join(fingerprints) for key, fingerprints in by_month.items()}
+
+
+def source_state(source: Source, settings: Settings) -> str:
+    """One digest of all tables of the source and of how they are read; no file is opened for it."""
+    return _digest([_reading_settings(settings), *(source.state(table) for table in RAW_TABLES)])
+
+
+def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
+    """One digest of everything besides raw data that decides the results: settings, dbt's variables and code.
+
+    Every change to the package or the dbt project counts, even one that changes no table.
+    """
+    inputs = [
+        json.dumps(variables, sort_keys=True),
+        repr((settings.insights, settings.seed, settings.publish_report, settings.publish_users)),
+        str(settings.pseudonym_key and _digest([settings.pseudonym_key.get_secret_value()])),
+    ]
+    annotations = [settings.annotations] if settings.annotations and settings.annotations.is_file() else []
+    code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
+    models = sorted(f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".csv"))
+    return _digest([*inputs, *_contents([*annotations, *code, *models])])
+
+
+def _reading_settings(settings: Settings) -> str:
+    return f"{settings.timezone}/{settings.max_session_seconds:g}"
+
+
+def _contents(files: Iterable[Path]) -> Iterable[str]:
+    return (f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

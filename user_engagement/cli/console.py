@@ -1,4 +1,4 @@
-"""What the command line shows: progress while a run works, and the KPI table."""
+"""The progress and the summary of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import re
 import time
 from collections import Counter
 from datetime import date
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from user_engagement import formatting as fmt
 from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
-from user_engagement.publishing.generations import read_manifest
 
-BRIEF, MOST_FINDINGS = "decline_brief", 5
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
 
 class RunProgress:
-    """A live line per step of the run, and a permanent one for each that is done."""
+    """Shows the current step of a run in a live line, and prints a line for each step that is done."""
 
     def __init__(self, console: Console) -> None:
         self.loaded: Counter[str] = Counter()
@@ -87,7 +80,7 @@ class RunProgress:
             )
 
     def on_line(self, line: str) -> None:
-        """dbt says which model or test it starts, long before Dagster hears of it."""
+        """Shows the model or test that dbt starts; Dagster's event for it comes much later."""
         if started := DBT_START.match(line):
             self.doing(f"{started['name']} ({started['number']} of {started['total']})")
 
@@ -96,7 +89,7 @@ class RunProgress:
         name = materialization.asset_key.to_user_string()
         metadata = {key: value.value for key, value in materialization.metadata.items()}
         if "replaced_rows" in metadata:
-            # each month's event tells the counts of the whole stretch
+            # the event of each month has the counts of the whole range
             self._loaded[name] = _number(metadata, "dagster/partition_row_count")
             self.rejected[name] = _number(metadata, "rejected_rows")
         rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
@@ -126,66 +119,24 @@ def _plain(step: str) -> str:
 
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
-    """The months loaded, those left alone, and the rows that each raw table received."""
+    """A sentence with the months loaded, the months left unchanged, and the rows loaded into each raw table."""
+    if plan.cohorts is None:
+        return (
+            "\nNothing new: source, settings and code have not changed since the last publication, so nothing was "
+            "rebuilt. Use --rebuild to rebuild anyway."
+        )
     if not plan.load:
-        return f"\nNothing new in the source: {_named(plan.cohorts)} stays as loaded; the marts were rebuilt."
+        return f"\nNothing new in the source: no month was loaded. The marts of {_named(plan.cohorts)} were rebuilt."
     loaded = ", ".join(_named(months) for months in plan.load)
     rest = (
-        ""
-        if plan.load == (plan.cohorts,)
-        else f" Other months of {_named(plan.cohorts)} were left as they are."
+        "" if plan.load == (plan.cohorts,) else f" Other months of {_named(plan.cohorts)} have not changed."
     )
     tables = ", ".join(f"{name.removeprefix('raw/')} {rows:,}" for name, rows in progress.loaded.items())
     rejected = sum(progress.rejected.values())
-    aside = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
-    return f"\nLoaded {loaded}: {tables}.{rest}{aside}"
+    rejected_note = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
+    return f"\nLoaded {loaded}: {tables}.{rest}{rejected_note}"
 
 
 def _named(months: Months) -> str:
     first, last = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
     return first if first == last else f"{first} to {last}"
-
-
-def kpi_table(generation: Path) -> Table:
-    """The KPIs of a published generation, each with its interval, its period and the one before."""
-    manifest = read_manifest(generation)
-    title = f"KPIs as of {fmt.day(date.fromisoformat(manifest.as_of))}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("KPI", no_wrap=True)
-    for column in ("value", "95 % interval", "before"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("period", no_wrap=True)
-    for row in pq.read_table(generation / "kpi_summary.parquet").sort_by("position").to_pylist():
-        unit = row["unit"]
-        table.add_row(
-            row["label"],
-            fmt.value(row["value"], unit),
-            fmt.interval(row["ci_low"], row["ci_high"], unit),
-            fmt.value(row["previous_value"], unit),
-            _period(row),
-        )
-    return table
-
-
-def findings(generation: Path) -> Table | None:
-    """What changed and why, the most harmful first; None where no insights were computed."""
-    if BRIEF not in read_manifest(generation).tables:
-        return None
-    brief = pq.read_table(generation / f"{BRIEF}.parquet").sort_by("rank").to_pylist()
-    table = Table(
-        title="Why engagement changed",
-        title_justify="left",
-        box=None,
-        show_header=False,
-        padding=(0, 1, 0, 0),
-    )
-    for row in brief[:MOST_FINDINGS]:
-        table.add_row(f"{row['rank']}.", escape(row["finding"]))
-    return table
-
-
-def _period(row: dict[str, Any]) -> str:
-    start, end = row["period_start"], row["period_end"]
-    if start is None:
-        return "not yet complete"
-    return fmt.period(start, end) if fmt.is_whole_month(start, end) else f"to {fmt.day(end)}"

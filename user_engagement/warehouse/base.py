@@ -9,19 +9,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import dagster as dg
-import pandas as pd
 import pyarrow as pa
-
-# what the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take; Dagster has no public name for them
-from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
 
 from user_engagement.contracts.marts import MARTS
 from user_engagement.sources.base import Extract
 
-__all__ = ["LoadedSlice", "TablePartitionDimension", "TableSlice", "Warehouse", "WarehouseReader"]
+if TYPE_CHECKING:
+    # who only reads marts waits for neither
+    import dagster as dg
+    import pandas as pd
+
+    from user_engagement.dagster_internals import TableSlice
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import dagster as dg
 import pandas as pd
 
 from user_engagement.contracts.raw import SCHEMA
+from user_engagement.dagster_internals import TablePartitionDimension, TableSlice
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.base import TablePartitionDimension, TableSlice, Warehouse
+from user_engagement.warehouse.base import Warehouse
 
 
 class RawIOManager(dg.ConfigurableIOManager):

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.test_utils import environ
 
 from user_engagement.warehouse.snowflake.doctor import examine, judged_schemas
-from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
+from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -18,8 +18,8 @@ from user_engagement.sources.base import Extract
 from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
 from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
-from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.support.proxy import Cut, cut_wire
+from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.snowflake.conftest import Emulator, Snowflake, database_of
-from user_engagement_tests.test_load_paths import MONTHS, WORLD
+from user_engagement_tests.support.load_paths import MONTHS, WORLD
+from user_engagement_tests.support.snowflake import Emulator, Snowflake, database_of
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +163,8 @@ def test_raw_events_are_read_by_window_in_every_model_and_test(compiled: dict[st
             for select in sqlglot.parse_one(compiled[name], read="snowflake").find_all(exp.Select)
             if any(table.name.lower() == "stg_user_engagement" for table in direct_tables(select))
         ]
-        assert joined and set(joined) <= {"places", "days"}, "all rows are joined with the few that are wanted"
+        assert joined
+        assert set(joined) <= {"places", "days"}, "all rows are joined with the few that are wanted"
 
 
 def is_window(condition: str, day: str) -> bool:

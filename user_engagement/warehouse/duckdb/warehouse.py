@@ -6,19 +6,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dagster as dg
 import duckdb
-import pandas as pd
 import pyarrow as pa
-from dagster_duckdb_pandas import DuckDBPandasTypeHandler
 
 from user_engagement.errors import WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.base import LoadedSlice, TableSlice
+from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import pandas as pd
+
+    from user_engagement.dagster_internals import TableSlice
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class DuckDBWarehouse:
             loading.replace_tables(connection, schema, tables)
 
     def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:
+        # as long to import as all else that a reader of marts needs
+        from dagster_duckdb_pandas import DuckDBPandasTypeHandler
+
         with self.connect() as connection:
             return DuckDBPandasTypeHandler().load_input(context, table_slice, connection)
 

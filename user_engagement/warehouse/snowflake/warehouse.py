@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import dagster as dg
-import pandas as pd
 import pyarrow as pa
 from snowflake.connector.errors import ProgrammingError
 
 from user_engagement.contracts.raw import SCHEMA
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.base import LoadedSlice, TableSlice
+from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.snowflake import loading
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of
 from user_engagement.warehouse.snowflake.reader import SnowflakeReader
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import pandas as pd
+
+    from user_engagement.dagster_internals import TableSlice
 
 
 @dataclass(frozen=True)
