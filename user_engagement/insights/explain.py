@@ -1,0 +1,402 @@
+"""Which groups changed, in which way, since when: the causes that explain most, one after the other.
+
+The group and shape that explain most are taken out, and what is left is looked at again, until nothing is left beyond
+chance. Groups come before everybody: what a group alone went through is no change of all. Links of the chain from
+signing up to the length of a session are looked at in order, so that a consequence is not listed beside its cause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from user_engagement.insights.measures import (
+    ACTIVATION,
+    DURATION,
+    NEW_USERS,
+    SESSIONS,
+    SIGNUPS,
+    USE,
+    Measure,
+    older,
+)
+from user_engagement.insights.panel import LEVEL, Conditions, Floats, Panel
+from user_engagement.insights.shapes import (
+    EPISODE,
+    MOST_VARIANCE,
+    RAMP,
+    SLOPE,
+    Array,
+    Bank,
+    fitted,
+    shared_variance,
+    without_odd_weeks,
+)
+
+LEAST_T, LEAST_T_PAIR, LEAST_T_ALL = 5.4, 5.8, 5.0
+PAIR_PENALTY = 6.0
+LEAST_USERS = 100
+MOST_CANDIDATES = 25
+AT_ONCE = 40
+BEHAVIOUR, ACQUISITION, MIX, MEASUREMENT = "behaviour", "acquisition", "mix", "measurement"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a measure in a group of users: `height` is the log ratio where its `shape` is 1."""
+
+    measure: str
+    conditions: Conditions
+    kind: str
+    shape: str
+    since: int
+    until: int | None
+    t: float
+    height: float
+    error: float
+    values: Array
+    score: float
+
+
+def named(bank: Bank, place: int) -> dict[str, object]:
+    until = int(bank.until[place])
+    return {
+        "shape": str(bank.kinds[place]),
+        "since": int(bank.since[place]),
+        "until": until if until >= 0 else None,
+        "values": bank.values[:, place],
+    }
+
+
+# -- one scan ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The best shape of each series: its place in the bank, score (squared t less the shape's penalty), t, height."""
+
+    place: NDArray[np.int64]
+    score: Array
+    t: Array
+    height: Array
+    error: Array
+
+
+def best_shapes(
+    measure: Measure,
+    series: Array,
+    sampling: Array,
+    shared: Array,
+    base: Array,
+    bank: Bank,
+    inflation: Array,
+    allowed: NDArray[np.bool_] | None = None,
+    sign: float = 0.0,
+) -> Scan:
+    """Scans series, shape (series, weeks), for the shape of the bank that explains each of them most.
+
+    Args:
+        allowed: shapes that may be found; shape (series, shapes).
+        sign: of the heights that may be found; 0 for both.
+    """
+    usable = measure.noise.total() * sampling < MOST_VARIANCE
+    enough = usable.sum(1) >= min(20, series.shape[1] // 2)
+    clean = without_odd_weeks(series, usable)
+    first = np.argmax(usable, axis=1)
+    results = []
+    for start in range(0, len(series), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        covariance = measure.noise.covariance(sampling[part], shared[part])
+        fits = fitted(clean[part], covariance, base, bank.values)
+        t = fits.t / inflation
+        if len(bank.since) > 1:
+            late = bank.since[None, :] >= first[part, None] + 8
+            t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
+        t = np.where(enough[part, None], t, 0)
+        if allowed is not None:
+            t = np.where(allowed[part], t, 0)
+        if sign:
+            t = np.where(t * sign > 0, t, 0)
+        score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
+        place = score.argmax(1)
+        row = np.arange(len(place))
+        results.append((place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place]))
+    return Scan(*(np.concatenate(column) for column in zip(*results, strict=True)))
+
+
+def level_of(conditions: Conditions) -> bool:
+    return LEVEL in conditions
+
+
+class Explainer:
+    """One measure, and the changes found in it so far."""
+
+    def __init__(self, measure: Measure) -> None:
+        self.measure = measure
+        self.panel = measure.panel
+        self.flat = np.ones((len(self.panel.weeks), 1))
+        self.found: list[Change] = []
+
+    def scan_groups(self) -> tuple[list[Change], Array]:
+        """What each group shows against all others, the surest first; and the shared noise of each group."""
+        panel, measure = self.panel, self.measure
+        levels = np.array([level_of(group) for group in panel.groups], dtype=bool)
+        series, sampling = measure.contrasts(panel.membership, levels)
+        shared = self.shared_by_attribute(series, sampling)
+        known = panel.cumulative_users[:, np.maximum(measure.bank.since - 2, 0)] >= LEAST_USERS
+        scan = best_shapes(
+            measure, series, sampling, shared, self.flat, measure.bank, measure.inflation, allowed=known
+        )
+        candidates = []
+        for place, group in enumerate(panel.groups):
+            pair = len(group) > 1
+            score, t = scan.score[place], abs(scan.t[place])
+            if (level_of(group) and measure.name != USE) or t <= (LEAST_T_PAIR if pair else LEAST_T):
+                continue
+            if score > LEAST_T**2:
+                score -= PAIR_PENALTY * pair
+                candidates.append(self.change(scan, place, group, float(score)))
+        return sorted(candidates, key=lambda each: -each.score), shared
+
+    def change(self, scan: Scan, place: int, group: Conditions, score: float) -> Change:
+        return Change(
+            measure=self.measure.name,
+            conditions=group,
+            kind=BEHAVIOUR,
+            t=float(scan.t[place]),
+            height=float(scan.height[place]),
+            error=float(scan.error[place]),
+            score=score,
+            **named(self.measure.bank, int(scan.place[place])),  # type: ignore[arg-type]
+        )
+
+    def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
+        """Per attribute the median of its values' noise beyond that of users; a pair takes the larger one."""
+        by_name: dict[str, list[float]] = {}
+        for place, group in enumerate(self.panel.groups):
+            if len(group) == 1:
+                excess = shared_variance(series[place], sampling[place], self.measure.noise)
+                by_name.setdefault(next(iter(group)), []).append(excess)
+        middle = {name: float(np.median(values)) for name, values in by_name.items()}
+        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.panel.groups])
+
+    def scan_everybody(
+        self, leaves: NDArray[np.bool_] | None = None, sign: float = 0.0, allowed: NDArray[np.bool_] | None = None
+    ) -> Change | None:
+        """What everybody's own course shows beside the season."""
+        measure = self.measure
+        leaves = np.ones(len(self.panel.users), bool) if leaves is None else leaves
+        course, sampling = measure.own_course(leaves)
+        shared = np.array([measure.own_shared(course, sampling)])
+        scan = best_shapes(
+            measure,
+            course,
+            sampling,
+            shared,
+            measure.own_base(),
+            measure.bank,
+            np.ones(1),
+            allowed=None if allowed is None else allowed[None],
+            sign=sign,
+        )
+        return self.change(scan, 0, {}, float(scan.score[0])) if scan.score[0] > 0 else None
+
+    def given_shape(
+        self, leaves: NDArray[np.bool_], change: Change, shared: float = 0.0, has_level: bool = False
+    ) -> tuple[float, float]:
+        """t and height of a given shape in some leaves against all others."""
+        series, sampling = self.measure.contrasts(leaves[None].astype(np.float32), np.array([has_level]))
+        return self._one(series, sampling, shared, self.flat, change)
+
+    def own_height(self, leaves: NDArray[np.bool_], change: Change) -> float:
+        """Height of a given shape in the own course of some leaves."""
+        course, sampling = self.measure.own_course(leaves)
+        shared = self.measure.own_shared(course, sampling)
+        return self._one(course, sampling, shared, self.measure.own_base(), change)[1]
+
+    def _one(
+        self, series: Array, sampling: Array, shared: float, base: Array, change: Change
+    ) -> tuple[float, float]:
+        usable = self.measure.noise.total() * sampling < MOST_VARIANCE
+        clean = without_odd_weeks(series, usable)
+        covariance = self.measure.noise.covariance(sampling, np.array([shared]))
+        fits = fitted(clean, covariance, base, change.values[:, None])
+        return float(fits.t[0, 0]), float(fits.height[0, 0])
+
+    # -- which of several readings of the same change ----------------------------------------------------------
+
+    def is_told(self, change: Change) -> bool:
+        """Part, whole or neighbour of a change that is found: without that group's users nothing is left of it."""
+        for other in self.found:
+            if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
+                continue
+            mine, theirs = change.conditions.items(), other.conditions.items()
+            if mine <= theirs or theirs <= mine:
+                return True
+            if self.measure.name == SIGNUPS:
+                continue
+            outside = self.panel.members(other.conditions)
+            with self.measure.without(outside):
+                t, _ = self.given_shape(
+                    self.panel.members(change.conditions) & ~outside, change, has_level=level_of(change.conditions)
+                )
+            if abs(t) < 4 or t * change.t < 0:
+                return True
+        return False
+
+    def promoted(self, change: Change, shared: float) -> Change:
+        """The parent of a pair, where the rest of the parent changed as well."""
+        if len(change.conditions) != 2:
+            return change
+        pair, best = self.panel.members(change.conditions), change
+        for name, value in change.conditions.items():
+            parent = {name: value}
+            rest = self.panel.members(parent) & ~pair
+            with self.measure.without(pair):
+                t, height = self.given_shape(rest, change, shared, level_of(change.conditions))
+            if t * np.sign(change.height) > 2.8 and (height / change.height > 0.4 or abs(t) > 5):
+                t, height = self.given_shape(self.panel.members(parent), change, shared, level_of(parent))
+                if abs(t) > 4.5 and (best is change or abs(t) > abs(best.t)):
+                    best = replace(change, conditions=parent, t=t, height=height)
+        return best
+
+    def of_two(self, change: Change) -> Change:
+        """Of the two values of an attribute the one whose own course changed."""
+        if len(change.conditions) != 1:
+            return change
+        ((name, value),) = change.conditions.items()
+        values = self.panel.attributes[name]
+        others = [str(each) for each in np.unique(values) if each not in (value, "none")]
+        if len(others) != 1:
+            return change
+        mine, theirs = (abs(self.own_height(values == each, change)) for each in (value, others[0]))
+        if theirs <= mine:
+            return change
+        return replace(change, conditions={name: others[0]}, height=-change.height, t=-change.t)
+
+    # -- all of them -------------------------------------------------------------------------------------------
+
+    def next_change(self) -> Change | None:
+        candidates, shared = self.scan_groups()
+        fresh = [each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)]
+        if fresh:
+            noise = shared[self.panel.groups.index(fresh[0].conditions)]
+            return self.of_two(self.promoted(fresh[0], float(noise)))
+        everybody = self.scan_everybody()
+        if everybody and abs(everybody.t) > LEAST_T_ALL and everybody.score > LEAST_T_ALL**2:
+            return None if self.is_told(everybody) else everybody
+        return None
+
+    def explain(self, most: int) -> list[Change]:
+        for _ in range(most):
+            change = self.next_change()
+            if change is None:
+                break
+            self.found.append(change)
+            self.measure.take_out(self.panel.members(change.conditions), change.height, change.values)
+        return self.found
+
+
+# -- the chain of measures ---------------------------------------------------------------------------------
+
+
+def changes_of(panel: Panel, log: list | None = None) -> list[Change]:
+    """Every change of a company that is beyond chance, the earliest broken link of each."""
+    use = Measure(panel, USE)
+    found = new_user_changes(panel, use)
+    found += Explainer(use).explain(6)
+    found += signup_changes(panel)
+    for name in (SESSIONS, DURATION):
+        measure = Measure(panel, name)
+        if measure.actual.sum() > 0:
+            found += Explainer(measure).explain(3)
+    return found
+
+
+def new_user_changes(panel: Panel, use: Measure) -> list[Change]:
+    """Changes of whoever signs up from a week on, which older users did not go through."""
+    for name in (NEW_USERS, ACTIVATION):
+        found = []
+        for change in Explainer(Measure(panel, name)).explain(3):
+            if change.shape != EPISODE and change.since <= len(panel.weeks) - 6 and spares_older(use, change):
+                found.append(change)
+        for change in found:
+            use.renew(panel.members(change.conditions), change.since)
+        if found:
+            return found
+    return []
+
+
+def spares_older(use: Measure, change: Change) -> bool:
+    """Whether users who signed up before the change show nothing of it."""
+    bank, weeks = use.bank, len(use.panel.weeks)
+    explainer = Explainer(use)
+    sign = float(np.sign(change.height))
+    slopes = bank.kinds == SLOPE
+    if not change.conditions:
+        trend = explainer.scan_everybody(sign=sign, allowed=slopes)
+        if trend and abs(trend.t) > 5 and trend.since < change.since - 12:
+            return False
+    near = (bank.since >= change.since - 8) & (bank.since <= change.since + 2)
+    with use.only(older(use.tenures, weeks, change.since)):
+        if not change.conditions:
+            shown = explainer.scan_everybody(sign=sign, allowed=slopes | near)
+            return shown is None or abs(shown.t) <= 4
+        marks = use.panel.members(change.conditions)[None].astype(np.float32)
+        series, sampling = use.contrasts(marks, np.array([False]))
+        scan = best_shapes(
+            use,
+            series,
+            sampling,
+            np.zeros(1),
+            explainer.flat,
+            bank,
+            use.inflation,
+            allowed=(slopes | near)[None],
+            sign=sign,
+        )
+    return abs(scan.t[0]) <= 4
+
+
+def signup_changes(panel: Panel) -> list[Change]:
+    """Changes of how many sign up; a mix where one group's signups rise as those of all others fall."""
+    measure = Measure(panel, SIGNUPS)
+    explainer = Explainer(measure)
+    for _ in range(4):
+        change = explainer.next_change()
+        if change is None:
+            break
+        inside = panel.members(change.conditions)
+        kind = signup_kind(panel, inside, change)
+        explainer.found.append(replace(change, kind=kind))
+        if kind == MIX:
+            take_out_mix(measure, inside, change)
+        else:
+            measure.take_out(inside, change.height, change.values)
+    return explainer.found
+
+
+def signup_kind(panel: Panel, inside: NDArray[np.bool_], change: Change) -> str:
+    if not change.conditions:
+        return ACQUISITION
+    signups = panel.leaves.cohorts["signups"]
+    since = change.since
+    ratios = []
+    for leaves in (inside, ~inside):
+        weekly = signups[leaves].sum(0)
+        before, after = weekly[max(0, since - 8) : since].mean(), weekly[since : since + 8].mean()
+        ratios.append(np.log((after + 0.5) / (before + 0.5)))
+    is_mix = ratios[0] * ratios[1] < 0 and min(abs(ratio) for ratio in ratios) > 0.1
+    return MIX if is_mix else ACQUISITION
+
+
+def take_out_mix(measure: Measure, inside: NDArray[np.bool_], change: Change) -> None:
+    signups = measure.panel.leaves.cohorts["signups"]
+    late = change.values > 0.5
+    share = signups[inside][:, late].sum() / max(signups[:, late].sum(), 1)
+    odds = share / (1 - share) * np.exp(-change.height)
+    before = odds / (1 + odds)
+    measure.take_out(inside, float(np.log(share / before)), change.values)
+    measure.take_out(~inside, float(np.log((1 - share) / (1 - before))), change.values)
