@@ -28,6 +28,7 @@ from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     RAMP,
     SLOPE,
+    STEP,
     Array,
     Bank,
     fitted,
@@ -45,29 +46,33 @@ BEHAVIOUR, ACQUISITION, MIX, MEASUREMENT = "behaviour", "acquisition", "mix", "m
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a measure in a group of users: `height` is the log ratio where its `shape` is 1."""
+    """A change of a measure in a group of users: `height` is the log ratio where its shape, a bank of one, is 1."""
 
     measure: str
     conditions: Conditions
     kind: str
-    shape: str
-    since: int
-    until: int | None
     t: float
     height: float
     error: float
-    values: Array
+    bank: Bank
     score: float
 
+    @property
+    def values(self) -> Array:
+        """The shape, week by week."""
+        return self.bank.values[:, 0]
 
-def named(bank: Bank, place: int) -> dict[str, object]:
-    until = int(bank.until[place])
-    return {
-        "shape": str(bank.kinds[place]),
-        "since": int(bank.since[place]),
-        "until": until if until >= 0 else None,
-        "values": bank.values[:, place],
-    }
+    @property
+    def shape(self) -> str:
+        return str(self.bank.kinds[0])
+
+    @property
+    def since(self) -> int:
+        return int(self.bank.since[0])
+
+    @property
+    def until(self) -> int | None:
+        return int(self.bank.until[0]) if self.bank.until[0] >= 0 else None
 
 
 # -- one scan ----------------------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ def best_shapes(
     for start in range(0, len(series), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         covariance = measure.noise.covariance(sampling[part], shared[part])
-        fits = fitted(clean[part], covariance, base, bank.values)
+        fits = fitted(clean[part], covariance, base, bank)
         t = fits.t / inflation
         if len(bank.since) > 1:
             late = bank.since[None, :] >= first[part, None] + 8
@@ -169,7 +174,7 @@ class Explainer:
             height=float(scan.height[place]),
             error=float(scan.error[place]),
             score=score,
-            **named(self.measure.bank, int(scan.place[place])),  # type: ignore[arg-type]
+            bank=self.measure.bank.only(scan.place[[place]]),
         )
 
     def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
@@ -197,7 +202,7 @@ class Explainer:
             shared,
             measure.own_base(),
             measure.bank,
-            np.ones(1),
+            measure.inflation,
             allowed=None if allowed is None else allowed[None],
             sign=sign,
         )
@@ -222,7 +227,7 @@ class Explainer:
         usable = self.measure.noise.total() * sampling < MOST_VARIANCE
         clean = without_odd_weeks(series, usable)
         covariance = self.measure.noise.covariance(sampling, np.array([shared]))
-        fits = fitted(clean, covariance, base, change.values[:, None])
+        fits = fitted(clean, covariance, base, change.bank)
         return float(fits.t[0, 0]), float(fits.height[0, 0])
 
     # -- which of several readings of the same change ----------------------------------------------------------
@@ -302,17 +307,55 @@ class Explainer:
 # -- the chain of measures ---------------------------------------------------------------------------------
 
 
-def changes_of(panel: Panel, log: list | None = None) -> list[Change]:
+VANISHED_HABITS = {"device_type": "main_device", "interaction_type": "interaction_type"}
+VANISHED_HEIGHT = -3.0
+"""Log ratio of what stopped to what was."""
+
+
+@dataclass(frozen=True)
+class Vanished:
+    """A kind of event that stopped: the attribute of the users whose habit it was, the value, and the first week."""
+
+    name: str
+    value: str
+    since: int
+
+
+def changes_of(panel: Panel, vanished: list[Vanished]) -> list[Change]:
     """Every change of a company that is beyond chance, the earliest broken link of each."""
     use = Measure(panel, USE)
-    found = new_user_changes(panel, use)
-    found += Explainer(use).explain(6)
+    found = [change for each in vanished if (change := recording_change(use, each))]
+    found += new_user_changes(panel, use)
+    for change in Explainer(use).explain(6):
+        found.append(dated_by_fact(change, vanished))
     found += signup_changes(panel)
     for name in (SESSIONS, DURATION):
         measure = Measure(panel, name)
         if measure.actual.sum() > 0:
             found += Explainer(measure).explain(3)
     return found
+
+
+def recording_change(use: Measure, vanished: Vanished) -> Change | None:
+    """A kind of event that stopped is a fault of recording, unless its users do less of everything else as well."""
+    conditions = {vanished.name: vanished.value}
+    weeks = len(use.panel.weeks)
+    step = use.bank.only(np.flatnonzero((use.bank.kinds == STEP) & (use.bank.since == min(vanished.since, weeks - 2))))
+    change = Change(USE, conditions, MEASUREMENT, -99.0, VANISHED_HEIGHT, 0.0, step, 99.0**2)
+    if vanished.name in use.panel.attributes:
+        t, height = Explainer(use).given_shape(use.panel.members(conditions), change)
+        if t < -3 and height < -0.25:
+            return None
+    return change
+
+
+def dated_by_fact(change: Change, vanished: list[Vanished]) -> Change:
+    """A kind of event that stopped dates the change of its users better than the scan."""
+    for each in vanished:
+        if change.conditions == {each.name: each.value} and 0 <= change.since - each.since <= 6:
+            bank = replace(change.bank, since=np.array([each.since]))
+            return replace(change, bank=bank)
+    return change
 
 
 def new_user_changes(panel: Panel, use: Measure) -> list[Change]:
@@ -336,8 +379,10 @@ def spares_older(use: Measure, change: Change) -> bool:
     sign = float(np.sign(change.height))
     slopes = bank.kinds == SLOPE
     if not change.conditions:
-        trend = explainer.scan_everybody(sign=sign, allowed=slopes)
-        if trend and abs(trend.t) > 5 and trend.since < change.since - 12:
+        before = np.broadcast_to(np.arange(weeks) < change.since, (len(use.tenures), weeks))
+        with use.only(before):
+            trend = explainer.scan_everybody(sign=sign, allowed=slopes)
+        if trend and abs(trend.t) > 4:
             return False
     near = (bank.since >= change.since - 8) & (bank.since <= change.since + 2)
     with use.only(older(use.tenures, weeks, change.since)):

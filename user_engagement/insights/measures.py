@@ -39,7 +39,8 @@ SETTLED_WEEKS = 8
 """Since signup: an activity level is known, and says something, only after the weeks that define it."""
 PSEUDO_GROUPS = 60
 HARMONICS_FROM, YEAR = 78, 365.25
-HOLIDAY_WEEKS = (51, 52, 1)
+HOLIDAYS = ((12, 15), (12, 22), (12, 29))
+"""First days of the weeks around the end of a year, whose share of each week is a term."""
 LEAST_COUNT = 1e-3
 
 
@@ -79,6 +80,8 @@ class Measure:
     by_level: Floats | None = field(init=False, default=None)
     unit: float = field(init=False, default=1.0)
     tenures: NDArray[np.int64] = field(init=False)
+    drawn: Floats = field(init=False)
+    drawn_exposure: Floats = field(init=False)
     noise: Noise = field(init=False)
     bank: Bank = field(init=False)
     inflation: Array = field(init=False)
@@ -102,7 +105,8 @@ class Measure:
             self.exposure = self._weighted(exposure, [name for name in self.panel.attributes if name != LEVEL])
         if self.name == USE and LEVEL in self.panel.attributes:
             self.by_level = self._weighted(exposure, [LEVEL])
-        self.prepare(drawn, drawn_exposure)
+        self.drawn, self.drawn_exposure = drawn, drawn_exposure
+        self.prepare()
 
     def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
         """The exposure times the rate of each attribute's value by tenure, relative to all values."""
@@ -113,8 +117,9 @@ class Measure:
             exposure = exposure * ((done + 1) / (could + 1))[place][:, :, None]
         return exposure.astype(np.float32)
 
-    def prepare(self, drawn: Floats, drawn_exposure: Floats) -> None:
+    def prepare(self) -> None:
         """Noise of the users from random unions of buckets, and how large t gets in these, which have no cause."""
+        drawn, drawn_exposure = self.drawn, self.drawn_exposure
         rng = np.random.default_rng(0)
         weeks = len(self.panel.weeks)
         shares = (0.1, 0.2, 0.35, 0.5) if self.name in OF_COHORTS else (0.03, 0.05, 0.12, 0.2, 0.35)
@@ -134,7 +139,7 @@ class Measure:
             clean = without_odd_weeks(contrasts[enough], usable[enough])
             none = np.zeros(int(enough.sum()))
             covariance = self.noise.covariance(sampling[enough], none)
-            t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank.values).t
+            t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
             self.inflation = np.maximum(1, np.sqrt((t**2).mean(0)))
 
     # -- courses -------------------------------------------------------------------------------------------
@@ -262,19 +267,33 @@ class Measure:
 
     def renew(self, leaves: NDArray[np.bool_], since: int) -> None:
         """Users of these leaves who signed up from a week on get a tenure curve of their own."""
-        new = ~older(self.tenures, len(self.panel.weeks), since)
-        for name in ("actual", "exposure", "by_level"):
+        weeks = len(self.panel.weeks)
+        new = newer(self.tenures, weeks, since)
+        neither = ~new & ~older(self.tenures, weeks, since)
+        for name in ("actual", "exposure", "by_level", "drawn", "drawn_exposure"):
             cells = getattr(self, name)
             if cells is None:
                 continue
-            moved = cells * (leaves[:, None, None] & new[None])
-            setattr(self, name, np.concatenate([cells - moved, moved], axis=1))
+            if name in ("drawn", "drawn_exposure"):
+                inside = np.full((len(cells), 1, 1), leaves.all())
+            else:
+                inside = leaves[:, None, None]
+            moved = cells * (inside & new[None])
+            setattr(self, name, np.concatenate([cells * ~(inside & (new | neither)[None]), moved], axis=1))
         self.tenures = np.concatenate([self.tenures, self.tenures])
+        self.prepare()
 
 
 def older(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:
     """Cells of tenure and week whose users all signed up before a week; shape (tenures, weeks)."""
     return tenures[:, None] > np.arange(weeks)[None, :] - since
+
+
+def newer(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:
+    """Cells of tenure and week whose users all signed up in a week or later; shape (tenures, weeks)."""
+    after = np.append(tenures[1:], np.iinfo(np.int64).max)
+    after = np.where(after <= tenures, np.iinfo(np.int64).max, after)
+    return after[:, None] - 1 <= np.arange(weeks)[None, :] - since
 
 
 def smoothed(counts: Floats) -> Array:
@@ -285,14 +304,17 @@ def smoothed(counts: Floats) -> Array:
 
 
 def season(weeks: pd.DatetimeIndex) -> Array:
-    """A constant, and from a year and a half on a yearly wave and holiday weeks that recur; shape (weeks, terms)."""
+    """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
     columns = [np.ones(len(weeks))]
     if len(weeks) >= HARMONICS_FROM:
         middle = weeks + pd.Timedelta(days=3)
         angle = 2 * np.pi * middle.dayofyear.to_numpy() / YEAR
         columns += [np.cos(angle), np.sin(angle)]
-        number = middle.isocalendar().week.to_numpy()
-        for week in HOLIDAY_WEEKS:
-            if (number == week).sum() > 1:
-                columns.append((number == week).astype(float))
+        days = pd.DatetimeIndex(weeks.repeat(7) + pd.to_timedelta(np.tile(np.arange(7), len(weeks)), "D"))
+        for month, first in HOLIDAYS:
+            start = pd.to_datetime({"year": days.year, "month": month, "day": first}).to_numpy()
+            into = (days.to_numpy() - start) / np.timedelta64(1, "D")
+            share = (((into >= 0) & (into < 7)) | (into < -358)).reshape(-1, 7).mean(axis=1)
+            if (share > 0.5).sum() > 1:
+                columns.append(share)
     return np.column_stack(columns)

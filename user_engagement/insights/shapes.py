@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +45,17 @@ class Bank:
     def penalties(self) -> Array:
         return np.array([PENALTIES[kind] for kind in self.kinds])
 
-    def only(self, place: int) -> Bank:
-        chosen = [place]
-        return Bank(self.values[:, chosen], self.kinds[chosen], self.since[chosen], self.until[chosen])
+    @cached_property
+    def is_flat(self) -> NDArray[np.bool_]:
+        """Steps and episodes: 1 from their first week to the one before `after`, else 0."""
+        return np.isin(self.kinds, (STEP, EPISODE))
+
+    @cached_property
+    def after(self) -> NDArray[np.int64]:
+        return np.where(self.until >= 0, self.until, len(self.values))
+
+    def only(self, places: NDArray[np.int64]) -> Bank:
+        return Bank(self.values[:, places], self.kinds[places], self.since[places], self.until[places])
 
 
 @dataclass(frozen=True)
@@ -110,31 +119,33 @@ def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[
     return Bank(np.array(values).T, np.array(kinds), np.array(sinces), np.array(untils))
 
 
-def fitted(series: Array, covariance: Array, base: Array, values: Array) -> Fits:
+def fitted(series: Array, covariance: Array, base: Array, bank: Bank) -> Fits:
     """Generalised least squares of each series on a base and, one at a time, each of the shapes.
+
+    The weight of a pair of weeks is what the inverse covariance leaves of it beside the base. A step or an episode is
+    1 over a stretch of weeks: its quadratic form is the sum over a square of these weights, read off running sums.
 
     Args:
         series: shape (series, weeks).
         covariance: shape (series, weeks, weeks).
         base: what a series may do without a change; shape (weeks, terms).
-        values: shapes; shape (weeks, shapes).
     """
-    root = np.linalg.cholesky(covariance)
-    count = len(series)
-    columns = np.concatenate([base, values], axis=1)
-    right = np.concatenate(
-        [series[:, :, None], np.broadcast_to(columns, (count, *columns.shape))], axis=2
-    )
-    # the inverse of a triangle of a hundred weeks is cheap, and one product with all shapes at once is fast
-    white = np.linalg.inv(root) @ right
-    terms = base.shape[1]
-    y, null, shapes = white[:, :, :1], white[:, :, 1 : 1 + terms], white[:, :, 1 + terms :]
-    basis = np.linalg.qr(null)[0]
-    own = (shapes**2).sum(axis=1)
-    y = y - basis @ (basis.transpose(0, 2, 1) @ y)
-    along = basis.transpose(0, 2, 1) @ shapes
-    length = own - (along**2).sum(axis=1)
-    product = (y.transpose(0, 2, 1) @ shapes)[:, 0]
+    inverse = np.linalg.inv(covariance)
+    along = inverse @ base
+    weights = inverse - along @ np.linalg.solve(base.T @ along, along.transpose(0, 2, 1))
+    pulled = np.einsum("gvw,gw->gv", weights, series)
+    product, length, own = (np.empty((len(series), len(bank.since))) for _ in range(3))
+    first, after = bank.since[bank.is_flat], bank.after[bank.is_flat]
+    running = np.concatenate([np.zeros((len(series), 1)), pulled.cumsum(1)], axis=1)
+    product[:, bank.is_flat] = running[:, after] - running[:, first]
+    length[:, bank.is_flat] = _squares(weights, first, after)
+    own[:, bank.is_flat] = _squares(inverse, first, after)
+    if not bank.is_flat.all():
+        curved = bank.values[:, ~bank.is_flat]
+        product[:, ~bank.is_flat] = pulled @ curved
+        for result, matrix in ((length, weights), (own, inverse)):
+            moved = (matrix.reshape(-1, matrix.shape[2]) @ curved).reshape(len(series), *curved.shape)
+            result[:, ~bank.is_flat] = np.einsum("gwk,wk->gk", moved, curved)
     usable = length > np.maximum(0.02 * own, 1e-9)
     safe = np.where(usable, length, 1.0)
     return Fits(
@@ -142,6 +153,13 @@ def fitted(series: Array, covariance: Array, base: Array, values: Array) -> Fits
         height=np.where(usable, product / safe, 0.0),
         error=np.where(usable, 1 / np.sqrt(safe), np.inf),
     )
+
+
+def _squares(weights: Array, first: NDArray[np.int64], after: NDArray[np.int64]) -> Array:
+    """Sums over the squares of weeks from `first` to before `after` of each matrix; shape (series, squares)."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1, weights.shape[2] + 1))
+    sums[:, 1:, 1:] = weights.cumsum(1).cumsum(2)
+    return sums[:, after, after] - sums[:, first, after] - sums[:, after, first] + sums[:, first, first]
 
 
 def fit_noise(contrasts: Array, sampling: Array) -> Noise:
