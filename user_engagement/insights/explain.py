@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from user_engagement.insights.measures import (
     ACTIVATION,
+    CHURN,
     DURATION,
     NEW_USERS,
+    RESURRECTION,
     SESSIONS,
     SIGNUPS,
     USE,
     Measure,
     older,
 )
+from user_engagement.insights.measurement import GONE, TWICE, UNIT, Outage, Vanished
 from user_engagement.insights.panel import LEVEL, Conditions, Floats, Panel
 from user_engagement.insights.shapes import (
     EPISODE,
@@ -35,8 +38,10 @@ from user_engagement.insights.shapes import (
     shared_variance,
     without_odd_weeks,
 )
+from user_engagement.insights.statistics import ALPHA
 
-LEAST_T, LEAST_T_PAIR, LEAST_T_ALL = 5.4, 5.8, 5.0
+FAMILY = 8
+"""Measures that every group is scanned in."""
 PAIR_PENALTY = 6.0
 LEAST_USERS = 100
 MOST_CANDIDATES = 25
@@ -56,6 +61,7 @@ class Change:
     error: float
     bank: Bank
     score: float
+    q_value: float = 0.0
 
     @property
     def values(self) -> Array:
@@ -157,12 +163,11 @@ class Explainer:
         candidates = []
         for place, group in enumerate(panel.groups):
             pair = len(group) > 1
-            score, t = scan.score[place], abs(scan.t[place])
-            if (level_of(group) and measure.name != USE) or t <= (LEAST_T_PAIR if pair else LEAST_T):
+            if level_of(group) and measure.name != USE:
                 continue
-            if score > LEAST_T**2:
-                score -= PAIR_PENALTY * pair
-                candidates.append(self.change(scan, place, group, float(score)))
+            change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
+            if change.q_value < ALPHA:
+                candidates.append(change)
         return sorted(candidates, key=lambda each: -each.score), shared
 
     def change(self, scan: Scan, place: int, group: Conditions, score: float) -> Change:
@@ -174,8 +179,14 @@ class Explainer:
             height=float(scan.height[place]),
             error=float(scan.error[place]),
             score=score,
+            q_value=self.q_value(score),
             bank=self.measure.bank.only(scan.place[[place]]),
         )
+
+    def q_value(self, score: float) -> float:
+        """Chance that any series of the family scores as high without a change (Bonferroni)."""
+        family = FAMILY * (len(self.panel.groups) + 1)
+        return min(1.0, family * self.measure.null.p_value(score))
 
     def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
         """Per attribute the median of its values' noise beyond that of users; a pair takes the larger one."""
@@ -187,22 +198,25 @@ class Explainer:
         middle = {name: float(np.median(values)) for name, values in by_name.items()}
         return np.array([max(middle.get(name, 0.0) for name in group) for group in self.panel.groups])
 
+    def shared_beside(self, series: Array, sampling: Array, change: Change) -> float:
+        """Variance of what a group's users share in a week, beside a change; series of shape (1, weeks)."""
+        return shared_variance(series[0] - change.height * change.values, sampling[0], self.measure.noise)
+
     def scan_everybody(
         self, leaves: NDArray[np.bool_] | None = None, sign: float = 0.0, allowed: NDArray[np.bool_] | None = None
     ) -> Change | None:
         """What everybody's own course shows beside the season."""
         measure = self.measure
         leaves = np.ones(len(self.panel.users), bool) if leaves is None else leaves
-        course, sampling = measure.own_course(leaves)
-        shared = np.array([measure.own_shared(course, sampling)])
+        course, sampling, shared = measure.own_residual(leaves)
         scan = best_shapes(
             measure,
             course,
             sampling,
-            shared,
+            np.array([shared]),
             measure.own_base(),
             measure.bank,
-            measure.inflation,
+            np.ones(1),
             allowed=None if allowed is None else allowed[None],
             sign=sign,
         )
@@ -217,8 +231,7 @@ class Explainer:
 
     def own_height(self, leaves: NDArray[np.bool_], change: Change) -> float:
         """Height of a given shape in the own course of some leaves."""
-        course, sampling = self.measure.own_course(leaves)
-        shared = self.measure.own_shared(course, sampling)
+        course, sampling, shared = self.measure.own_residual(leaves)
         return self._one(course, sampling, shared, self.measure.own_base(), change)[1]
 
     def _one(
@@ -290,7 +303,7 @@ class Explainer:
             noise = shared[self.panel.groups.index(fresh[0].conditions)]
             return self.of_two(self.promoted(fresh[0], float(noise)))
         everybody = self.scan_everybody()
-        if everybody and abs(everybody.t) > LEAST_T_ALL and everybody.score > LEAST_T_ALL**2:
+        if everybody and everybody.q_value < ALPHA:
             return None if self.is_told(everybody) else everybody
         return None
 
@@ -307,33 +320,41 @@ class Explainer:
 # -- the chain of measures ---------------------------------------------------------------------------------
 
 
-VANISHED_HABITS = {"device_type": "main_device", "interaction_type": "interaction_type"}
 VANISHED_HEIGHT = -3.0
 """Log ratio of what stopped to what was."""
 
 
-@dataclass(frozen=True)
-class Vanished:
-    """A kind of event that stopped: the attribute of the users whose habit it was, the value, and the first week."""
-
-    name: str
-    value: str
-    since: int
-
-
-def changes_of(panel: Panel, vanished: list[Vanished]) -> list[Change]:
-    """Every change of a company that is beyond chance, the earliest broken link of each."""
+def changes_of(panel: Panel, vanished: list[Vanished], outages: list[Outage]) -> list[Change]:
+    """Every change of a company that is beyond chance."""
     use = Measure(panel, USE)
-    found = [change for each in vanished if (change := recording_change(use, each))]
+    found = [outage_change(panel, outage) for outage in outages]
+    found += [change for each in vanished if (change := recording_change(use, each))]
     found += new_user_changes(panel, use)
-    for change in Explainer(use).explain(6):
-        found.append(dated_by_fact(change, vanished))
+    found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]
     found += signup_changes(panel)
-    for name in (SESSIONS, DURATION):
+    for name in (CHURN, RESURRECTION, SESSIONS, DURATION):
         measure = Measure(panel, name)
         if measure.actual.sum() > 0:
             found += Explainer(measure).explain(3)
-    return found
+    return [of_recording(change) for change in found]
+
+
+def of_recording(change: Change) -> Change:
+    """A change that no behaviour makes is one of recording or delivery."""
+    jumped = {SESSIONS: change.height > TWICE, DURATION: abs(change.height) > UNIT, USE: change.height < GONE}
+    is_overnight = change.shape in (STEP, EPISODE)
+    broad = len(change.conditions) <= (1 if change.measure == USE else 0)
+    if is_overnight and broad and jumped.get(change.measure, False):
+        return replace(change, kind=MEASUREMENT)
+    return change
+
+
+def outage_change(panel: Panel, outage: Outage) -> Change:
+    """Days without any event: an episode of the weeks that they touch."""
+    week = np.arange(len(panel.weeks))
+    inside = ((week >= outage.since) & (week < outage.until)).astype(float)
+    shape = Bank(inside[:, None], np.array([EPISODE]), np.array([outage.since]), np.array([outage.until]))
+    return Change(USE, {}, MEASUREMENT, -99.0, VANISHED_HEIGHT, 0.0, shape, 99.0**2)
 
 
 def recording_change(use: Measure, vanished: Vanished) -> Change | None:
@@ -382,13 +403,13 @@ def spares_older(use: Measure, change: Change) -> bool:
         before = np.broadcast_to(np.arange(weeks) < change.since, (len(use.tenures), weeks))
         with use.only(before):
             trend = explainer.scan_everybody(sign=sign, allowed=slopes)
-        if trend and abs(trend.t) > 4:
+        if trend and abs(trend.t) > 3:
             return False
     near = (bank.since >= change.since - 8) & (bank.since <= change.since + 2)
     with use.only(older(use.tenures, weeks, change.since)):
         if not change.conditions:
             shown = explainer.scan_everybody(sign=sign, allowed=slopes | near)
-            return shown is None or abs(shown.t) <= 4
+            return shown is None or abs(shown.t) <= 3
         marks = use.panel.members(change.conditions)[None].astype(np.float32)
         series, sampling = use.contrasts(marks, np.array([False]))
         scan = best_shapes(

@@ -22,14 +22,17 @@ from user_engagement.insights.shapes import (
     Array,
     Bank,
     Noise,
+    NullTail,
     bank_of,
     fit_noise,
     fitted,
     shared_variance,
+    simulated_tail,
     without_odd_weeks,
 )
 
-USE, RETENTION, CHURN, RESURRECTION = "use", "retention", "churn", "resurrection"
+USE, REACH, RETENTION, CHURN, RESURRECTION = "use", "active_users", "retention", "churn", "resurrection"
+FREQUENCY = "frequency"
 SIGNUPS, ACTIVATION, NEW_USERS = "signups", "activation", "new_user_retention"
 SESSIONS, DURATION = "sessions_per_day", "session_duration"
 OF_COHORTS = (SIGNUPS, ACTIVATION, NEW_USERS)
@@ -52,6 +55,10 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
     later = later[None, :, None]
     if name == USE:
         return weekly["active_days"] * later, weekly["users"]
+    if name == REACH:
+        return weekly["active_users"] * later, weekly["users"]
+    if name == FREQUENCY:
+        return weekly["active_days"] * later, weekly["active_users"] * later
     if name == CHURN:
         return weekly["churned_users"] * later, weekly["users"]
     if name == RETENTION:
@@ -85,6 +92,7 @@ class Measure:
     noise: Noise = field(init=False)
     bank: Bank = field(init=False)
     inflation: Array = field(init=False)
+    null: NullTail = field(init=False)
 
     def __post_init__(self) -> None:
         actual, exposure = parts(self.panel.leaves, self.name)
@@ -141,6 +149,9 @@ class Measure:
             covariance = self.noise.covariance(sampling[enough], none)
             t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
             self.inflation = np.maximum(1, np.sqrt((t**2).mean(0)))
+        middle = np.median(sampling, axis=0, keepdims=True)
+        typical = self.noise.covariance(middle, np.zeros(1))
+        self.null = simulated_tail(typical, np.ones((weeks, 1)), self.bank, rng)
 
     # -- courses -------------------------------------------------------------------------------------------
 
@@ -158,6 +169,9 @@ class Measure:
         if self.name == SIGNUPS:
             counts = np.maximum(actual[:, 0], 0)
             return np.log(counts + 0.5), smoothed(counts)
+        if self.panel.unrecorded.any():
+            recorded = (~self.panel.unrecorded).astype(np.float32)
+            actual, exposure = actual * recorded, exposure * recorded
         per_tenure, per_week = actual.sum(2), actual.sum(1)
         course = np.ones_like(per_week)
         expected = per_week
@@ -224,12 +238,14 @@ class Measure:
             base = np.column_stack([base, np.linspace(0, 1, len(base))])
         return base
 
-    def own_shared(self, course: Array, sampling: Array) -> float:
-        """Variance of the noise that everybody shares in a week, net of the season."""
+    def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
+        """The own course of some leaves net of the season, its sampling variance, and that of what a week shares."""
+        course, sampling = self.own_course(leaves)
         base = self.own_base()
         usable = self.noise.total() * sampling[0] < MOST_VARIANCE
         fit = np.linalg.lstsq(base[usable], course[0][usable], rcond=None)[0]
-        return max(shared_variance(course[0] - base @ fit, sampling[0], self.noise), 0.005**2)
+        residual = course - base @ fit
+        return residual, sampling, max(shared_variance(residual[0], sampling[0], self.noise), 0.005**2)
 
     # -- taking out ----------------------------------------------------------------------------------------
 

@@ -27,11 +27,14 @@ NONE = "none"
 MOST_VALUES = 12
 """Values of an attribute that are told apart; the rarer ones are `other` together."""
 LEAST_USERS = 100
+BUCKETS = 64
 LEAST_SHARE = 0.02
 """Of the users: smaller groups are not scanned."""
 USED = ("active_users", "active_days", "sessions", "recent_users", "retained_users", "active_users_28")
-WEEKLY = (*USED, "churned_users", "session_seconds")
+WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds")
 COHORT = ("signups", "activated_users", "early_active_days")
+TENURES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 26, 34, 42, 52, 68, 84, 104, 130, 156, 208])
+"""First whole week since signup of each band; as the macro `tenure_bands`."""
 OBSERVED_DAYS = {"signups": 0, "activated_users": 6, "early_active_days": 28}
 """Days after signup that must be over before a cohort's count is complete."""
 
@@ -58,6 +61,8 @@ class Panel:
         attributes: the value of each leaf; each of shape (leaves,).
         leaves: counts of the leaves. buckets: counts of random groups of users.
         observed: whether a cohort's count is complete; each of shape (weeks,).
+        leaf_of: the leaf of each group cell.
+        unrecorded: weeks with a day of which no event was recorded; shape (weeks,).
     """
 
     weeks: pd.DatetimeIndex
@@ -66,6 +71,8 @@ class Panel:
     leaves: Counts
     buckets: Counts
     observed: Mapping[str, NDArray[np.bool_]]
+    unrecorded: NDArray[np.bool_]
+    leaf_of: pd.Series
 
     @cached_property
     def users(self) -> Floats:
@@ -115,16 +122,21 @@ def panel_of(
     weekly_counts: pd.DataFrame,
     cohort_counts: pd.DataFrame,
     segment_values: pd.DataFrame,
-    tenures: list[int],
+    group: Mapping[str, str],
 ) -> Panel | None:
     """The arrays of a company's counts; None where not one week is complete.
 
     Args:
         group_cells, weekly_counts, cohort_counts, segment_values: as dbt makes them.
-        tenures: first week of each band.
+        group: conditions that the users must meet; all users where there are none.
+
+    Raises:
+        KeyError: an attribute of the group that the company has not.
     """
     if weekly_counts.empty:
         return None
+    if group:
+        return _of_group(group_cells, weekly_counts, cohort_counts, segment_values, group)
     weeks = pd.date_range(weekly_counts.week_start.min(), weekly_counts.week_start.max(), freq="7D")
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
     buckets = weekly_counts[weekly_counts.cell_kind == "bucket"].cell
@@ -135,7 +147,7 @@ def panel_of(
             cohort_counts[cohort_counts.cell_kind == kind],
             number_of,
             weeks,
-            np.array(tenures),
+            TENURES,
         )
         for kind, number_of in (("group", leaf_of), ("bucket", bucket_of))
     }
@@ -143,20 +155,51 @@ def panel_of(
     observed = {
         name: np.asarray(weeks + pd.Timedelta(days=6 + days) <= last_day) for name, days in OBSERVED_DAYS.items()
     }
-    return Panel(weeks, np.array(tenures), attributes, parts["group"], parts["bucket"], observed)
+    unrecorded = np.zeros(len(weeks), dtype=bool)
+    return Panel(weeks, TENURES, attributes, parts["group"], parts["bucket"], observed, unrecorded, leaf_of)
+
+
+def named_cells(group_cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:
+    """The value of every attribute of each group cell."""
+    named = segment_values[segment_values.segment_name != EVERYBODY]
+    wide = named.pivot(index="segment_cell", columns="segment_name", values="segment_value")
+    return group_cells.set_index("group_cell").join(wide, on="segment_cell").drop(columns="segment_cell")
+
+
+def _of_group(
+    group_cells: pd.DataFrame,
+    weekly_counts: pd.DataFrame,
+    cohort_counts: pd.DataFrame,
+    segment_values: pd.DataFrame,
+    group: Mapping[str, str],
+) -> Panel | None:
+    """The panel of a group's users alone; its leaves stand in for the buckets, which know no attributes."""
+    cells = named_cells(group_cells, segment_values)
+    inside = np.ones(len(cells), dtype=bool)
+    for name, value in group.items():
+        inside &= (cells[name] == value).to_numpy()
+    chosen = cells.index[inside]
+    rng = np.random.default_rng(0)
+    bucket_of = pd.Series(rng.integers(0, BUCKETS, len(chosen)), index=chosen)
+
+    def own(table: pd.DataFrame) -> pd.DataFrame:
+        part = table[(table.cell_kind == "group") & table.cell.isin(chosen)]
+        dealt = part.assign(cell_kind="bucket", cell=part.cell.map(bucket_of))
+        return pd.concat([part, dealt], ignore_index=True)
+
+    kept = group_cells[group_cells.group_cell.isin(chosen)]
+    return panel_of(kept, own(weekly_counts), own(cohort_counts), segment_values, {})
 
 
 def _leaves(
     group_cells: pd.DataFrame, cohort_counts: pd.DataFrame, segment_values: pd.DataFrame
 ) -> tuple[dict[str, NDArray[np.str_]], pd.Series]:
     """Values of each leaf, and the number of the leaf that each group cell is part of."""
-    named = segment_values[segment_values.segment_name != EVERYBODY]
-    wide = named.pivot(index="segment_cell", columns="segment_name", values="segment_value")
-    cells = group_cells.set_index("group_cell").join(wide, on="segment_cell").drop(columns="segment_cell")
+    cells = named_cells(group_cells, segment_values)
     of_groups = cohort_counts[cohort_counts.cell_kind == "group"]
     users = of_groups.groupby("cell").signups.sum().reindex(cells.index, fill_value=0)
     values = {}
-    for name in [*wide.columns, *HABITS]:
+    for name in [*(each for each in cells if each not in HABITS), *HABITS]:
         held = users.groupby(cells[name]).sum().sort_values(ascending=False)
         kept = held.index[:MOST_VALUES]
         values[name] = cells[name].where(cells[name].isin(kept), OTHER).astype(str)

@@ -19,6 +19,7 @@ class Rollups:
     cohort_counts: pd.DataFrame
     daily_kinds: pd.DataFrame
     vanished_kinds: pd.DataFrame
+    churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame
     survival_cells: pd.DataFrame
     risk_features: pd.DataFrame

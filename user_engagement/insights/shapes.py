@@ -28,6 +28,7 @@ MOST_VARIANCE = 0.10
 LEAST_WEEKS_USED = 10
 LEAST_BEFORE = 6
 """Weeks of a series before a change."""
+NULL_DRAWS, TAIL_FROM, NULL_FREEDOM = 2_000, 0.9, 100
 PENALTIES = {STEP: 0.0, RAMP: 4.0, SLOPE: 6.0, EPISODE: 8.0}
 """Off the squared t of a shape: those with more freedom fit noise more often."""
 
@@ -127,14 +128,15 @@ def fitted(series: Array, covariance: Array, base: Array, bank: Bank) -> Fits:
 
     Args:
         series: shape (series, weeks).
-        covariance: shape (series, weeks, weeks).
+        covariance: shape (series, weeks, weeks), or (1, weeks, weeks) for one that all have.
         base: what a series may do without a change; shape (weeks, terms).
     """
     inverse = np.linalg.inv(covariance)
     along = inverse @ base
     weights = inverse - along @ np.linalg.solve(base.T @ along, along.transpose(0, 2, 1))
-    pulled = np.einsum("gvw,gw->gv", weights, series)
-    product, length, own = (np.empty((len(series), len(bank.since))) for _ in range(3))
+    pulled = (weights @ series[:, :, None])[:, :, 0]
+    product = np.empty((len(series), len(bank.since)))
+    length, own = (np.empty((len(covariance), len(bank.since))) for _ in range(2))
     first, after = bank.since[bank.is_flat], bank.after[bank.is_flat]
     running = np.concatenate([np.zeros((len(series), 1)), pulled.cumsum(1)], axis=1)
     product[:, bank.is_flat] = running[:, after] - running[:, first]
@@ -144,7 +146,7 @@ def fitted(series: Array, covariance: Array, base: Array, bank: Bank) -> Fits:
         curved = bank.values[:, ~bank.is_flat]
         product[:, ~bank.is_flat] = pulled @ curved
         for result, matrix in ((length, weights), (own, inverse)):
-            moved = (matrix.reshape(-1, matrix.shape[2]) @ curved).reshape(len(series), *curved.shape)
+            moved = (matrix.reshape(-1, matrix.shape[2]) @ curved).reshape(len(matrix), *curved.shape)
             result[:, ~bank.is_flat] = np.einsum("gwk,wk->gk", moved, curved)
     usable = length > np.maximum(0.02 * own, 1e-9)
     safe = np.where(usable, length, 1.0)
@@ -160,6 +162,34 @@ def _squares(weights: Array, first: NDArray[np.int64], after: NDArray[np.int64])
     sums = np.zeros((len(weights), weights.shape[1] + 1, weights.shape[2] + 1))
     sums[:, 1:, 1:] = weights.cumsum(1).cumsum(2)
     return sums[:, after, after] - sums[:, first, after] - sums[:, after, first] + sums[:, first, first]
+
+
+@dataclass(frozen=True)
+class NullTail:
+    """The upper tail of the best score of a series without any change: exponential beyond its 90 % quantile."""
+
+    start: float
+    scale: float
+
+    def p_value(self, score: float) -> float:
+        return float(min(1.0, (1 - TAIL_FROM) * np.exp(-(score - self.start) / self.scale)))
+
+    def score_at(self, p_value: float) -> float:
+        """The score that a series without a change exceeds with this probability."""
+        return float(self.start - self.scale * np.log(p_value / (1 - TAIL_FROM)))
+
+
+def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Generator) -> NullTail:
+    """Scans series that hold nothing but noise of one covariance, shape (1, weeks, weeks).
+
+    The noise of a real series is itself estimated: each draw has a variance of its own, inverse chi-square.
+    """
+    drawn = rng.standard_normal((NULL_DRAWS, covariance.shape[1])) @ np.linalg.cholesky(covariance[0]).T
+    drawn *= np.sqrt(NULL_FREEDOM / rng.chisquare(NULL_FREEDOM, NULL_DRAWS))[:, None]
+    t = fitted(drawn, covariance, base, bank).t
+    scores = np.where(t != 0, t**2 - bank.penalties, -1).max(axis=1)
+    start = float(np.quantile(scores, TAIL_FROM))
+    return NullTail(start, float((scores[scores > start] - start).mean()))
 
 
 def fit_noise(contrasts: Array, sampling: Array) -> Noise:

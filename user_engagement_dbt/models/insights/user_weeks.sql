@@ -16,22 +16,32 @@ with vanished as (
 
 ),
 
-final as (
+days as (
 
     select
         days.user_number,
         {{ week_start('days.activity_date') }} as week_start,
-        count(*) as active_days,
-        sum(days.sessions - coalesce(vanished.sessions, 0)) as sessions,
-        -- a day's seconds are not known by kind: what vanished had its share by sessions
-        sum(
-            cast(days.session_seconds as double) * (days.sessions - coalesce(vanished.sessions, 0)) / days.sessions
-        ) as session_seconds
+        days.sessions as all_sessions,
+        days.sessions - coalesce(vanished.sessions, 0) as sessions,
+        days.session_seconds
     from {{ ref('active_days') }} as days
     left join vanished
         on days.user_number = vanished.user_number and days.activity_date = vanished.activity_date
-    where days.sessions > coalesce(vanished.sessions, 0)
-    group by days.user_number, {{ week_start('days.activity_date') }}
+
+),
+
+final as (
+
+    select
+        user_number,
+        week_start,
+        count(case when sessions > 0 then 1 end) as active_days,
+        count(*) as all_active_days,
+        sum(sessions) as sessions,
+        -- a day's seconds are not known by kind: what vanished had its share by sessions
+        sum(cast(session_seconds as double) * sessions / all_sessions) as session_seconds
+    from days
+    group by user_number, week_start
 
 )
 

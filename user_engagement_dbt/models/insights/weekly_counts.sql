@@ -17,6 +17,7 @@ followed as (
             (lead(week_start) over (partition by user_number order by week_start) - week_start) / 7 as integer
         ) as weeks_until_next
     from {{ ref('user_weeks') }}
+    where active_days > 0
 
 ),
 
@@ -52,7 +53,8 @@ measured as (
         0 as recent_users,
         0 as retained_users,
         0 as active_users_28,
-        0 as churned_users
+        0 as churned_users,
+        0 as days_by_vanished
     from followed
 
     union all
@@ -67,7 +69,8 @@ measured as (
         1 as recent_users,
         case when weeks = weeks_until_next then 1 else 0 end as retained_users,
         0 as active_users_28,
-        0 as churned_users
+        0 as churned_users,
+        0 as days_by_vanished
     from spread
 
     union all
@@ -82,7 +85,8 @@ measured as (
         0 as recent_users,
         0 as retained_users,
         1 as active_users_28,
-        0 as churned_users
+        0 as churned_users,
+        0 as days_by_vanished
     from spread
 
     union all
@@ -97,9 +101,27 @@ measured as (
         0 as recent_users,
         0 as retained_users,
         0 as active_users_28,
-        1 as churned_users
+        1 as churned_users,
+        0 as days_by_vanished
     from {{ ref('user_traits') }}
     where churn_date is not null
+
+    union all
+
+    select
+        user_number,
+        week_start,
+        0 as active_users,
+        0 as active_days,
+        0 as sessions,
+        0 as session_seconds,
+        0 as recent_users,
+        0 as retained_users,
+        0 as active_users_28,
+        0 as churned_users,
+        all_active_days - active_days as days_by_vanished
+    from {{ ref('user_weeks') }}
+    where all_active_days > active_days
 
 ),
 
@@ -127,7 +149,7 @@ final as (
         week_start,
         {% for count in [
             'active_users', 'active_days', 'sessions', 'recent_users', 'retained_users', 'active_users_28',
-            'churned_users',
+            'churned_users', 'days_by_vanished',
         ] -%}
         {{ count_of('sum(' ~ count ~ ')') }} as {{ count }},
         {% endfor -%}
