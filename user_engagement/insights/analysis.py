@@ -30,7 +30,10 @@ NO_MARKS = pd.DataFrame({"day": pd.Series(dtype="datetime64[ns]"), "label": pd.S
 
 
 def brief_tables(
-    rollups: Rollups, growth: pd.DataFrame, marks: pd.DataFrame | None = None, group: Mapping[str, str] | None = None
+    rollups: Rollups,
+    growth: pd.DataFrame,
+    marks: pd.DataFrame | None = None,
+    group: Mapping[str, str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The brief, its series and its bridge.
 

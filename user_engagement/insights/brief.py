@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from user_engagement.insights.findings import DAYS, PEOPLE, Finding, Story
+from user_engagement.insights.names import DAYS, PEOPLE
+
+if TYPE_CHECKING:
+    from user_engagement.insights.findings import Finding, Story
 from user_engagement.insights.schema import COUNT, DAY, FLAG, NUMBER, TEXT, Table
 from user_engagement.insights.words import label_of, next_step_of, sentence_of
 
@@ -26,16 +30,20 @@ DECLINE_BRIEF = Table(
         "rank": (COUNT, "1 matters most."),
         "kind": (
             TEXT,
-            "`behaviour` (a group acts otherwise), `mix` (the users are others), `acquisition` (more or fewer sign "
-            "up), `measurement` (recording or delivery), `no_change`, `headline`.",
+            (
+                "`behaviour` (a group acts otherwise), `mix` (the users are others), `acquisition` (more or fewer "
+                "sign up), `measurement` (recording or delivery), `no_change`, `headline`."
+            ),
         ),
         "metric": (
             TEXT,
-            "signups (a week), activation (share of new users active on days 1 to 6), new_user_retention (active days "
-            "on days 1 to 28), retention (share active in a week of those active in the four before), churn (share "
-            "cancelling in a week), resurrection (share active in a week of those inactive in the four before), "
-            "frequency (active days per active user and four weeks), sessions_per_day, session_duration (seconds) or "
-            "active_users (weekly).",
+            (
+                "signups (a week), activation (share of new users active on days 1 to 6), new_user_retention (active days "
+                "on days 1 to 28), retention (share active in a week of those active in the four before), churn (share "
+                "cancelling in a week), resurrection (share active in a week of those inactive in the four before), "
+                "frequency (active days per active user and four weeks), sessions_per_day, session_duration (seconds) or "
+                "active_users (weekly)."
+            ),
         ),
         "conditions": (TEXT, "JSON object of attribute and value; `{}` for all users."),
         "segment_name": (TEXT, "The attribute of a single condition, `all` for none, null for several."),
@@ -47,7 +55,10 @@ DECLINE_BRIEF = Table(
         "since_low": (DAY, "Lower bound of it (95 %, by likelihood ratio)."),
         "since_high": (DAY, "Upper bound of it."),
         "until": (DAY, "First week after an episode; null while it lasts."),
-        "value_expected": (NUMBER, "What would have been, in the last complete weeks (of an episode: in its weeks)."),
+        "value_expected": (
+            NUMBER,
+            "What would have been, in the last complete weeks (of an episode: in its weeks).",
+        ),
         "value_actual": (NUMBER, "What was."),
         "effect": (NUMBER, "value_actual - value_expected, in the metric's unit."),
         "ci_low": (NUMBER, "Lower 95 % bound of the effect, with the noise that users of a week share."),
@@ -55,7 +66,10 @@ DECLINE_BRIEF = Table(
         "lost_active_days": (NUMBER, "Active days a week that the finding takes; negative is a gain."),
         "lost_low": (NUMBER, "Lower 95 % bound of it."),
         "lost_high": (NUMBER, "Upper 95 % bound of it."),
-        "share_of_gap": (NUMBER, "Of all that is lost now; null where that is within chance or parts offset."),
+        "share_of_gap": (
+            NUMBER,
+            "Of all that is lost now; null where that is within chance or parts offset.",
+        ),
         "users": (COUNT, "Users of the group in the last weeks."),
         "q_value": (NUMBER, "Chance that any series of the family shows as much without a change."),
         "also": (TEXT, "JSON list of metrics that follow from the same cause."),
@@ -249,4 +263,3 @@ def markdown(brief: pd.DataFrame, as_of: date) -> str:
         for row in brief.itertuples()
     ]
     return "\n".join([head, "", *findings, ""])
-

@@ -12,26 +12,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.measures import (
+from user_engagement.insights.measurement import GONE, TWICE, UNIT, Outage, Vanished
+from user_engagement.insights.measures import Measure, older
+from user_engagement.insights.names import (
+    ACQUISITION,
     ACTIVATION,
+    BEHAVIOUR,
     CHURN,
     DURATION,
+    EPISODE,
+    MEASUREMENT,
+    MIX,
     NEW_USERS,
+    RAMP,
     RESURRECTION,
     SESSIONS,
     SIGNUPS,
-    USE,
-    Measure,
-    older,
-)
-from user_engagement.insights.measurement import GONE, TWICE, UNIT, Outage, Vanished
-from user_engagement.insights.panel import LEVEL, Conditions, Floats, Panel
-from user_engagement.insights.shapes import (
-    EPISODE,
-    MOST_VARIANCE,
-    RAMP,
     SLOPE,
     STEP,
+    USE,
+)
+from user_engagement.insights.panel import LEVEL, Conditions, Panel
+from user_engagement.insights.shapes import (
+    MOST_VARIANCE,
     Array,
     Bank,
     fitted,
@@ -46,7 +49,6 @@ PAIR_PENALTY = 6.0
 LEAST_USERS = 100
 MOST_CANDIDATES = 25
 AT_ONCE = 40
-BEHAVIOUR, ACQUISITION, MIX, MEASUREMENT = "behaviour", "acquisition", "mix", "measurement"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ def best_shapes(
         score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
         place = score.argmax(1)
         row = np.arange(len(place))
-        results.append((place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place]))
+        results.append(
+            (place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place])
+        )
     return Scan(*(np.concatenate(column) for column in zip(*results, strict=True)))
 
 
@@ -203,7 +207,10 @@ class Explainer:
         return shared_variance(series[0] - change.height * change.values, sampling[0], self.measure.noise)
 
     def scan_everybody(
-        self, leaves: NDArray[np.bool_] | None = None, sign: float = 0.0, allowed: NDArray[np.bool_] | None = None
+        self,
+        leaves: NDArray[np.bool_] | None = None,
+        sign: float = 0.0,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> Change | None:
         """What everybody's own course shows beside the season."""
         measure = self.measure
@@ -258,7 +265,9 @@ class Explainer:
             outside = self.panel.members(other.conditions)
             with self.measure.without(outside):
                 t, _ = self.given_shape(
-                    self.panel.members(change.conditions) & ~outside, change, has_level=level_of(change.conditions)
+                    self.panel.members(change.conditions) & ~outside,
+                    change,
+                    has_level=level_of(change.conditions),
                 )
             if abs(t) < 4 or t * change.t < 0:
                 return True
@@ -361,7 +370,9 @@ def recording_change(use: Measure, vanished: Vanished) -> Change | None:
     """A kind of event that stopped is a fault of recording, unless its users do less of everything else as well."""
     conditions = {vanished.name: vanished.value}
     weeks = len(use.panel.weeks)
-    step = use.bank.only(np.flatnonzero((use.bank.kinds == STEP) & (use.bank.since == min(vanished.since, weeks - 2))))
+    step = use.bank.only(
+        np.flatnonzero((use.bank.kinds == STEP) & (use.bank.since == min(vanished.since, weeks - 2)))
+    )
     change = Change(USE, conditions, MEASUREMENT, -99.0, VANISHED_HEIGHT, 0.0, step, 99.0**2)
     if vanished.name in use.panel.attributes:
         t, height = Explainer(use).given_shape(use.panel.members(conditions), change)
@@ -382,10 +393,11 @@ def dated_by_fact(change: Change, vanished: list[Vanished]) -> Change:
 def new_user_changes(panel: Panel, use: Measure) -> list[Change]:
     """Changes of whoever signs up from a week on, which older users did not go through."""
     for name in (NEW_USERS, ACTIVATION):
-        found = []
-        for change in Explainer(Measure(panel, name)).explain(3):
-            if change.shape != EPISODE and change.since <= len(panel.weeks) - 6 and spares_older(use, change):
-                found.append(change)
+        found = [
+            change
+            for change in Explainer(Measure(panel, name)).explain(3)
+            if change.shape != EPISODE and change.since <= len(panel.weeks) - 6 and spares_older(use, change)
+        ]
         for change in found:
             use.renew(panel.members(change.conditions), change.since)
         if found:

@@ -9,21 +9,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from user_engagement.insights.explain import FAMILY, MEASUREMENT, MIX, Change
-from user_engagement.insights.measures import (
+from user_engagement.insights.explain import FAMILY, Change
+from user_engagement.insights.measures import Measure
+from user_engagement.insights.names import (
     ACTIVATION,
+    ACTIVE_USERS,
     CHURN,
+    DAYS,
     DURATION,
+    EPISODE,
     FREQUENCY,
+    MEASUREMENT,
+    MIX,
     NEW_USERS,
     OF_COHORTS,
-    REACH,
+    PEOPLE,
     RESURRECTION,
     RETENTION,
     SESSIONS,
     SIGNUPS,
+    SLOPE,
+    STEP,
     USE,
-    Measure,
 )
 from user_engagement.insights.panel import Conditions, Panel
 from user_engagement.insights.readings import (
@@ -37,7 +44,7 @@ from user_engagement.insights.readings import (
     read,
     window_of,
 )
-from user_engagement.insights.shapes import EPISODE, SLOPE, STEP, Array, fitted
+from user_engagement.insights.shapes import Array, fitted
 from user_engagement.insights.statistics import ALPHA, Z
 
 CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, DURATION)
@@ -45,7 +52,6 @@ CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, DUR
 NEAR_WEEKS = 6
 LEAST_T = 3.0
 """Of a link of the chain that is named as part of a change found otherwise."""
-DAYS, PEOPLE = "active_days", "active_users"
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,12 @@ def follows(change: Change, cause: Change) -> bool:
 def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Finding:
     """A change in the unit of the earliest link of the chain that it broke."""
     panel = readers.panel
-    if change.kind == MEASUREMENT and change.measure == USE and change.shape == EPISODE and not change.conditions:
+    if (
+        change.kind == MEASUREMENT
+        and change.measure == USE
+        and change.shape == EPISODE
+        and not change.conditions
+    ):
         return outage_finding(panel, change)
     if change.kind == MEASUREMENT and change.t == -99.0:
         return recording_finding(panel, change, also)
@@ -198,14 +209,16 @@ def link_of(readers: Readers, change: Change) -> tuple[str, Reading, tuple[str, 
     """The earliest link of the chain that a change shows in, how it does, and the links that follow."""
     if change.measure != USE:
         return change.measure, read(readers.measure(change.measure), change), ()
-    readings = {
-        name: read(readers.measure(name), change) for name in (RETENTION, RESURRECTION, FREQUENCY)
-    }
+    readings = {name: read(readers.measure(name), change) for name in (RETENTION, RESURRECTION, FREQUENCY)}
     sign = np.sign(change.height)
     shown = [name for name, reading in readings.items() if reading.t * sign > LEAST_T]
     if not shown:
         shown = [max(readings, key=lambda name: readings[name].t * sign)]
-    if shown[0] == RESURRECTION and FREQUENCY in shown and readings[FREQUENCY].t * sign > readings[RESURRECTION].t * sign:
+    if (
+        shown[0] == RESURRECTION
+        and FREQUENCY in shown
+        and readings[FREQUENCY].t * sign > readings[RESURRECTION].t * sign
+    ):
         shown = [FREQUENCY, RESURRECTION]
     return shown[0], readings[shown[0]], tuple(shown[1:])
 
@@ -230,7 +243,7 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
         reading = read(readers.measure(change.measure), change)
         return {count: lost_by_cohorts(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
     found = {}
-    for count, name in ((DAYS, USE), (PEOPLE, REACH)):
+    for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
         found[count] = lost_by_users(panel, change, read(readers.measure(name), change), count, window)
     return found
 
@@ -254,7 +267,9 @@ def mix_finding(readers: Readers, change: Change, also: tuple[str, ...]) -> Find
         for leaves, missing in shortfall(panel, change, height):
             done, could = metric_parts(panel, RETENTION, leaves)
             rates.append(done[window].sum() / max(could[window].sum(), 1))
-            weights.append(could[window].mean() + lost_by_signups(panel, [(leaves, missing)], "recent_users", window))
+            weights.append(
+                could[window].mean() + lost_by_signups(panel, [(leaves, missing)], "recent_users", window)
+            )
         return float(np.average(rates, weights=np.maximum(weights, 1e-9)))
 
     done, could = metric_parts(panel, RETENTION, panel.members({}))
@@ -299,7 +314,8 @@ def shortfall(panel: Panel, change: Change, height: float) -> list[tuple[NDArray
         before = odds / (1 + odds)
         heights = [(inside, np.log(share / before)), (~inside, np.log((1 - share) / (1 - before)))]
     return [
-        (leaves, signups[leaves].sum(0) * np.expm1(-of_leaves * change.values)) for leaves, of_leaves in heights
+        (leaves, signups[leaves].sum(0) * np.expm1(-of_leaves * change.values))
+        for leaves, of_leaves in heights
     ]
 
 
@@ -355,7 +371,9 @@ def outage_finding(panel: Panel, change: Change) -> Finding:
     """Days without any event, against the weeks around them."""
     assert change.until is not None
     window = np.arange(change.since, change.until)
-    around = np.r_[np.arange(max(0, change.since - 4), change.since), np.arange(change.until, change.until + 4)]
+    around = np.r_[
+        np.arange(max(0, change.since - 4), change.since), np.arange(change.until, change.until + 4)
+    ]
     around = around[around < len(panel.weeks)]
     none = Amount(0.0, 0.0, 0.0)
     lost = {}
@@ -445,7 +463,7 @@ def story_of(panel: Panel, changes: Iterable[Change]) -> Story:
     }
     unexplained = {
         count: left_over(readers.measure(name), actual[count], last)
-        for count, name in ((DAYS, USE), (PEOPLE, REACH))
+        for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS))
     }
     gap = sum(each.lost_now[DAYS].value for each in findings) - unexplained[DAYS].value
     noise = abs(unexplained[DAYS].high - unexplained[DAYS].low) / 2
@@ -490,4 +508,3 @@ def left_over(measure: Measure, actual: float, window: NDArray[np.int64]) -> Amo
     spread = float(np.sqrt(covariance[np.ix_(window, window)].mean()))
     bounds = [actual * -np.expm1(-(middle + Z * sign * spread)) for sign in (0, -1, 1)]
     return Amount(*(float(each) for each in bounds))
-

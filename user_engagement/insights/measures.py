@@ -15,6 +15,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from user_engagement.insights.names import (
+    ACTIVATION,
+    ACTIVE_USERS,
+    CHURN,
+    DURATION,
+    FREQUENCY,
+    NEW_USERS,
+    OF_COHORTS,
+    RESURRECTION,
+    RETENTION,
+    SESSIONS,
+    SIGNUPS,
+    USE,
+)
 from user_engagement.insights.panel import HABITS, LEVEL, Counts, Floats, Panel
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
@@ -31,11 +45,6 @@ from user_engagement.insights.shapes import (
     without_odd_weeks,
 )
 
-USE, REACH, RETENTION, CHURN, RESURRECTION = "use", "active_users", "retention", "churn", "resurrection"
-FREQUENCY = "frequency"
-SIGNUPS, ACTIVATION, NEW_USERS = "signups", "activation", "new_user_retention"
-SESSIONS, DURATION = "sessions_per_day", "session_duration"
-OF_COHORTS = (SIGNUPS, ACTIVATION, NEW_USERS)
 COMPLETE = {SIGNUPS: "signups", ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}
 ROUNDS = 12
 SETTLED_WEEKS = 8
@@ -55,7 +64,7 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
     later = later[None, :, None]
     if name == USE:
         return weekly["active_days"] * later, weekly["users"]
-    if name == REACH:
+    if name == ACTIVE_USERS:
         return weekly["active_users"] * later, weekly["users"]
     if name == FREQUENCY:
         return weekly["active_days"] * later, weekly["active_users"] * later
@@ -110,7 +119,9 @@ class Measure:
         self.actual, drawn = actual / np.float32(self.unit), drawn / np.float32(self.unit)
         self.exposure = exposure
         if self.name != SIGNUPS:
-            self.exposure = self._weighted(exposure, [name for name in self.panel.attributes if name != LEVEL])
+            self.exposure = self._weighted(
+                exposure, [name for name in self.panel.attributes if name != LEVEL]
+            )
         if self.name == USE and LEVEL in self.panel.attributes:
             self.by_level = self._weighted(exposure, [LEVEL])
         self.drawn, self.drawn_exposure = drawn, drawn_exposure
@@ -226,7 +237,9 @@ class Measure:
         segments = [values for name, values in self.panel.attributes.items() if name not in HABITS]
         if not segments:
             return np.ones((1, len(self.panel.users)), np.float32)
-        stratum = pd.DataFrame(dict(enumerate(segments))).groupby(list(range(len(segments)))).ngroup().to_numpy()
+        stratum = (
+            pd.DataFrame(dict(enumerate(segments))).groupby(list(range(len(segments)))).ngroup().to_numpy()
+        )
         if stratum.max() >= 100:
             stratum = np.zeros_like(stratum)
         return (stratum[None, :] == np.arange(stratum.max() + 1)[:, None]).astype(np.float32)

@@ -93,9 +93,9 @@ class Panel:
         pairs = [{**one, **two} for one, two in combinations(singles, 2) if one.keys() != two.keys()]
         for group in singles + pairs:
             users = self.users[self.members(group)].sum()
-            if users >= (LEAST_USERS if len(group) == 1 else max(LEAST_USERS, LEAST_SHARE * total)):
-                if users <= total - LEAST_USERS:
-                    found.append(group)
+            least = LEAST_USERS if len(group) == 1 else max(LEAST_USERS, LEAST_SHARE * total)
+            if least <= users <= total - LEAST_USERS:
+                found.append(group)
         return found
 
     @cached_property
@@ -153,7 +153,8 @@ def panel_of(
     }
     last_day = weeks[-1] + pd.Timedelta(days=6)
     observed = {
-        name: np.asarray(weeks + pd.Timedelta(days=6 + days) <= last_day) for name, days in OBSERVED_DAYS.items()
+        name: np.asarray(weeks + pd.Timedelta(days=6 + days) <= last_day)
+        for name, days in OBSERVED_DAYS.items()
     }
     unrecorded = np.zeros(len(weeks), dtype=bool)
     return Panel(weeks, TENURES, attributes, parts["group"], parts["bucket"], observed, unrecorded, leaf_of)

@@ -9,26 +9,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.explain import Change, Explainer, level_of
-from user_engagement.insights.measures import (
+from user_engagement.insights.measures import COMPLETE, Measure, newer, older
+from user_engagement.insights.names import (
     ACTIVATION,
+    ACTIVE_USERS,
     CHURN,
-    COMPLETE,
     DURATION,
+    EPISODE,
     FREQUENCY,
     NEW_USERS,
     OF_COHORTS,
-    REACH,
     RESURRECTION,
     RETENTION,
     SESSIONS,
     SIGNUPS,
-    USE,
-    Measure,
-    newer,
-    older,
+    SLOPE,
 )
 from user_engagement.insights.panel import Panel
-from user_engagement.insights.shapes import EPISODE, MOST_VARIANCE, SLOPE, Array, fitted, without_odd_weeks
+from user_engagement.insights.shapes import MOST_VARIANCE, Array, fitted, without_odd_weeks
 from user_engagement.insights.statistics import Z
 
 LAST_WEEKS = 4
@@ -118,7 +116,9 @@ def window_of(panel: Panel, change: Change, name: str) -> NDArray[np.int64]:
     """The weeks that a change is measured in: the last complete ones, or those of an episode that is over."""
     if change.until is not None and change.shape == EPISODE:
         return np.arange(change.since, change.until)
-    seen = np.flatnonzero(panel.observed[COMPLETE[name]]) if name in OF_COHORTS else np.arange(len(panel.weeks))
+    seen = (
+        np.flatnonzero(panel.observed[COMPLETE[name]]) if name in OF_COHORTS else np.arange(len(panel.weeks))
+    )
     return seen[-LAST_WEEKS:]
 
 
@@ -136,18 +136,23 @@ def metric_parts(panel: Panel, name: str, leaves: NDArray[np.bool_]) -> tuple[Ar
         ACTIVATION: (cohorts["activated_users"], cohorts["signups"]),
         NEW_USERS: (cohorts["early_active_days"], cohorts["signups"]),
         RETENTION: (later["retained_users"], later["recent_users"]),
-        RESURRECTION: (later["active_users"] - later["retained_users"], later["users"] - later["recent_users"]),
+        RESURRECTION: (
+            later["active_users"] - later["retained_users"],
+            later["users"] - later["recent_users"],
+        ),
         CHURN: (later["churned_users"], later["recent_users"]),
         SESSIONS: (weekly["sessions"], weekly["active_days"]),
         DURATION: (weekly["session_seconds"], weekly["sessions"]),
-        REACH: (weekly["active_users"], ones),
+        ACTIVE_USERS: (weekly["active_users"], ones),
     }[name]
 
 
 # -- in active days, or active users, a week ---------------------------------------------------------------
 
 
-def lost_by_users(panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]) -> Amount:
+def lost_by_users(
+    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
+) -> Amount:
     """What users of a group would have had on top, a week, had they not changed; negative is a gain.
 
     Args:
@@ -169,7 +174,9 @@ def _over(lost: object, reading: Reading) -> Amount:
     return Amount(value, min(one, two), max(one, two))
 
 
-def lost_by_cohorts(panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]) -> Amount:
+def lost_by_cohorts(
+    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
+) -> Amount:
     """What users who signed up since a change would have had on top, a week, had they been as those before."""
     leaves = panel.members(change.conditions)
     actual = panel.leaves.weekly[count][leaves].sum(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from user_engagement.insights.findings import Finding, Story
-from user_engagement.insights.measures import CHURN, RETENTION
+from user_engagement.insights.names import CHURN, RETENTION
 from user_engagement.insights.panel import Panel
 from user_engagement.insights.statistics import newcombe
 
@@ -38,9 +38,7 @@ def with_reason(finding: Finding, panel: Panel, reasons: pd.DataFrame) -> Findin
     week = pd.to_datetime(reasons.week_start)
     near = (week >= finding.since - pd.Timedelta(weeks=COMPARED_WEEKS)) & inside
     late = week >= finding.since
-    before, after = (
-        reasons[near & when].groupby("churn_reason").users.sum() for when in (~late, late)
-    )
+    before, after = (reasons[near & when].groupby("churn_reason").users.sum() for when in (~late, late))
     names = before.index.union(after.index)
     counts = [each.reindex(names, fill_value=0) for each in (after, before)]
     if min(count.sum() for count in counts) < LEAST_CHURNS:

@@ -13,9 +13,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from user_engagement.insights.names import EPISODE, RAMP, SLOPE, STEP
+
 Array = NDArray[np.float64]
 
-STEP, RAMP, SLOPE, EPISODE = "step", "ramp", "slope", "episode"
 RAMP_WEEKS = 6
 SLOPE_WEEKS = 26
 EPISODE_WEEKS = (2, 3, 4, 6, 8, 10, 12, 16, 20, 26)
@@ -104,18 +105,23 @@ def autoregressive(weeks: int, persistence: float) -> Array:
 def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[int] = (RAMP_WEEKS,)) -> Bank:
     """Steps up to two weeks before the end, ramps, lasting slopes, and episodes that are over."""
     week = np.arange(weeks)
-    shapes: list[tuple[Array, str, int, int]] = []
-    for since in range(LEAST_BEFORE, weeks - 1):
-        shapes.append(((week >= since) * 1.0, STEP, since, -1))
-        for ramp in ramps:
-            if since <= weeks - 6:
-                shapes.append((np.clip((week - since + 1) / ramp, 0, 1), RAMP, since, -1))
-        for length in lengths:
-            if since + length <= weeks - 2:
-                inside = (week >= since) & (week < since + length)
-                shapes.append((inside * 1.0, EPISODE, since, since + length))
-    for since in range(0, weeks - 8, 2):
-        shapes.append((np.clip((week - since) / SLOPE_WEEKS, 0, None), SLOPE, since, -1))
+    starts = range(LEAST_BEFORE, weeks - 1)
+    shapes: list[tuple[Array, str, int, int]] = [((week >= since) * 1.0, STEP, since, -1) for since in starts]
+    shapes += [
+        (np.clip((week - since + 1) / ramp, 0, 1), RAMP, since, -1)
+        for since in starts
+        for ramp in ramps
+        if since <= weeks - 6
+    ]
+    shapes += [
+        (((week >= since) & (week < since + length)) * 1.0, EPISODE, since, since + length)
+        for since in starts
+        for length in lengths
+        if since + length <= weeks - 2
+    ]
+    shapes += [
+        (np.clip((week - since) / SLOPE_WEEKS, 0, None), SLOPE, since, -1) for since in range(0, weeks - 8, 2)
+    ]
     values, kinds, sinces, untils = zip(*shapes, strict=True)
     return Bank(np.array(values).T, np.array(kinds), np.array(sinces), np.array(untils))
 

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from user_engagement.insights.explain import ACQUISITION, MEASUREMENT, MIX
-from user_engagement.insights.findings import DAYS, Finding
-from user_engagement.insights.measures import (
+from user_engagement.insights.names import (
+    ACQUISITION,
     ACTIVATION,
     CHURN,
+    DAYS,
     DURATION,
+    EPISODE,
     FREQUENCY,
+    MEASUREMENT,
+    MIX,
     NEW_USERS,
+    RAMP,
     RESURRECTION,
     RETENTION,
     SESSIONS,
     SIGNUPS,
+    SLOPE,
 )
-from user_engagement.insights.shapes import EPISODE, RAMP, SLOPE
+
+if TYPE_CHECKING:
+    from user_engagement.insights.findings import Finding
 
 SHARES = (ACTIVATION, RETENTION, RESURRECTION, CHURN)
 DOES = {
     SIGNUPS: ("Fewer users sign up", "More users sign up"),
-    ACTIVATION: ("Fewer new users come back in their first week", "More new users come back in their first week"),
+    ACTIVATION: (
+        "Fewer new users come back in their first week",
+        "More new users come back in their first week",
+    ),
     NEW_USERS: (
         "New users are less active in their first four weeks",
         "New users are more active in their first four weeks",
@@ -92,7 +103,9 @@ def when_of(finding: Finding) -> str:
         return ", gradually"
     assert finding.since is not None
     if finding.change.shape == EPISODE and finding.until is not None:
-        return f", from the week of {date_of(finding.since)} until that of {date_of(finding.until)}; it is over"
+        return (
+            f", from the week of {date_of(finding.since)} until that of {date_of(finding.until)}; it is over"
+        )
     begins = "growing over weeks since" if finding.change.shape == RAMP else "since"
     return f", {begins} the week of {date_of(finding.since)}"
 
@@ -116,7 +129,9 @@ def sentence_of(finding: Finding) -> str:
 
 def measurement_sentence(finding: Finding) -> str:
     if finding.conditions:
-        group = " and ".join(f"{name.replace('_', ' ')} {value}" for name, value in finding.conditions.items())
+        group = " and ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in finding.conditions.items()
+        )
         return (
             f"Nothing is recorded of {group} any more{when_of(finding)}. It stopped overnight in all segments at once: "
             "this is recording, not behaviour."
@@ -133,7 +148,9 @@ def next_step_of(finding: Finding, marks: pd.DataFrame) -> str:
     if finding.kind == MEASUREMENT:
         question = f"Is the tracking or the delivery of events broken{around}? Numbers that rest on it are held back."
     elif finding.kind == MIX:
-        question = f"What brings {group_of(finding.conditions)}{around}, and are these users worth what they cost?"
+        question = (
+            f"What brings {group_of(finding.conditions)}{around}, and are these users worth what they cost?"
+        )
     elif not finding.is_adverse:
         question = f"What improved for {group_of(finding.conditions)}{around}, and can it be done elsewhere?"
     else:

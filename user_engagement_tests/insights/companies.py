@@ -22,7 +22,7 @@ from user_engagement import simulation
 from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
 from user_engagement.assets.insights import read_rollups
 from user_engagement.contracts import RAW_TABLES, Window
-from user_engagement.insights.analysis import explain
+from user_engagement.insights.analysis import brief_tables
 from user_engagement.insights.cells import EVERYBODY
 from user_engagement.insights.rollups import Rollups
 from user_engagement.settings import DEFAULT_SEGMENTS, Settings, load_settings

@@ -7,10 +7,10 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-
-from user_engagement.insights.brief import decline_brief, markdown
 from user_engagement.insights.change_points import COLUMNS as CHANGE_COLUMNS
 from user_engagement.insights.change_points import OTHERS
+
+from user_engagement.insights.brief import decline_brief, markdown
 from user_engagement.insights.decomposition import decompose
 
 PERIODS = pd.DataFrame(

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import ruptures
-
 from user_engagement.insights.change_points import (
     change_points,
     drift,

@@ -22,6 +22,11 @@ METRIC_NAMES = {
     "frequency": "Frequency",
     "sessions": "Sessions a week",
     "weekly_active_users": "Weekly active users",
+    "active_users": "Weekly active users",
+    "signups": "Signups",
+    "resurrection": "Returning users",
+    "sessions_per_day": "Sessions per active day",
+    "session_duration": "Session duration",
 }
 RATES = ("activation", "new_user_retention", "retention", "churn")
 EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
@@ -131,8 +136,8 @@ def insight_blocks(view: View) -> list[Block]:
         "first_week": first_week,
         "hazard_ratios": hazards,
         "growth_change": acquisition_or_loss,
-        "change_points": since_when,
-        "segment_contrasts": contrasts,
+        "engagement_bridge": bridge,
+        "finding_series": series,
         "survival_tests": survival_tests,
         "tenure_hazards": tenure_hazards,
         "churn_sensitivity": sensitivity,
@@ -311,16 +316,19 @@ def acquisition_or_loss(_view: View, frame: Frame) -> Table:
     return Table("growth_change", "Acquisition or loss", about, frame, folded=True)
 
 
-def since_when(_view: View, frame: Frame) -> Table:
-    about = "Weeks in which a weekly metric most likely moved to another level, with intervals; significant ones first."
-    ordered = frame.sort_values(["is_significant", "p_value"], ascending=[False, True])
-    return Table("change_points", "Since when", about, ordered)
-
-
-def contrasts(_view: View, frame: Frame) -> Table:
-    about = "The change of each rate in each segment value against its change in the others; surest first."
+def bridge(_view: View, frame: Frame) -> Table:
+    about = (
+        "From what would have been to what is, a week, in the last four complete weeks; the amounts add up."
+    )
     return Table(
-        "segment_contrasts", "Who changed otherwise", about, frame.sort_values("p_value"), folded=True
+        "engagement_bridge", "How much each finding takes", about, frame.sort_values(["measure", "position"])
+    )
+
+
+def series(_view: View, frame: Frame) -> Table:
+    about = "The metric of each finding's group, week by week, and what was expected of it."
+    return Table(
+        "finding_series", "Finding by finding", about, frame.sort_values(["rank", "week"]), folded=True
     )
 
 
