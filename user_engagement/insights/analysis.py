@@ -12,7 +12,7 @@ from user_engagement.insights.brief import decline_brief, engagement_bridge, fin
 from user_engagement.insights.cells import segment_names, with_segments
 from user_engagement.insights.contributions import contributions
 from user_engagement.insights.decomposition import MAIN_DEVICE, TENURE, decompose
-from user_engagement.insights.explain import changes_of
+from user_engagement.insights.explain import Measures, changes_of
 from user_engagement.insights.findings import story_of
 from user_engagement.insights.first_week import first_week
 from user_engagement.insights.growth import growth_change
@@ -47,8 +47,9 @@ def brief_tables(
     if panel is not None and len(panel.weeks) >= LEAST_WEEKS:
         outages = outages_of(rollups.daily_kinds, panel.weeks)
         panel = replace(panel, unrecorded=touched(outages, panel))
-        changes = changes_of(panel, vanished_of(rollups.vanished_kinds, panel.weeks), outages)
-        story = with_reasons(story_of(panel, changes), panel, rollups.churn_reason_counts)
+        measures = Measures(panel)
+        changes = changes_of(measures, vanished_of(rollups.vanished_kinds, panel.weeks), outages)
+        story = with_reasons(story_of(measures, changes), panel, rollups.churn_reason_counts)
     return {
         "decline_brief": decline_brief(story, NO_MARKS if marks is None else marks, growth),
         "finding_series": finding_series(story),

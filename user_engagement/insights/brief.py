@@ -38,11 +38,11 @@ DECLINE_BRIEF = Table(
         "metric": (
             TEXT,
             (
-                "signups (a week), activation (share of new users active on days 1 to 6), new_user_retention (active days "
-                "on days 1 to 28), retention (share active in a week of those active in the four before), churn (share "
-                "cancelling in a week), resurrection (share active in a week of those inactive in the four before), "
-                "frequency (active days per active user and four weeks), sessions_per_day, session_duration (seconds) or "
-                "active_users (weekly)."
+                "signups (a week), activation (share of new users active on days 1 to 6), new_user_retention (active "
+                "days on days 1 to 28), retention (share active in a week of those active in the four before), churn "
+                "(cancelling in a week, of the same), resurrection (share active in a week of those inactive in the "
+                "four before), frequency (active days per active user and four weeks), sessions_per_day, "
+                "session_duration (seconds) or active_users (weekly)."
             ),
         ),
         "conditions": (TEXT, "JSON object of attribute and value; `{}` for all users."),
@@ -223,31 +223,29 @@ def no_change(story: Story) -> str:
 
 def headline(growth: pd.DataFrame) -> list[dict[str, object]]:
     """The growth accounting of weekly active users."""
-    rows = []
-    for row in growth[growth.segment_name == EVERYBODY].itertuples():
-        rows.append(
-            {
-                "kind": HEADLINE,
-                "metric": "active_users",
-                "conditions": "{}",
-                "segment_name": EVERYBODY,
-                "segment_value": EVERYBODY,
-                "direction": "down" if row.change < 0 else "up",
-                "is_adverse": bool(row.change < 0),
-                "effect": float(row.change),
-                "value_expected": float(row.active_before),
-                "value_actual": float(row.active_after),
-                "users": int(row.active_after),
-                "also": "[]",
-                "finding": (
-                    f"Weekly active users went from {row.active_before:,} (week of {long_date(row.before_week)}) to "
-                    f"{row.active_after:,} (week of {long_date(row.after_week)}): {row.new_users:,} new and "
-                    f"{row.resurrected_users:,} returning users, {row.churned_users:,} who left."
-                ),
-                "next_step": "",
-            }
-        )
-    return rows
+    return [
+        {
+            "kind": HEADLINE,
+            "metric": "active_users",
+            "conditions": "{}",
+            "segment_name": EVERYBODY,
+            "segment_value": EVERYBODY,
+            "direction": "down" if row.change < 0 else "up",
+            "is_adverse": bool(row.change < 0),
+            "effect": float(row.change),
+            "value_expected": float(row.active_before),
+            "value_actual": float(row.active_after),
+            "users": int(row.active_after),
+            "also": "[]",
+            "finding": (
+                f"Weekly active users went from {row.active_before:,} (week of {long_date(row.before_week)}) to "
+                f"{row.active_after:,} (week of {long_date(row.after_week)}): {row.new_users:,} new and "
+                f"{row.resurrected_users:,} returning users, {row.churned_users:,} who left."
+            ),
+            "next_step": "",
+        }
+        for row in growth[growth.segment_name == EVERYBODY].itertuples()
+    ]
 
 
 def long_date(day: object) -> str:

@@ -24,6 +24,7 @@ from user_engagement.insights.names import (
     MEASUREMENT,
     MIX,
     NEW_USERS,
+    OF_COHORTS,
     RAMP,
     RESURRECTION,
     SESSIONS,
@@ -32,7 +33,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import LEVEL, Conditions, Panel
+from user_engagement.insights.panel import HABITS, LEVEL, Conditions, Panel
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     Array,
@@ -43,6 +44,11 @@ from user_engagement.insights.shapes import (
 )
 from user_engagement.insights.statistics import ALPHA
 
+LEAST_TREND = 3.0
+"""t from which older users, or the weeks before, show something."""
+SOON_WEEKS = 12
+SPARED = 0.4
+"""Share of the new users' change below which older users are spared."""
 FAMILY = 8
 """Measures that every group is scanned in."""
 PAIR_PENALTY = 6.0
@@ -167,12 +173,20 @@ class Explainer:
         candidates = []
         for place, group in enumerate(panel.groups):
             pair = len(group) > 1
-            if level_of(group) and measure.name != USE:
+            if not self.tells(group):
                 continue
             change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
             if change.q_value < ALPHA:
                 candidates.append(change)
         return sorted(candidates, key=lambda each: -each.score), shared
+
+    def tells(self, group: Conditions) -> bool:
+        """Whether a group says something about the measure: habits of new users are part of what they do."""
+        if self.measure.name == SIGNUPS:
+            return not set(group) & set(HABITS)
+        if self.measure.name in OF_COHORTS:
+            return not set(group) & {"interaction_type", LEVEL}
+        return self.measure.name == USE or LEVEL not in group
 
     def change(self, scan: Scan, place: int, group: Conditions, score: float) -> Change:
         return Change(
@@ -235,6 +249,12 @@ class Explainer:
         """t and height of a given shape in some leaves against all others."""
         series, sampling = self.measure.contrasts(leaves[None].astype(np.float32), np.array([has_level]))
         return self._one(series, sampling, shared, self.flat, change)
+
+    def own_shape(self, change: Change) -> tuple[float, float]:
+        """t and height of a given shape in everybody's own course."""
+        leaves = np.ones(len(self.panel.users), bool)
+        course, sampling, shared = self.measure.own_residual(leaves)
+        return self._one(course, sampling, shared, self.measure.own_base(), change)
 
     def own_height(self, leaves: NDArray[np.bool_], change: Change) -> float:
         """Height of a given shape in the own course of some leaves."""
@@ -333,16 +353,30 @@ VANISHED_HEIGHT = -3.0
 """Log ratio of what stopped to what was."""
 
 
-def changes_of(panel: Panel, vanished: list[Vanished], outages: list[Outage]) -> list[Change]:
+class Measures:
+    """The measures of a panel, each made once, when it is first asked for."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        self._made: dict[str, Measure] = {}
+
+    def fresh(self, name: str) -> Measure:
+        """A measure that nothing is taken out of yet."""
+        if name not in self._made:
+            self._made[name] = Measure(self.panel, name)
+        return self._made[name].fresh()
+
+
+def changes_of(measures: Measures, vanished: list[Vanished], outages: list[Outage]) -> list[Change]:
     """Every change of a company that is beyond chance."""
-    use = Measure(panel, USE)
+    panel, use = measures.panel, measures.fresh(USE)
     found = [outage_change(panel, outage) for outage in outages]
     found += [change for each in vanished if (change := recording_change(use, each))]
-    found += new_user_changes(panel, use)
+    found += new_user_changes(measures, use)
     found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]
-    found += signup_changes(panel)
+    found += signup_changes(measures.fresh(SIGNUPS))
     for name in (CHURN, RESURRECTION, SESSIONS, DURATION):
-        measure = Measure(panel, name)
+        measure = measures.fresh(name)
         if measure.actual.sum() > 0:
             found += Explainer(measure).explain(3)
     return [of_recording(change) for change in found]
@@ -390,64 +424,53 @@ def dated_by_fact(change: Change, vanished: list[Vanished]) -> Change:
     return change
 
 
-def new_user_changes(panel: Panel, use: Measure) -> list[Change]:
+def new_user_changes(measures: Measures, use: Measure) -> list[Change]:
     """Changes of whoever signs up from a week on, which older users did not go through."""
     for name in (NEW_USERS, ACTIVATION):
         found = [
             change
-            for change in Explainer(Measure(panel, name)).explain(3)
-            if change.shape != EPISODE and change.since <= len(panel.weeks) - 6 and spares_older(use, change)
+            for change in Explainer(measures.fresh(name)).explain(3)
+            if change.shape != EPISODE
+            and change.since <= len(use.panel.weeks) - 6
+            and spares_older(use, change)
         ]
         for change in found:
-            use.renew(panel.members(change.conditions), change.since)
+            use.renew(use.panel.members(change.conditions), change.since)
         if found:
             return found
     return []
 
 
 def spares_older(use: Measure, change: Change) -> bool:
-    """Whether users who signed up before the change show nothing of it."""
+    """Whether users who signed up before the change show next to nothing of it, in the weeks after it began."""
     bank, weeks = use.bank, len(use.panel.weeks)
     explainer = Explainer(use)
-    sign = float(np.sign(change.height))
-    slopes = bank.kinds == SLOPE
+    week = np.arange(weeks)
     if not change.conditions:
-        before = np.broadcast_to(np.arange(weeks) < change.since, (len(use.tenures), weeks))
+        before = np.broadcast_to(week < change.since, (len(use.tenures), weeks))
         with use.only(before):
-            trend = explainer.scan_everybody(sign=sign, allowed=slopes)
-        if trend and abs(trend.t) > 3:
+            trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=bank.kinds == SLOPE)
+        if trend and abs(trend.t) > LEAST_TREND:
             return False
-    near = (bank.since >= change.since - 8) & (bank.since <= change.since + 2)
-    with use.only(older(use.tenures, weeks, change.since)):
-        if not change.conditions:
-            shown = explainer.scan_everybody(sign=sign, allowed=slopes | near)
-            return shown is None or abs(shown.t) <= 3
-        marks = use.panel.members(change.conditions)[None].astype(np.float32)
-        series, sampling = use.contrasts(marks, np.array([False]))
-        scan = best_shapes(
-            use,
-            series,
-            sampling,
-            np.zeros(1),
-            explainer.flat,
-            bank,
-            use.inflation,
-            allowed=(slopes | near)[None],
-            sign=sign,
-        )
-    return abs(scan.t[0]) <= 4
+    soon = older(use.tenures, weeks, change.since) & (week < change.since + SOON_WEEKS)[None]
+    leaves = use.panel.members(change.conditions)
+    with use.only(soon):
+        if change.conditions:
+            t, height = explainer.given_shape(leaves, change)
+        else:
+            t, height = explainer.own_shape(change)
+    return t * np.sign(change.height) < LEAST_TREND or height / change.height < SPARED
 
 
-def signup_changes(panel: Panel) -> list[Change]:
+def signup_changes(measure: Measure) -> list[Change]:
     """Changes of how many sign up; a mix where one group's signups rise as those of all others fall."""
-    measure = Measure(panel, SIGNUPS)
     explainer = Explainer(measure)
     for _ in range(4):
         change = explainer.next_change()
         if change is None:
             break
-        inside = panel.members(change.conditions)
-        kind = signup_kind(panel, inside, change)
+        inside = measure.panel.members(change.conditions)
+        kind = signup_kind(explainer, inside, change)
         explainer.found.append(replace(change, kind=kind))
         if kind == MIX:
             take_out_mix(measure, inside, change)
@@ -456,18 +479,16 @@ def signup_changes(panel: Panel) -> list[Change]:
     return explainer.found
 
 
-def signup_kind(panel: Panel, inside: NDArray[np.bool_], change: Change) -> str:
+def signup_kind(explainer: Explainer, inside: NDArray[np.bool_], change: Change) -> str:
+    """A mix where all signups together changed by less than half of what the group's own change adds to them."""
     if not change.conditions:
         return ACQUISITION
-    signups = panel.leaves.cohorts["signups"]
-    since = change.since
-    ratios = []
-    for leaves in (inside, ~inside):
-        weekly = signups[leaves].sum(0)
-        before, after = weekly[max(0, since - 8) : since].mean(), weekly[since : since + 8].mean()
-        ratios.append(np.log((after + 0.5) / (before + 0.5)))
-    is_mix = ratios[0] * ratios[1] < 0 and min(abs(ratio) for ratio in ratios) > 0.1
-    return MIX if is_mix else ACQUISITION
+    signups = explainer.panel.leaves.cohorts["signups"]
+    before = change.values < 0.05
+    share = signups[inside][:, before].sum() / max(signups[:, before].sum(), 1)
+    added = np.log1p(share * np.expm1(change.height))
+    _, together = explainer.own_shape(change)
+    return MIX if abs(together) < abs(added) / 2 else ACQUISITION
 
 
 def take_out_mix(measure: Measure, inside: NDArray[np.bool_], change: Change) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from user_engagement.insights.explain import FAMILY, Change
+from user_engagement.insights.explain import FAMILY, Change, Measures
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     ACTIVATION,
@@ -91,14 +91,15 @@ class Finding:
 class Readers:
     """Measures of a panel in which changes found earlier are taken out; made when they are first asked for."""
 
-    def __init__(self, panel: Panel) -> None:
-        self.panel = panel
+    def __init__(self, made: Measures) -> None:
+        self.panel = made.panel
+        self._made = made
         self._measures: dict[str, Measure] = {}
         self._taken: list[Change] = []
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = Measure(self.panel, name)
+            self._measures[name] = self._made.fresh(name)
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
@@ -147,7 +148,7 @@ def follows(change: Change, cause: Change) -> bool:
     if not (theirs <= mine or (cause.kind == MEASUREMENT and mine <= theirs)):
         return False
     lasting = cause.measure in (NEW_USERS, ACTIVATION, CHURN)
-    if change.measure in (SESSIONS, DURATION) and (mine != theirs or cause.kind != MEASUREMENT):
+    if change.measure in (SESSIONS, DURATION) and mine != theirs:
         return False
     return cause.since - NEAR_WEEKS <= change.since and (lasting or change.since <= cause.since + NEAR_WEEKS)
 
@@ -451,8 +452,8 @@ class Story:
     least_change: float | None
 
 
-def story_of(panel: Panel, changes: Iterable[Change]) -> Story:
-    readers = Readers(panel)
+def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
+    panel, readers = measures.panel, Readers(measures)
     findings = []
     for change, also in merged(list(changes)):
         findings.append(finding_of(readers, change, also))

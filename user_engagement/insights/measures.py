@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +30,7 @@ from user_engagement.insights.names import (
     SIGNUPS,
     USE,
 )
-from user_engagement.insights.panel import HABITS, LEVEL, Counts, Floats, Panel
+from user_engagement.insights.panel import LEVEL, Counts, Floats, Panel
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     RAMP_WEEKS,
@@ -129,12 +130,20 @@ class Measure:
 
     def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
         """The exposure times the rate of each attribute's value by tenure, relative to all values."""
+        done, could = self.actual.sum(axis=2), exposure.sum(axis=2)
+        factor = np.ones_like(could)
         for name in names:
             values, place = np.unique(self.panel.attributes[name], return_inverse=True)
             marks = (place[None, :] == np.arange(len(values))[:, None]).astype(np.float32)
-            done, could = marks @ self.actual.sum(axis=2), marks @ exposure.sum(axis=2)
-            exposure = exposure * ((done + 1) / (could + 1))[place][:, :, None]
-        return exposure.astype(np.float32)
+            factor *= ((marks @ done + 1) / (marks @ (could * factor) + 1))[place]
+        return exposure * factor[:, :, None]
+
+    def fresh(self) -> Measure:
+        """The same measure, to take changes out of while this one stays as it is."""
+        other = copy(self)
+        other.actual, other.exposure = self.actual.copy(), self.exposure.copy()
+        other.by_level = None if self.by_level is None else self.by_level.copy()
+        return other
 
     def prepare(self) -> None:
         """Noise of the users from random unions of buckets, and how large t gets in these, which have no cause."""
@@ -149,7 +158,7 @@ class Measure:
         everybody = drawn.sum(0)[None], drawn_exposure.sum(0)[None]
         contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
         self.noise = fit_noise(contrasts, sampling)
-        ramps = (RAMP_WEEKS, 13, 26, 52) if self.name == SIGNUPS else (RAMP_WEEKS,)
+        ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
         self.bank = bank_of(weeks, ramps=ramps)
         usable = self.noise.total() * sampling < MOST_VARIANCE
         enough = usable.sum(1) >= min(20, weeks // 2)
@@ -224,25 +233,13 @@ class Measure:
 
         Returns the log of it and its sampling variance, each of shape (1, weeks).
         """
-        marks = self._strata * leaves[None, :].astype(np.float32)
-        actual, exposure = self._totals(marks, self.actual), self._totals(marks, self.exposure)
+        marks = self.panel.strata[:, leaves]
+        actual, exposure = (self._totals(marks, cells[leaves]) for cells in (self.actual, self.exposure))
         weeks = len(self.panel.weeks)
         if self.name == SIGNUPS:
             actual, exposure = actual.sum(0, keepdims=True), exposure.sum(0, keepdims=True)
         course, count = self.course(actual.reshape(1, -1, weeks), exposure.reshape(1, -1, weeks))
         return course, 1 / np.maximum(count, LEAST_COUNT)
-
-    @property
-    def _strata(self) -> Floats:
-        segments = [values for name, values in self.panel.attributes.items() if name not in HABITS]
-        if not segments:
-            return np.ones((1, len(self.panel.users)), np.float32)
-        stratum = (
-            pd.DataFrame(dict(enumerate(segments))).groupby(list(range(len(segments)))).ngroup().to_numpy()
-        )
-        if stratum.max() >= 100:
-            stratum = np.zeros_like(stratum)
-        return (stratum[None, :] == np.arange(stratum.max() + 1)[:, None]).astype(np.float32)
 
     def own_base(self) -> Array:
         """What everybody's course may do without a change: season where the history holds it, growth of signups."""

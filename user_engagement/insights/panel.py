@@ -28,12 +28,13 @@ MOST_VALUES = 12
 """Values of an attribute that are told apart; the rarer ones are `other` together."""
 LEAST_USERS = 100
 BUCKETS = 64
+MOST_STRATA = 100
 LEAST_SHARE = 0.02
 """Of the users: smaller groups are not scanned."""
 USED = ("active_users", "active_days", "sessions", "recent_users", "retained_users", "active_users_28")
 WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds")
 COHORT = ("signups", "activated_users", "early_active_days")
-TENURES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 26, 34, 42, 52, 68, 84, 104, 130, 156, 208])
+TENURES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208])
 """First whole week since signup of each band; as the macro `tenure_bands`."""
 OBSERVED_DAYS = {"signups": 0, "activated_users": 6, "early_active_days": 28}
 """Days after signup that must be over before a cohort's count is complete."""
@@ -109,6 +110,17 @@ class Panel:
         """Users of each group who had signed up by a week; shape (groups, weeks)."""
         return np.cumsum(self.membership @ self.leaves.cohorts["all_signups"], axis=1)[:, -len(self.weeks) :]
 
+    @cached_property
+    def strata(self) -> Floats:
+        """1 where a leaf has a combination of segments; shape (combinations, leaves), one for all if there are many."""
+        segments = {name: values for name, values in self.attributes.items() if name not in HABITS}
+        if not segments:
+            return np.ones((1, len(self.users)), np.float32)
+        number = pd.DataFrame(segments).groupby(list(segments)).ngroup().to_numpy()
+        if number.max() >= MOST_STRATA:
+            number = np.zeros_like(number)
+        return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
+
     def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
         """Whether each leaf is part of the group; shape (leaves,)."""
         inside = np.ones(len(self.users), dtype=bool)
@@ -137,7 +149,11 @@ def panel_of(
         return None
     if group:
         return _of_group(group_cells, weekly_counts, cohort_counts, segment_values, group)
+    weekly_counts = weekly_counts.assign(week_start=pd.to_datetime(weekly_counts.week_start))
+    cohort_counts = cohort_counts.assign(signup_week=pd.to_datetime(cohort_counts.signup_week))
     weeks = pd.date_range(weekly_counts.week_start.min(), weekly_counts.week_start.max(), freq="7D")
+    first_signups = cohort_counts.signup_week.min()
+    tenures = TENURES[max(0, (weeks[-1] - first_signups).days // 7) >= TENURES]
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
     buckets = weekly_counts[weekly_counts.cell_kind == "bucket"].cell
     bucket_of = pd.Series(np.arange(buckets.max() + 1))
@@ -147,7 +163,7 @@ def panel_of(
             cohort_counts[cohort_counts.cell_kind == kind],
             number_of,
             weeks,
-            TENURES,
+            tenures,
         )
         for kind, number_of in (("group", leaf_of), ("bucket", bucket_of))
     }
@@ -157,7 +173,7 @@ def panel_of(
         for name, days in OBSERVED_DAYS.items()
     }
     unrecorded = np.zeros(len(weeks), dtype=bool)
-    return Panel(weeks, TENURES, attributes, parts["group"], parts["bucket"], observed, unrecorded, leaf_of)
+    return Panel(weeks, tenures, attributes, parts["group"], parts["bucket"], observed, unrecorded, leaf_of)
 
 
 def named_cells(group_cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:

@@ -122,29 +122,38 @@ def window_of(panel: Panel, change: Change, name: str) -> NDArray[np.int64]:
     return seen[-LAST_WEEKS:]
 
 
-def metric_parts(panel: Panel, name: str, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
+def metric_parts(panel: Panel, metric: str, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Numerator and denominator of a metric, week by week, as people read it; each of shape (weeks,)."""
-    weekly = {key: count[leaves].sum((0, 1)) for key, count in panel.leaves.weekly.items()}
-    cohorts = {key: count[leaves].sum(0) for key, count in panel.leaves.cohorts.items()}
-    later = {key: count[leaves][:, 1:].sum((0, 1)) for key, count in panel.leaves.weekly.items()}
+
+    def weekly(name: str, from_tenure: int = 0) -> Array:
+        return panel.leaves.weekly[name][leaves][:, from_tenure:].sum((0, 1)).astype(float)
+
+    def cohorts(name: str) -> Array:
+        return panel.leaves.cohorts[name][leaves].sum(0).astype(float)
+
     ones = np.ones(len(panel.weeks))
-    if name == FREQUENCY:
-        four = np.convolve(weekly["active_days"], np.ones(LAST_WEEKS))[: len(ones)]
-        return four, weekly["active_users_28"]
-    return {
-        SIGNUPS: (cohorts["signups"], ones),
-        ACTIVATION: (cohorts["activated_users"], cohorts["signups"]),
-        NEW_USERS: (cohorts["early_active_days"], cohorts["signups"]),
-        RETENTION: (later["retained_users"], later["recent_users"]),
-        RESURRECTION: (
-            later["active_users"] - later["retained_users"],
-            later["users"] - later["recent_users"],
-        ),
-        CHURN: (later["churned_users"], later["recent_users"]),
-        SESSIONS: (weekly["sessions"], weekly["active_days"]),
-        DURATION: (weekly["session_seconds"], weekly["sessions"]),
-        ACTIVE_USERS: (weekly["active_users"], ones),
-    }[name]
+    if metric == FREQUENCY:
+        return np.convolve(weekly("active_days"), np.ones(LAST_WEEKS))[: len(ones)], weekly("active_users_28")
+    if metric == RESURRECTION:
+        returned = weekly("active_users", 1) - weekly("retained_users", 1)
+        return returned, weekly("users", 1) - weekly("recent_users", 1)
+    names = {
+        ACTIVATION: ("activated_users", "signups"),
+        NEW_USERS: ("early_active_days", "signups"),
+        RETENTION: ("retained_users", "recent_users"),
+        CHURN: ("churned_users", "recent_users"),
+        SESSIONS: ("sessions", "active_days"),
+        DURATION: ("session_seconds", "sessions"),
+    }
+    if metric == SIGNUPS:
+        return cohorts("signups"), ones
+    if metric == ACTIVE_USERS:
+        return weekly("active_users"), ones
+    done, could = names[metric]
+    if metric in OF_COHORTS:
+        return cohorts(done), cohorts(could)
+    later = int(metric in (RETENTION, CHURN))
+    return weekly(done, later), weekly(could, later)
 
 
 # -- in active days, or active users, a week ---------------------------------------------------------------

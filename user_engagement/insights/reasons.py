@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from user_engagement.insights.findings import Finding, Story
-from user_engagement.insights.names import CHURN, RETENTION
+from user_engagement.insights.names import CHURN
 from user_engagement.insights.panel import Panel
 from user_engagement.insights.statistics import newcombe
 
@@ -31,7 +31,7 @@ def with_reasons(story: Story, panel: Panel, reasons: pd.DataFrame) -> Story:
 
 
 def with_reason(finding: Finding, panel: Panel, reasons: pd.DataFrame) -> Finding:
-    leaves_more = finding.metric in (CHURN, RETENTION) or CHURN in finding.also
+    leaves_more = CHURN in (finding.metric, *finding.also)
     if not leaves_more or not finding.is_adverse or finding.since is None or finding.kind == "measurement":
         return finding
     inside = panel.members(finding.conditions)[panel.leaf_of.reindex(reasons.group_cell).to_numpy(int)]

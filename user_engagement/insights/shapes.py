@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from user_engagement.insights.names import EPISODE, RAMP, SLOPE, STEP
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 RAMP_WEEKS = 6
 SLOPE_WEEKS = 26
@@ -103,12 +103,18 @@ def autoregressive(weeks: int, persistence: float) -> Array:
 
 
 def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[int] = (RAMP_WEEKS,)) -> Bank:
-    """Steps up to two weeks before the end, ramps, lasting slopes, and episodes that are over."""
+    """Steps up to two weeks before the end, ramps, lasting slopes, and episodes that are over.
+
+    Args:
+        lengths: weeks of the episodes.
+        ramps: weeks that a change takes to be complete; negative where it is a share that grows evenly, whose log
+            ratio rises fast at first.
+    """
     week = np.arange(weeks)
     starts = range(LEAST_BEFORE, weeks - 1)
     shapes: list[tuple[Array, str, int, int]] = [((week >= since) * 1.0, STEP, since, -1) for since in starts]
     shapes += [
-        (np.clip((week - since + 1) / ramp, 0, 1), RAMP, since, -1)
+        (bent(np.clip((week - since + 1) / abs(ramp), 0, 1), ramp < 0), RAMP, since, -1)
         for since in starts
         for ramp in ramps
         if since <= weeks - 6
@@ -124,6 +130,11 @@ def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[
     ]
     values, kinds, sinces, untils = zip(*shapes, strict=True)
     return Bank(np.array(values).T, np.array(kinds), np.array(sinces), np.array(untils))
+
+
+def bent(rise: Array, is_share: bool) -> Array:
+    """The log of 1 + 4 x rise, the whole of which is 1: how a share that grows evenly to fivefold looks as a log."""
+    return np.log1p(4 * rise) / np.log(5) if is_share else rise
 
 
 def fitted(series: Array, covariance: Array, base: Array, bank: Bank) -> Fits:

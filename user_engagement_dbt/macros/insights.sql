@@ -34,7 +34,7 @@
 
 {#- Whole weeks since the week of signup, as the first of a band of them: the bands of `weekly_counts`. -#}
 {% macro tenure_bands() %}
-{{ return([0, 1, 2, 3, 4, 6, 8, 12, 16, 20, 26, 34, 42, 52, 68, 84, 104, 130, 156, 208]) }}
+{{ return([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208]) }}
 {% endmacro %}
 
 {% macro tenure_weeks(signup_week, week) -%}
