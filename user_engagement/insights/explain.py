@@ -436,6 +436,7 @@ def new_user_changes(measures: Measures, use: Measure) -> list[Change]:
         ]
         for change in found:
             use.renew(use.panel.members(change.conditions), change.since)
+            use.prepare()
         if found:
             return found
     return []

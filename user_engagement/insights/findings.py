@@ -24,6 +24,7 @@ from user_engagement.insights.names import (
     NEW_USERS,
     OF_COHORTS,
     PEOPLE,
+    RAMP,
     RESURRECTION,
     RETENTION,
     SESSIONS,
@@ -36,6 +37,7 @@ from user_engagement.insights.panel import Conditions, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
+    dated,
     dates,
     lost_by_cohorts,
     lost_by_signups,
@@ -111,6 +113,9 @@ class Readers:
 
     def _take_out(self, measure: Measure, change: Change) -> None:
         cohorts = measure.name in OF_COHORTS
+        if change.measure in (NEW_USERS, ACTIVATION) and measure.name in (USE, ACTIVE_USERS):
+            measure.renew(self.panel.members(change.conditions), change.since)
+            return
         if cohorts != (change.measure in OF_COHORTS) or (cohorts and change.measure != measure.name):
             return
         if change.kind in (MEASUREMENT, MIX):
@@ -145,12 +150,16 @@ def follows(change: Change, cause: Change) -> bool:
     if cause.measure == change.measure and cause.kind != MEASUREMENT:
         return False
     mine, theirs = change.conditions.items(), cause.conditions.items()
-    if not (theirs <= mine or (cause.kind == MEASUREMENT and mine <= theirs)):
+    is_near = abs(change.since - cause.since) <= NEAR_WEEKS
+    if mine == theirs:
+        lasting = cause.measure in (NEW_USERS, ACTIVATION, CHURN) and change.measure not in (
+            SESSIONS,
+            DURATION,
+        )
+        return is_near or (lasting and change.since > cause.since)
+    if change.measure in (SESSIONS, DURATION):
         return False
-    lasting = cause.measure in (NEW_USERS, ACTIVATION, CHURN)
-    if change.measure in (SESSIONS, DURATION) and mine != theirs:
-        return False
-    return cause.since - NEAR_WEEKS <= change.since and (lasting or change.since <= cause.since + NEAR_WEEKS)
+    return is_near and (theirs <= mine or (cause.kind == MEASUREMENT and mine <= theirs))
 
 
 # -- one finding -------------------------------------------------------------------------------------------
@@ -183,16 +192,16 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
 
     effects = [actual - expected(reading.height + Z * sign * reading.error) for sign in (0, 1, -1)]
     first, last = dates(readers.measure(change.measure), change)
-    dated = change.shape != SLOPE
+    has_week = change.shape != SLOPE
     also = tuple(name for name in (*also, *further) if name != metric)
     return Finding(
         change=change,
         kind=change.kind,
         metric=metric,
         conditions=change.conditions,
-        since=panel.weeks[change.since] if dated else None,
-        since_low=panel.weeks[first] if dated else None,
-        since_high=panel.weeks[last] if dated else None,
+        since=panel.weeks[change.since] if has_week else None,
+        since_low=panel.weeks[first] if has_week else None,
+        since_high=panel.weeks[last] if has_week else None,
         until=panel.weeks[change.until] if change.until is not None else None,
         value_expected=expected(reading.height),
         value_actual=actual,
@@ -281,15 +290,15 @@ def mix_finding(readers: Readers, change: Change, also: tuple[str, ...]) -> Find
     reading = read(readers.measure(SIGNUPS), change)
     series = series_of(panel, SIGNUPS, inside, reading)
     lost = {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
-    dated = change.shape != SLOPE
+    has_week = change.shape != SLOPE
     return Finding(
         change=change,
         kind=MIX,
         metric=RETENTION,
         conditions=change.conditions,
-        since=panel.weeks[change.since] if dated else None,
-        since_low=panel.weeks[first] if dated else None,
-        since_high=panel.weeks[last] if dated else None,
+        since=panel.weeks[change.since] if has_week else None,
+        since_low=panel.weeks[first] if has_week else None,
+        since_high=panel.weeks[last] if has_week else None,
         until=panel.weeks[change.until] if change.until is not None else None,
         value_expected=expected[0],
         effect=Amount(effects[0], min(effects[1:]), max(effects[1:])),
@@ -455,7 +464,8 @@ class Story:
 def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     panel, readers = measures.panel, Readers(measures)
     findings = []
-    for change, also in merged(list(changes)):
+    for found, also in merged(list(changes)):
+        change = dated(readers.measure(found.measure), found) if found.shape == RAMP else found
         findings.append(finding_of(readers, change, also))
         readers.take_out(change)
     last = np.arange(len(panel.weeks))[-4:]

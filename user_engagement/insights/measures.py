@@ -168,7 +168,11 @@ class Measure:
             none = np.zeros(int(enough.sum()))
             covariance = self.noise.covariance(sampling[enough], none)
             t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
-            self.inflation = np.maximum(1, np.sqrt((t**2).mean(0)))
+            for kind in np.unique(self.bank.kinds):
+                alike = self.bank.kinds == kind
+                # of slopes that hardly begin before the end there is nothing to see
+                shown = t[:, alike][t[:, alike] != 0]
+                self.inflation[alike] = max(1.0, float(np.sqrt((shown**2).mean()))) if len(shown) else 1.0
         middle = np.median(sampling, axis=0, keepdims=True)
         typical = self.noise.covariance(middle, np.zeros(1))
         self.null = simulated_tail(typical, np.ones((weeks, 1)), self.bank, rng)
@@ -307,7 +311,6 @@ class Measure:
             moved = cells * (inside & new[None])
             setattr(self, name, np.concatenate([cells * ~(inside & (new | neither)[None]), moved], axis=1))
         self.tenures = np.concatenate([self.tenures, self.tenures])
-        self.prepare()
 
 
 def older(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:

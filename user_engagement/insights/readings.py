@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.explain import Change, Explainer, level_of
@@ -23,7 +22,6 @@ from user_engagement.insights.names import (
     RETENTION,
     SESSIONS,
     SIGNUPS,
-    SLOPE,
 )
 from user_engagement.insights.panel import Panel
 from user_engagement.insights.shapes import MOST_VARIANCE, Array, fitted, without_odd_weeks
@@ -91,8 +89,8 @@ def read(measure: Measure, change: Change) -> Reading:
     return Reading(height, error if np.isfinite(error) else 0.0, t, gap, spread)
 
 
-def dates(measure: Measure, change: Change) -> tuple[int, int]:
-    """First and last week that the change may have begun in: those that explain nearly as much."""
+def alternatives(measure: Measure, change: Change) -> Array:
+    """Squared t of all shapes of the change's kind in its group's course; -inf of others; shape (shapes,)."""
     explainer = Explainer(measure)
     if change.conditions:
         marks = measure.panel.members(change.conditions)[None].astype(np.float32)
@@ -107,7 +105,18 @@ def dates(measure: Measure, change: Change) -> tuple[int, int]:
     alike = measure.bank.kinds == change.shape
     if change.until is not None:
         alike &= np.abs(measure.bank.until - change.until) <= 1
-    squares = np.where(alike, fits.t[0] ** 2, -np.inf)
+    return np.where(alike, fits.t[0] ** 2, -np.inf)
+
+
+def dated(measure: Measure, change: Change) -> Change:
+    """A gradual change with the beginning and the length that its own group's noise makes likeliest."""
+    place = int(alternatives(measure, change).argmax())
+    return replace(change, bank=measure.bank.only(np.array([place])))
+
+
+def dates(measure: Measure, change: Change) -> tuple[int, int]:
+    """First and last week that the change may have begun in: those that explain nearly as much."""
+    squares = alternatives(measure, change)
     near = measure.bank.since[squares >= squares.max() - DATED_WITHIN]
     return min(int(near.min()), change.since), max(int(near.max()), change.since)
 
@@ -222,8 +231,3 @@ def lost_by_signups(
             band = np.searchsorted(panel.tenures, age[alive], side="right") - 1
             total += float((shortfall[alive] * rate[band]).sum())
     return total / len(window)
-
-
-def slope_or_none(change: Change, weeks: pd.DatetimeIndex, week: int) -> pd.Timestamp | None:
-    """The date of a week of a change; none of a slope, of which no week stands out."""
-    return None if change.shape == SLOPE else weeks[week]
