@@ -33,7 +33,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import ClientConnection, connect
 
-from user_engagement.ports import free_port
+from user_engagement.dashboard.ports import free_port
 
 PAGES = ("overview", "retention", "churn", "engagement", "drivers", "quality")
 RANGES = ("3m", "6m", "12m", "all")

@@ -34,15 +34,18 @@ from rich.table import Table
 
 from user_engagement.assets.dbt import KINDS, NO_UNIT_TESTS, dbt_vars
 from user_engagement.assets.insights import MODELS as INSIGHT_MODELS
+from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.simulation import WorldConfig, write_files
-from user_engagement.warehouse.reader import MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 THROUGH = date(2026, 11, 21)
 TINY_USERS = 500
 SHORT_START, SHORT_DAYS, STRETCH = date(2024, 1, 1), 182, 4
 FLOOR = Path(__file__).with_name("floor.sql")
 BIN = Path(sys.executable).parent
+ALONE = {"USER_ENGAGEMENT_INSIGHTS": "false", "USER_ENGAGEMENT_PUBLISH_REPORT": "false"}
+"""Settings of contenders that neither explain nor draw anything."""
 TOLERANCE = 1e-9
 FLOOR_DATABASE = "floor.duckdb"
 RUN_SCRIPT = """
@@ -103,12 +106,11 @@ class Cost:
         return Cost(self.seconds - other.seconds, self.cpu_seconds - other.cpu_seconds, self.peak_mib)
 
 
-def measured(command: Sequence[str], home: Path) -> Cost:
+def measured(command: Sequence[str], home: Path, variables: Mapping[str, str] = ALONE) -> Cost:
     """What a command costs with `home` as its state; it must succeed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("USER_ENGAGEMENT_", "DAGSTER_"))}
     environment["USER_ENGAGEMENT_HOME"] = str(home)
-    # neither contender explains or draws anything
-    environment |= {"USER_ENGAGEMENT_INSIGHTS": "false", "USER_ENGAGEMENT_PUBLISH_REPORT": "false"}
+    environment |= variables
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         figures = Path(folder) / "figures.json"
         launched = subprocess.run(
@@ -307,10 +309,10 @@ def against_dbt(work: Path, folder: Path, as_of: date | None, repeats: int) -> N
     loaded_home = work / "loaded"
     run_pipeline(loaded_home, folder, as_of)
     settings = load_settings(home=loaded_home, as_of=as_of)
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         variables = json.dumps(dbt_vars(reader, settings, datetime.now(UTC)))
     with duckdb.connect(str(settings.warehouse_file)) as connection:
-        for schema in ("marts", "cohorts", "activity", "staging"):
+        for schema in ("marts", "intermediate", "cohorts", "activity", "lookups", "staging"):
             connection.execute(f"drop schema if exists {schema} cascade")
     costs = alternated(
         {

@@ -11,15 +11,17 @@ from user_engagement.assets.insights import insight_assets
 from user_engagement.assets.published import published_asset
 from user_engagement.assets.raw import raw_assets, rejected_rows_spec, source_specs
 from user_engagement.automation.alerts import build_alert_sensors
-from user_engagement.automation.checks import build_check_sensor, build_checks
+from user_engagement.automation.checks import mart_contract_check
 from user_engagement.automation.jobs import build_jobs
 from user_engagement.automation.sensors import build_schedules, build_sensors
-from user_engagement.contracts import USER_SIGNUPS
+from user_engagement.automation.standing_checks import build_check_sensor, build_standing_checks
+from user_engagement.contracts.raw import USER_SIGNUPS
 from user_engagement.errors import SourceError
 from user_engagement.partitions import first_of_month, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, open_source
-from user_engagement.warehouse.io_manager import raw_io_manager
+from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse.io_manager import RawIOManager
 
 
 def first_month(source: Source, settings: Settings) -> date:
@@ -49,7 +51,10 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
             *insight_assets(settings, partitions),
             published_asset(settings),
         ],
-        asset_checks=build_checks(settings, source, partitions),
+        asset_checks=[
+            mart_contract_check(settings),
+            *build_standing_checks(settings, source, partitions),
+        ],
         jobs=build_jobs(),
         sensors=[
             *build_sensors(settings, source, partitions),
@@ -57,6 +62,9 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
             *build_alert_sensors(settings),
         ],
         schedules=build_schedules(settings, source, partitions),
-        resources={"dbt": dbt_resource(settings), "raw_io_manager": raw_io_manager(settings)},
+        resources={
+            "dbt": dbt_resource(settings),
+            "raw_io_manager": RawIOManager(warehouse=open_warehouse(settings)),
+        },
         executor=dg.in_process_executor,
     )

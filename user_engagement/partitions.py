@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import (
+
+from user_engagement.contracts.raw import Window
+from user_engagement.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-
-from user_engagement.contracts import Window
 
 KEY_FORMAT = "%Y-%m-%d"
 
@@ -78,13 +78,13 @@ class Months:
 
 
 def months_of_run(tags: Mapping[str, str], keys: Sequence[str]) -> list[str]:
-    """Those of the partition keys that a run with these tags is about; none if it has no partitions."""
+    """The partition keys that a run with these tags covers; none if it has no partitions."""
     start = tags.get(ASSET_PARTITION_RANGE_START_TAG, tags.get(PARTITION_NAME_TAG))
     end = tags.get(ASSET_PARTITION_RANGE_END_TAG, start)
     return [key for key in keys if start and end and start <= key <= end]
 
 
-def stretches(months: Iterable[date]) -> Iterator[Months]:
+def contiguous_ranges(months: Iterable[date]) -> Iterator[Months]:
     """Sorted months as ranges without gaps, so that each is one run."""
     current: Months | None = None
     for month in months:

@@ -1,22 +1,5 @@
-"""A run queue whose pools are limited from the first run on.
+"""The old place of `PooledRunCoordinator`, which the ``dagster.yaml`` of existing homes and deployments names."""
 
-Dagster's own learns of a pool when it looks through the queue for the first time, and lets everything through that
-it finds there: two runs that were queued together on a new instance would write to the warehouse at once.
-"""
+from user_engagement.instance.run_coordinator import PooledRunCoordinator
 
-from __future__ import annotations
-
-from dagster import DagsterRun
-from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
-
-
-class PooledRunCoordinator(QueuedRunCoordinator):
-    """`QueuedRunCoordinator` that sets the default limit of a run's pools before it queues the run."""
-
-    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        concurrency = context.dagster_run.run_op_concurrency
-        events = self._instance.event_log_storage
-        if concurrency and concurrency.all_pools:
-            for pool in set(concurrency.all_pools) - events.get_concurrency_keys():
-                events.initialize_concurrency_limit_to_default(pool)
-        return super().submit_run(context)
+__all__ = ["PooledRunCoordinator"]

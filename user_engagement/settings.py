@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     SecretStr,
@@ -24,12 +23,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from user_engagement.errors import SettingsError
 
 PREFIX = "USER_ENGAGEMENT_"
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = PACKAGE / "shipped"
+PROJECT_ROOT = _SHIPPED if _SHIPPED.exists() else PACKAGE.parent
+"""The folder of the dbt project, ``dagster.yaml`` and ``workspace.yaml``: the checkout, or copies in the package."""
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
@@ -38,10 +41,15 @@ ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
 
 
-class TableSetting(BaseModel):
-    """Where a raw table lives in a source's database; columns that are not named keep their names."""
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class TableMapping:
+    """Where a raw table lives in a source's database.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Args:
+        table: the table or view, schema-qualified where it is not in the default schema.
+        columns: name in the raw table to name of the source's column; others keep their names.
+        updated_at: the source's column that changes with every change of a row, for fingerprints.
+    """
 
     table: str
     columns: dict[str, str] = Field(default_factory=dict)
@@ -62,7 +70,7 @@ class Settings(BaseSettings):
     users_path: str | None = Field(
         None, repr=False, description="Folder or database URL of signups and churn, if elsewhere."
     )
-    source_tables: dict[str, TableSetting] = Field(
+    source_tables: dict[str, TableMapping] = Field(
         default_factory=dict, description="Names of tables and columns in the source's database, as JSON."
     )
     snowplow_heartbeat_seconds: int = Field(

@@ -21,11 +21,18 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from user_engagement.automation.sensors import FIRST_PAUSE
+from user_engagement.automation.attempts import FIRST_PAUSE
 from user_engagement.settings import load_settings
-from user_engagement_tests.servers import SETTLED_SECONDS, STOP_SECONDS, Deployment, Run, files_of, running
-from user_engagement_tests.test_roads import assert_same
-from user_engagement_tests.worlds import exported
+from user_engagement_tests.support.comparing import assert_same
+from user_engagement_tests.support.servers import (
+    SETTLED_SECONDS,
+    STOP_SECONDS,
+    Deployment,
+    Run,
+    files_of,
+    running,
+)
+from user_engagement_tests.support.worlds import exported
 
 pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.timeout(1200)]
 
@@ -33,7 +40,7 @@ USERS, THROUGH, NEXT_DAY = "300", "2025-07-31", "2025-08-01"
 """A small company. August begins with the next day, which also brings an event of July that is late."""
 SENSORS = ("new_source_data", "cohorts_follow_activity")
 
-INGEST = {"raw", "staging", "activity"}
+INGEST = {"raw", "staging", "lookups", "activity"}
 JANUARY, FEBRUARY, MARCH, APRIL, MAY = (f"2025-{month:02d}-01" for month in range(1, 6))
 FRESH = ("published/generation", "as_new_as_source")
 NOT_FAILED = ("raw/user_engagement", "no_month_left_failed")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from user_engagement.contracts import Window
+from user_engagement.contracts.raw import Window
 from user_engagement.partitions import first_of_month, key_of, monthly_partitions, next_month, window_of
 
 CALENDAR = monthly_partitions(date(2024, 11, 1), date(2025, 3, 15))

@@ -29,14 +29,15 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from user_engagement import pipeline, simulating, simulation
-from user_engagement.contracts import RAW_TABLES
+from user_engagement import pipeline, simulation
+from user_engagement.cli import simulated_company
+from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import Months
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation.activity import LONGEST_SESSION
-from user_engagement_tests.frames import assert_equal, marts
-from user_engagement_tests.postgres import Server, running_server
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.frames import assert_equal, marts
+from user_engagement_tests.support.postgres import Server, running_server
+from user_engagement_tests.support.worlds import at_home
 
 pytestmark = pytest.mark.slow
 
@@ -213,20 +214,20 @@ def test_after_some_days_more_only_the_months_touched_are_loaded_and_the_marts_a
     later, latest = THROUGH + timedelta(days=4), date(2025, 6, 2)
     home = tmp_path / "advanced"
     with settings_at(home, source="simulated") as settings:
-        simulating.simulate(settings, users=COMPANY.users, through=THROUGH)
+        simulated_company.simulate(settings, users=COMPANY.users, through=THROUGH)
         pipeline.run(settings, pipeline.plan(settings))
         assert pipeline.plan(settings).load == ()
     may, june = date(2025, 5, 1), date(2025, 6, 1)
     for through, touched in ((later, Months(may, may)), (latest, Months(may, june))):
         with settings_at(home, source="simulated", as_of=through) as settings:
-            simulating.simulate(settings, users=None, through=through)
+            simulated_company.simulate(settings, users=None, through=through)
             planned = pipeline.plan(settings)
             assert planned.load == (touched,)
             pipeline.run(settings, planned)
             assert pipeline.plan(settings).load == ()
             advanced = marts(settings)
     with settings_at(tmp_path / "at once", source="simulated", as_of=latest) as settings:
-        simulating.simulate(settings, users=COMPANY.users, through=latest)
+        simulated_company.simulate(settings, users=COMPANY.users, through=latest)
     assert_equal(advanced, marts_through(tmp_path / "at once", source="simulated", as_of=latest))
 
 

@@ -1,23 +1,18 @@
 """Raw extracts: one asset per raw table, a slice a month, loaded as the source delivered it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 import dagster as dg
 
-from user_engagement.contracts import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, raw_key, source_key
+from user_engagement.assets.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
+from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
 from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
-from user_engagement.warehouse.reader import has_warehouse, open_reader
+from user_engagement.warehouse import open_warehouse
 
-OWNERS = ["team:data-platform"]
-# one run at a time writes to the embedded warehouse (see dagster.yaml)
-WAREHOUSE_POOL = "warehouse"
-FINGERPRINT = "source_fingerprint"
-# of runs that sensors asked for: how the source looked then
-SOURCE_TAG = "user_engagement/source"
 SCHEMA_CHECK = "source_schema"
 KINDS = {
     "simulated": {"sqlite", "parquet"},
@@ -26,20 +21,6 @@ KINDS = {
     "snowplow": {"snowplow"},
 }
 REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
-
-
-def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:
-    """Of what must never be old: it warns at three quarters of the age at which it fails."""
-    limit = timedelta(hours=settings.stale_after_hours)
-    return dg.FreshnessPolicy.time_window(fail_window=limit, warn_window=0.75 * limit)
-
-
-def source_key(table: RawTable) -> dg.AssetKey:
-    return dg.AssetKey(["source", table.name])
-
-
-def raw_key(table: RawTable) -> dg.AssetKey:
-    return dg.AssetKey(["raw", table.name])
 
 
 def column_schema(table: RawTable) -> dg.TableSchema:
@@ -84,22 +65,10 @@ def rejected_rows_spec(settings: Settings) -> dg.AssetSpec:
     )
 
 
-def held_by_source(
-    source: Source, table: RawTable, settings: Settings, keys: Sequence[str]
-) -> dict[str, str]:
-    """The source's fingerprint of each month; what lies outside the calendar counts with its first or last month.
-
-    It covers the settings that decide how the source is read, so that a change of them looks like changed data.
-    """
-    reading = f"{settings.timezone}/{settings.max_session_seconds:g}"
-    held: dict[str, list[str]] = {key: [reading] for key in keys}
-    for month, fingerprint in sorted(source.fingerprint(table).items()):
-        held[min(max(month, keys[0]), keys[-1])].append(fingerprint)
-    return {key: " ".join(marks) for key, marks in held.items()}
-
-
-def schema_drift(extract: Extract, held: Mapping[str, bool], segments: Sequence[str]) -> dg.AssetCheckResult:
-    """Compares the source's columns with those of the warehouse, of which ``held`` says whether they have values.
+def schema_drift(
+    extract: Extract, stored: Mapping[str, bool], segments: Sequence[str]
+) -> dg.AssetCheckResult:
+    """Compares the source's columns with those of the warehouse; ``stored`` says of each whether it holds any value.
 
     A column that is gone is an error if metrics rest on it: its users would all become `unknown`. Any other change
     is a warning.
@@ -108,36 +77,39 @@ def schema_drift(extract: Extract, held: Mapping[str, bool], segments: Sequence[
     used = {c.name for c in table.optional} | (set(segments) if table is USER_SIGNUPS else set())
     required = {c.name for c in table.required}
     present = (
-        required | set(extract.further) | {c.name for c in table.optional if c.name not in extract.missing}
+        required
+        | set(extract.extra_columns)
+        | {c.name for c in table.optional if c.name not in extract.missing}
     )
     gone = [
-        name for name, has_values in held.items() if has_values and name[0] != "_" and name not in present
+        name for name, has_values in stored.items() if has_values and name[0] != "_" and name not in present
     ]
     lost = [name for name in gone if name in used]
-    new = [name for name in extract.further if held and name not in held]
-    said = []
+    new = [name for name in extract.extra_columns if stored and name not in stored]
+    sentences = []
     if lost:
-        said.append(
+        sentences.append(
             f"Gone from the source, and used by metrics: {', '.join(lost)}. Restore them; or, if they are gone for "
             "good, load all months, after which this passes."
         )
     if other := [name for name in gone if name not in lost]:
-        said.append(f"Gone from the source, and kept as null: {', '.join(other)}.")
+        sentences.append(f"Gone from the source, and kept as null: {', '.join(other)}.")
     if new:
-        said.append(f"New in the source, and kept: {', '.join(new)}.")
+        sentences.append(f"New in the source, and kept: {', '.join(new)}.")
     return dg.AssetCheckResult(
         passed=not gone and not new,
         check_name=SCHEMA_CHECK,
         severity=dg.AssetCheckSeverity.ERROR if lost else dg.AssetCheckSeverity.WARN,
-        description=" ".join(said) or None,
+        description=" ".join(sentences) or None,
         metadata={"columns": len(present)},
     )
 
 
-def columns_held(settings: Settings, table: RawTable) -> dict[str, bool]:
-    if not has_warehouse(settings):
+def stored_columns(settings: Settings, table: RawTable) -> dict[str, bool]:
+    warehouse = open_warehouse(settings)
+    if not warehouse.exists():
         return {}
-    with open_reader(settings) as reader:
+    with warehouse.reader() as reader:
         return reader.filled_columns("raw", table.name)
 
 
@@ -174,9 +146,9 @@ def raw_asset(
         )
         try:
             # before reading: what arrives meanwhile must look like a change afterwards
-            held = held_by_source(source, table, settings, partitions.get_partition_keys())
+            fingerprints = source_fingerprints(source, table, settings, partitions.get_partition_keys())
             extracted = source.extract(table, window)
-            drift = schema_drift(extracted, columns_held(settings, table), settings.segments)
+            drift = schema_drift(extracted, stored_columns(settings, table), settings.segments)
         except UserError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         if (
@@ -187,7 +159,7 @@ def raw_asset(
             # only a person accepts that a column is gone: a sensor's next attempt would find it gone from here too
             raise dg.Failure(f"{table.name}: nothing was loaded. {drift.description}", allow_retries=False)
         for key in context.partition_keys:
-            context.add_asset_metadata({FINGERPRINT: held[key]}, partition_key=key)
+            context.add_asset_metadata({FINGERPRINT: fingerprints[key]}, partition_key=key)
         return dg.MaterializeResult(value=extracted, check_results=[drift])
 
     return extract

@@ -8,24 +8,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateRecord
-from dagster._core.definitions.run_request import DagsterRunReaction
-from dagster._core.storage.asset_check_execution_record import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ENDED,
-)
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-    WILL_RETRY_TAG,
-)
-from dagster_shared.error import SerializableErrorInfo
 
 from user_engagement.automation.delivery import (
     Alert,
@@ -34,6 +20,19 @@ from user_engagement.automation.delivery import (
     DeliveryError,
     Severity,
     delivery_of,
+)
+from user_engagement.automation.evaluations import latest_evaluations
+from user_engagement.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+    AssetCheckExecutionRecord,
+    AssetGraph,
+    DagsterRunReaction,
+    FreshnessState,
+    FreshnessStateRecord,
+    SerializableErrorInfo,
 )
 from user_engagement.settings import Settings
 
@@ -214,23 +213,6 @@ def check_alerts(instance: dg.DagsterInstance, graph: AssetGraph) -> dict[str, A
         f"check {key.to_user_string()}": alert_of_check(record, graph.get(key).blocking)
         for key, record in evaluations.items()
     }
-
-
-def latest_evaluations(
-    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
-) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord]:
-    """One query, and one more for each check that a run has yet to evaluate.
-
-    A run enters its checks as planned when it is queued, which hides how they ended in the runs before it.
-    """
-    log = instance.event_log_storage
-    found: dict[dg.AssetCheckKey, AssetCheckExecutionRecord] = {}
-    for key, latest in log.get_latest_asset_check_execution_by_key(keys).items():
-        if latest.status in ENDED:
-            found[key] = latest
-        elif earlier := log.get_asset_check_execution_history(key, limit=1, status=ENDED):
-            found[key] = earlier[0]
-    return found
 
 
 def alert_of_check(record: AssetCheckExecutionRecord, blocking: bool) -> Alert:

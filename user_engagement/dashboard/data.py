@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from user_engagement.errors import UserError
-from user_engagement.publishing import SCHEMA_VERSION, Manifest, resolve
+from user_engagement.publishing.generations import SCHEMA_VERSION, Manifest, resolve
 
 Frame = Any
 """A `pd.DataFrame`, or a column of one: pandas' own types leave open what is cut out of a frame."""

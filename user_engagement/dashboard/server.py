@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from user_engagement.dashboard.look import DARK, LIGHT
+from user_engagement.dashboard.ports import HOST, free_port
+from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.errors import UserError
-from user_engagement.ports import HOST, free_port
 from user_engagement.settings import PREFIX, Settings
 
 APP = Path(__file__).with_name("app.py")

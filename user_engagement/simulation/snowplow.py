@@ -34,6 +34,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.simulation import streams
 from user_engagement.simulation.activity import LONGEST_SESSION
 from user_engagement.simulation.config import WorldConfig
@@ -41,7 +42,6 @@ from user_engagement.simulation.deliveries import deliveries
 from user_engagement.simulation.errors import SimulationError
 from user_engagement.simulation.population import DEVICES, population
 from user_engagement.simulation.world import load_config
-from user_engagement.sources.snowplow_columns import ENRICHED_EVENT
 
 APP_ID = "simulated-product"
 SITE = "https://app.example.com"

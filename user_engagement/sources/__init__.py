@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from user_engagement.contracts import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
+from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
 from user_engagement.errors import SettingsError
-from user_engagement.settings import PREFIX, Settings
+from user_engagement.settings import PREFIX, Settings, TableMapping
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
 from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
 
 __all__ = ["BATCH_ROWS", "Extract", "Source", "TableReport", "open_source"]
+
+
+# where the simulator, which is no part of the pipeline, writes below `Settings.simulated_home`
+SIMULATED_DATABASE = "oltp.sqlite"
+SIMULATED_EVENTS = "platform"
+SIMULATED_TABLES: Mapping[str, TableMapping] = {
+    USER_SIGNUPS.name: TableMapping("users", {"signup_date": "signed_up_at"}, "updated_at"),
+    CHURN_DATA.name: TableMapping("cancellations", {"churn_date": "churned_at"}, "updated_at"),
+}
 
 
 def open_source(settings: Settings) -> Source:
@@ -25,9 +35,11 @@ def open_source(settings: Settings) -> Source:
     if settings.source == "snowplow":
         return snowplow_source(settings)
     engagement = place_of(settings, settings.source_path, settings.source)
-    if settings.users_path is None:
-        return engagement
-    users = users_source(settings)
+    return engagement if settings.users_path is None else with_users(users_source(settings), engagement)
+
+
+def with_users(users: Source, engagement: Source) -> Source:
+    """Signups and churn from one source, engagement from another."""
     return CompositeSource(
         {USER_SIGNUPS.name: users, CHURN_DATA.name: users, USER_ENGAGEMENT.name: engagement}
     )
@@ -41,13 +53,9 @@ def place_of(settings: Settings, place: str | None, kind: str) -> Source:
     if kind == "files":
         return FilesSource(place, settings.timezone)
     # SQLAlchemy and drivers are imported for those who use them
-    from user_engagement.sources.database import DatabaseSource, TableMapping
+    from user_engagement.sources.database import DatabaseSource
 
-    tables = {
-        name: TableMapping(given.table, given.columns, given.updated_at)
-        for name, given in settings.source_tables.items()
-    }
-    return DatabaseSource(place, settings.timezone, tables)
+    return DatabaseSource(place, settings.timezone, settings.source_tables)
 
 
 def users_source(settings: Settings) -> Source:
@@ -67,32 +75,24 @@ def snowplow_source(settings: Settings) -> Source:
             "and USERS_PATH, the folder or database URL of signups and churn."
         )
     options: dict[str, Any] = {
-        "signups": users_source(settings),
         "heartbeat_seconds": settings.snowplow_heartbeat_seconds,
         "minimum_visit_seconds": settings.snowplow_minimum_visit_seconds,
         "duration": settings.snowplow_duration,
         "memory_limit": settings.memory_limit,
     }
-    if "://" in settings.source_path:
-        table = settings.snowplow_table
-        return SnowplowTableSource(settings.source_path, settings.timezone, table=table, **options)
-    return SnowplowSource(settings.source_path, settings.timezone, **options)
+    place, timezone = settings.source_path, settings.timezone
+    if "://" in place:
+        events = SnowplowTableSource(place, timezone, table=settings.snowplow_table, **options)
+    else:
+        events = SnowplowSource(place, timezone, **options)
+    return with_users(users_source(settings), events)
 
 
 def simulated_source(settings: Settings) -> Source:
     """The simulated company's database and event files, read as any customer's would be."""
-    # the simulator tells where it writes; it is imported for those who use it
-    from user_engagement import simulation
-    from user_engagement.sources.database import DatabaseSource, TableMapping
+    from user_engagement.sources.database import DatabaseSource
 
-    home = settings.simulated_home
-    oltp = DatabaseSource(
-        f"sqlite:///{simulation.database_file(home)}",
-        settings.timezone,
-        {
-            USER_SIGNUPS.name: TableMapping("users", {"signup_date": "signed_up_at"}, "updated_at"),
-            CHURN_DATA.name: TableMapping("cancellations", {"churn_date": "churned_at"}, "updated_at"),
-        },
+    users = DatabaseSource(
+        f"sqlite:///{settings.simulated_home / SIMULATED_DATABASE}", settings.timezone, SIMULATED_TABLES
     )
-    platform = FilesSource(simulation.events_folder(home).parent, settings.timezone)
-    return CompositeSource({USER_SIGNUPS.name: oltp, CHURN_DATA.name: oltp, USER_ENGAGEMENT.name: platform})
+    return with_users(users, FilesSource(settings.simulated_home / SIMULATED_EVENTS, settings.timezone))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from user_engagement.contracts import LINEAGE, RawTable, Window
+from user_engagement.contracts.raw import LINEAGE, RawTable, Window
 
 BATCH_ROWS = 131_072
 
@@ -18,7 +18,7 @@ class TableReport:
     """What a source holds for one raw table, found before anything is loaded.
 
     ``first_day`` and ``last_day`` are calendar days in the configured time zone, None without a usable row;
-    ``further`` are columns that the contract does not name, by their lower-case names.
+    ``extra_columns`` are columns that the contract does not name, by their lower-case names.
     """
 
     table: RawTable
@@ -26,15 +26,20 @@ class TableReport:
     rejected: int
     first_day: date | None
     last_day: date | None
-    further: tuple[str, ...]
+    extra_columns: tuple[str, ...]
     locations: tuple[str, ...]
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The earlier name of `extra_columns`, which scripts outside the project use."""
+        return self.extra_columns
 
 
 @dataclass(frozen=True)
 class Extract:
     """One slice on its way to the warehouse, in bounded batches.
 
-    ``rows`` are the rows dated within ``window``, in the Arrow schema of ``table.schema(further)``;
+    ``rows`` are the rows dated within ``window``, in the Arrow schema of ``table.schema(extra_columns)``;
     ``rejected`` are all rows of the table that carry no usable date, in the schema of `REJECTED_ROWS`.
     Both are read once, ``rows`` first. ``scan``, where there is one, is a query for the same rows, which a DuckDB
     connection in the time zone UTC can run itself. ``missing`` are optional columns that the source does not have,
@@ -49,7 +54,7 @@ class Extract:
     missing: tuple[str, ...] = ()
 
     @property
-    def further(self) -> tuple[str, ...]:
+    def extra_columns(self) -> tuple[str, ...]:
         """The source's columns that the contract does not name."""
         known = {c.name for c in (*self.table.declared, *LINEAGE)}
         return tuple(name for name in self.rows.schema.names if name not in known)
@@ -71,4 +76,8 @@ class Source(Protocol):
 
         Cheap: it looks at sizes and times of files, or at counts and times of change in a database.
         """
+        ...
+
+    def state(self, table: RawTable) -> str:
+        """A mark for the whole table, which changes whenever a fingerprint may have; no file is opened for it."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from user_engagement.contracts import RawTable, Window
+from user_engagement.contracts.raw import RawTable, Window
 from user_engagement.sources.base import Extract, Source, TableReport
 
 
@@ -22,3 +22,6 @@ class CompositeSource:
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
         return self._sources[table.name].fingerprint(table)
+
+    def state(self, table: RawTable) -> str:
+        return self._sources[table.name].state(table)

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
-from user_engagement.contracts import SqlType
+from user_engagement.contracts.raw import SqlType
 
 FIRST_YEAR, LAST_YEAR = 1000, 9999
 NULL_WORDS = ("null", "na", "n/a", "nan", "none", "nat", "\\n")

@@ -33,7 +33,8 @@
       when
         (select count(*) from {{ arg_dict['target_relation'] }}
           where {{ in_window(config.meta_require('window_column')) }})
-        = (select count(*) from {{ arg_dict['temp_relation'] }})
+        = (select count(*) from {{ arg_dict['temp_relation'] }}
+          where {{ in_window(config.meta_require('window_column')) }})
         then '0' else 'the window of {{ this.identifier }} was not replaced once: run it again'
     end as integer)
   {%- endset -%}
@@ -62,11 +63,12 @@
 {#- Every model sets its own. -#}
 {% macro snowflake__unset_query_tag(original_query_tag) %}{% endmacro %}
 
-{#- Drops tables of this model's schema that rest on what is built anew; they are then built whole again. -#}
+{#- Drops tables of the schema `activity` that rest on what is built anew; they are then built whole again. -#}
 {% macro drop_unless_incremental(names) %}
   {%- if execute and not is_incremental() -%}
+    {%- set schema = generate_schema_name('activity', none) -%}
     {%- for name in names -%}
-      {%- set relation = load_cached_relation(this.incorporate(path={'identifier': name})) -%}
+      {%- set relation = load_cached_relation(this.incorporate(path={'schema': schema, 'identifier': name})) -%}
       {%- if relation -%} {%- do adapter.drop_relation(relation) -%} {%- endif -%}
     {%- endfor -%}
   {%- endif -%}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from user_engagement_tests.automation.receiver import Receiver, running_receiver
+from user_engagement_tests.support.receiver import Receiver, running_receiver
 
 
 @pytest.fixture

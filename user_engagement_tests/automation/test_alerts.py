@@ -27,7 +27,7 @@ from user_engagement.automation.alerts import (
 )
 from user_engagement.automation.delivery import DeliveryError, WebhookDelivery
 from user_engagement.settings import load_settings
-from user_engagement_tests.automation.receiver import SECRET, Answer, Receiver
+from user_engagement_tests.support.receiver import SECRET, Answer, Receiver
 
 ORDERS, REVENUE = dg.AssetKey(["marts", "orders"]), dg.AssetKey(["marts", "revenue"])
 USERS_CHECK = dg.AssetCheckKey(ORDERS, "every_order_has_a_user")

@@ -25,7 +25,7 @@ from user_engagement.automation.delivery import (
 )
 from user_engagement.errors import SettingsError
 from user_engagement.settings import load_settings
-from user_engagement_tests.automation.receiver import SECRET, Answer, Receiver
+from user_engagement_tests.support.receiver import SECRET, Answer, Receiver
 
 LOG = logging.getLogger("tick")
 ALERT = Alert(

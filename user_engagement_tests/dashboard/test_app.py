@@ -17,7 +17,7 @@ from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation, UnavailableError, open_generation
 from user_engagement.dashboard.login import is_admitted
 from user_engagement.dashboard.tables import to_csv
-from user_engagement_tests.dashboard.serving import publish_marts
+from user_engagement_tests.support.serving import publish_marts
 
 App = Callable[..., AppTest]
 HEADLINE = 'class="ue-headline"'

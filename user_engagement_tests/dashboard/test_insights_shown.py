@@ -17,7 +17,7 @@ from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.filters import Filters
 from user_engagement.dashboard.view import View
 from user_engagement.insights.tables import TABLES
-from user_engagement_tests.dashboard.serving import publish_marts
+from user_engagement_tests.support.serving import publish_marts
 
 KNOWN = {
     "metric": "retention",
@@ -26,7 +26,7 @@ KNOWN = {
     "effect": 0.04,
     "churn_kind": "declared",
     "finding": "Behaviour: retention went down.",
-    "next_step": "Look at what changed.",
+    "next_step": "Style at what changed.",
     "inner_dimension": None,
 }
 VALUES = {"int64": 40, "double": 0.25, "bool": True, "date32[day]": date(2025, 4, 7), "string": "some"}

@@ -15,7 +15,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
-from user_engagement_tests.dashboard.serving import dashboard, publish_marts
+from user_engagement_tests.support.serving import dashboard, publish_marts
 
 pytestmark = pytest.mark.slow
 SECONDS, READERS = 20, 4

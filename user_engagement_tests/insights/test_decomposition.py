@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from user_engagement.insights.decomposition import contrasts, decompose, effects, resampled
-from user_engagement_tests.insights.cells import binary_cells
+from user_engagement_tests.support.cells import binary_cells
 
 
 @st.composite

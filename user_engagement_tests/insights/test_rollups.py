@@ -12,8 +12,8 @@ from user_engagement import simulation
 from user_engagement.insights.rollups import Rollups
 from user_engagement.settings import load_settings
 from user_engagement.simulation import Dirt
-from user_engagement_tests.insights.companies import reduced
-from user_engagement_tests.worlds import at_home
+from user_engagement_tests.support.companies import reduced
+from user_engagement_tests.support.worlds import at_home
 
 pytestmark = pytest.mark.slow
 

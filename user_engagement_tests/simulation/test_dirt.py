@@ -10,8 +10,7 @@ import pytest
 from user_engagement.simulation import Dirt, SimulationError
 from user_engagement.simulation.dirt import FIRST_ORPHAN_ID, user_attributes
 from user_engagement.simulation.population import population
-
-from .worlds import CLEAN, day, events_of
+from user_engagement_tests.support.simulated_worlds import CLEAN, day, events_of
 
 END = day(119)
 WORLD = replace(CLEAN, users=2_000)

@@ -8,8 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from user_engagement.simulation import SimulationError, advance, write_files
-
-from .worlds import SMALL, database_rows, day, read_events
+from user_engagement_tests.support.simulated_worlds import SMALL, database_rows, day, read_events
 
 END = day(99)
 

@@ -7,8 +7,7 @@ import numpy as np
 from user_engagement.simulation.config import COUNTRIES
 from user_engagement.simulation.people import MAIL_DOMAINS, POOL, name_pools, names_and_emails
 from user_engagement.simulation.population import population
-
-from .worlds import SMALL, day
+from user_engagement_tests.support.simulated_worlds import SMALL, day
 
 
 def test_each_country_has_its_own_pool_of_names() -> None:

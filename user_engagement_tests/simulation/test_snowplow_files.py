@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.simulation import SimulationError, WorldConfig, advance
 from user_engagement.simulation.snowplow import ANONYMOUS_SHARE, emit, write_snowplow
-from user_engagement.sources.snowplow_columns import ENRICHED_EVENT
-
-from .worlds import CLEAN, SMALL, day, events_of
+from user_engagement_tests.support.simulated_worlds import CLEAN, SMALL, day, events_of
 
 END = day(20)
 

@@ -23,8 +23,7 @@ from user_engagement.simulation import (
     truth,
 )
 from user_engagement.simulation.stories import PAID_CHANNEL
-
-from .worlds import events_of
+from user_engagement_tests.support.simulated_worlds import events_of
 
 THROUGH = date(2026, 11, 21)
 WITHOUT_ANY = WorldConfig(dirt=Dirt.none(), stories=Stories.none())

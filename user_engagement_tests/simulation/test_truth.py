@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from user_engagement.simulation import Dirt, SimulationError, Stories, WorldConfig, advance, truth
-
-from .worlds import SMALL, database_rows, day, events_of
+from user_engagement_tests.support.simulated_worlds import SMALL, database_rows, day, events_of
 
 THROUGH = date(2026, 2, 28)
 YEAR = WorldConfig(users=4_000, reference_end=date(2026, 3, 1), dirt=Dirt.none())

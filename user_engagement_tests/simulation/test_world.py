@@ -32,8 +32,14 @@ from user_engagement.simulation import (
 )
 from user_engagement.simulation import deliveries as module_of_deliveries
 from user_engagement.simulation.config import config_from_json, config_to_json
-
-from .worlds import SMALL, contents, database_rows, day, event_file_digests, read_events
+from user_engagement_tests.support.simulated_worlds import (
+    SMALL,
+    contents,
+    database_rows,
+    day,
+    event_file_digests,
+    read_events,
+)
 
 END = day(99)
 

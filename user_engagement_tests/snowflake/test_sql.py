@@ -14,12 +14,12 @@ import sqlglot
 from sqlglot import exp
 
 from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, window_args
-from user_engagement.contracts import RAW_TABLES, Window
+from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
-from user_engagement.warehouse.snowflake_io import replace_slice
-from user_engagement_tests.snowflake.conftest import Emulator, Snowflake, database_of
-from user_engagement_tests.test_roads import MONTHS, WORLD
+from user_engagement.warehouse import open_warehouse
+from user_engagement_tests.support.load_paths import MONTHS, WORLD
+from user_engagement_tests.support.snowflake import Emulator, Snowflake, database_of
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +37,11 @@ class Told:
 @pytest.fixture(scope="module")
 def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("compiled")
-    with database_of(emulator) as snowflake:
+    with database_of(emulator):
         settings = WORLD.settings(folder / "home", WORLD.write(folder / "source"), warehouse="snowflake")
         source = FilesSource(settings.source_path or "", settings.timezone)
         for table in RAW_TABLES:
-            replace_slice(snowflake.account, "raw", source.extract(table, Window()))
+            open_warehouse(settings).replace_slice(source.extract(table, Window()))
         dbt = dbt_resource(load_settings(home=settings.home, warehouse="snowflake"))
         variables = ["--vars", json.dumps(VARIABLES)]
         dbt.cli(["run", *variables, *window_args(Window())], target_path=folder / "first").wait()
@@ -122,6 +122,11 @@ WINDOWED = {
     "user_days": "activity_date",
     "user_day_kinds": "activity_date",
     "session_buckets": "activity_date",
+    "event_hashes": "activity_date",
+    "repeated_events": "activity_date",
+    "quarantined_rows": "activity_date",
+    "identical_days": "activity_date",
+    "row_counts": "activity_date",
     "user_history": "signup_month",
     "cohort_retention": "signup_month",
     "user_lifecycle": "signup_month",
@@ -131,31 +136,41 @@ WINDOWED = {
 def test_every_incremental_model_reads_rows_of_its_window_alone(compiled: dict[str, str], told: Told) -> None:
     assert told.windowed == set(WINDOWED)
     for model, day in WINDOWED.items():
-        wheres = [
-            where.sql() for where in sqlglot.parse_one(compiled[model], read="snowflake").find_all(exp.Where)
-        ]
-        bounded = [
-            where
-            for where in wheres
-            if f"{day} >= CAST('2024-03-01' AS DATE)" in where
-            and f"{day} < CAST('2024-04-01' AS DATE)" in where
-        ]
-        assert bounded, model
-
-
-def test_raw_events_are_read_by_window_wherever_a_model_is_incremental(compiled: dict[str, str]) -> None:
-    for model in ("user_days", "user_day_kinds", "session_buckets"):
         tree = sqlglot.parse_one(compiled[model], read="snowflake")
-        reading = [
-            select
-            for select in tree.find_all(exp.Select)
-            if any(t.name == "stg_user_engagement" for t in direct_tables(select))
+        assert any(is_window(where.sql(), day) for where in tree.find_all(exp.Where)), model
+
+
+READERS_BEYOND_THE_WINDOW = {
+    "repeated_events": "the first delivery of an event that the window repeats",
+    "quarantined_rows": "days that a signup of another month, or the horizon, takes out",
+    "session_quantiles": "durations of the few seconds in which a quantile lies",
+}
+
+
+def test_raw_events_are_read_by_window_in_every_model_and_test(compiled: dict[str, str]) -> None:
+    beyond = set()
+    for name, sql in compiled.items():
+        tree = sqlglot.parse_one(sql, read="snowflake")
+        for select in tree.find_all(exp.Select):
+            if any(table.name.lower() == "stg_user_engagement" for table in direct_tables(select)):
+                where = select.args.get("where")
+                if where is None or not is_window(where.sql(), "activity_date"):
+                    beyond.add(name)
+    assert beyond <= set(READERS_BEYOND_THE_WINDOW)
+    for name in ("repeated_events", "quarantined_rows"):
+        joined = [
+            select.args["joins"][0].this.name
+            for select in sqlglot.parse_one(compiled[name], read="snowflake").find_all(exp.Select)
+            if any(table.name.lower() == "stg_user_engagement" for table in direct_tables(select))
         ]
-        assert reading
-        for select in reading:
-            condition = select.args["where"].sql()
-            assert "activity_date >= CAST('2024-03-01' AS DATE)" in condition, model
-            assert "activity_date < CAST('2024-04-01' AS DATE)" in condition, model
+        assert joined
+        assert set(joined) <= {"places", "days"}, "all rows are joined with the few that are wanted"
+
+
+def is_window(condition: str, day: str) -> bool:
+    """Whether a condition keeps the rows of March 2024 alone."""
+    bounds = (f"{day} >= CAST('2024-03-01' AS DATE)", f"{day} < CAST('2024-04-01' AS DATE)")
+    return all(bound in condition for bound in bounds) and "NOT (" not in condition
 
 
 def direct_tables(select: exp.Select) -> list[exp.Table]:
@@ -170,7 +185,7 @@ def test_sqlfluff_finds_nothing_in_what_snowflake_gets(snowflake: Snowflake, tmp
     settings = WORLD.settings(tmp_path / "home", WORLD.write(tmp_path / "source"), warehouse="snowflake")
     source = FilesSource(settings.source_path or "", settings.timezone)
     for table in RAW_TABLES:
-        replace_slice(snowflake.account, "raw", source.extract(table, Window()))
+        open_warehouse(settings).replace_slice(source.extract(table, Window()))
     program = Path(sys.executable).with_name("sqlfluff")
     folders = ("user_engagement_dbt/models", "user_engagement_dbt/tests")
     done = subprocess.run(

@@ -24,14 +24,16 @@ from hypothesis import strategies as st
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
 
-from user_engagement.contracts import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
+from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SourceError
 from user_engagement.simulation import oltp
-from user_engagement.sources import FilesSource, database_connection
+from user_engagement.sources import FilesSource
 from user_engagement.sources.base import Extract
-from user_engagement.sources.database import CHUNK_ROWS, DatabaseSource, TableMapping
-from user_engagement.warehouse.duckdb_io import replace_slice
-from user_engagement_tests.postgres import Server, running_server
+from user_engagement.sources.database import DatabaseSource, TableMapping
+from user_engagement.sources.database import connection as database_connection
+from user_engagement.sources.database.snapshot import CHUNK_ROWS
+from user_engagement.warehouse.duckdb.loading import replace_slice
+from user_engagement_tests.support.postgres import Server, running_server
 
 Row = dict[str, Any]
 EVERYTHING = Window()
@@ -155,7 +157,7 @@ def test_tables_and_columns_are_found_by_their_mapping_and_the_rest_is_kept_as_t
 
     report = source.inspect(USER_SIGNUPS)
     assert report is not None
-    assert (report.rows, report.rejected, report.further) == (2, 1, ("ok", "seats"))
+    assert (report.rows, report.rejected, report.extra_columns) == (2, 1, ("ok", "seats"))
     assert report.first_day == report.last_day == date(2025, 1, 31)
     assert report.locations[0].startswith("Accounts in ")
 
@@ -226,7 +228,7 @@ def test_the_simulated_company_is_read_without_names_and_addresses(url: str) -> 
     source = DatabaseSource(url, "UTC", {"user_signups": mapping})
     report = source.inspect(USER_SIGNUPS)
     assert report is not None
-    assert report.further == ("acquisition_channel", "country", "updated_at")
+    assert report.extra_columns == ("acquisition_channel", "country", "updated_at")
     (row,) = loaded(source, USER_SIGNUPS)
     assert row["signup_date"] == at
     assert row["updated_at"].startswith("2025-02-03 04:05:06")
@@ -577,7 +579,7 @@ def test_the_same_data_reads_the_same_from_files_and_from_a_database(url: str, t
     mine, other = source.inspect(USER_ENGAGEMENT), files.inspect(USER_ENGAGEMENT)
     assert mine is not None
     assert other is not None
-    for said in ("rows", "rejected", "first_day", "last_day", "further"):
+    for said in ("rows", "rejected", "first_day", "last_day", "extra_columns"):
         assert getattr(mine, said) == getattr(other, said)
 
 
@@ -677,7 +679,7 @@ def test_no_connection_stays_open(postgresql: str) -> None:
 
 MEASURED = """
 import resource, sys
-from user_engagement.contracts import USER_ENGAGEMENT, Window
+from user_engagement.contracts.raw import USER_ENGAGEMENT, Window
 from user_engagement.sources.database import DatabaseSource
 source = DatabaseSource(sys.argv[1])
 source.extract(USER_ENGAGEMENT, Window()).rows.read_next_batch()
@@ -883,11 +885,11 @@ def test_a_connection_that_breaks_while_rows_are_read_leaves_the_slice_as_it_was
     execute(postgresql, "insert into churn_data select n, '2025-01-01' from generate_series(1, 200000) g(n)")
     source = DatabaseSource(postgresql)
     with duckdb.connect() as warehouse:
-        replace_slice(warehouse, "raw", source.extract(CHURN_DATA, EVERYTHING))
+        replace_slice(warehouse, source.extract(CHURN_DATA, EVERYTHING))
         broken = source.extract(CHURN_DATA, EVERYTHING)
         execute(postgresql, f"select pg_terminate_backend(pid) from pg_stat_activity where {OTHER_SESSIONS}")
         with pytest.raises(SourceError, match=r"Check|run again") as caught:
-            replace_slice(warehouse, "raw", broken)
+            replace_slice(warehouse, broken)
         assert str(sa.make_url(postgresql).password) not in "".join(traceback.format_exception(caught.value))
         assert not caplog.records
         held = warehouse.execute("select count(*), count(distinct user_id) from raw.churn_data").fetchone()

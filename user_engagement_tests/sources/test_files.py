@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from user_engagement.contracts import (
+from user_engagement.contracts.raw import (
     CHURN_DATA,
     REJECTED_ROWS,
     USER_ENGAGEMENT,
@@ -124,7 +124,7 @@ def test_every_format_gives_the_same_rows_from_a_file_or_a_folder(
     write(tmp_path / (place + ending))
     report = FilesSource(tmp_path).inspect(USER_SIGNUPS)
     assert report is not None
-    assert (report.rows, report.rejected, report.further) == (2, 0, ())
+    assert (report.rows, report.rejected, report.extra_columns) == (2, 0, ())
     assert (report.first_day, report.last_day) == (date(2025, 1, 31), date(2025, 2, 1))
     rows = rows_of(tmp_path)
     assert values(rows, "user_id", "signup_date", "product_type") == [
@@ -214,13 +214,13 @@ def test_hidden_marker_and_unfinished_files_are_left_alone(tmp_path: Path) -> No
 # -- partition folders -------------------------------------------------------------------------------------
 
 
-def test_a_partition_folder_gives_the_date_and_further_columns(tmp_path: Path) -> None:
+def test_a_partition_folder_gives_the_date_and_extra_columns(tmp_path: Path) -> None:
     for day, country in (("2025-01-31", "DE"), ("2025-02-01", "New%20Zealand")):
         folder = tmp_path / f"user_engagement/engagement_date={day}/Country={country}"
         put(folder / "a.csv", "user_id,session_duration,interaction_type\n7,1.5,view\n")
     report = FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
     assert report is not None
-    assert report.further == ("country",)
+    assert report.extra_columns == ("country",)
     assert (report.first_day, report.last_day) == (date(2025, 1, 31), date(2025, 2, 1))
     assert values(rows_of(tmp_path, USER_ENGAGEMENT, FEBRUARY), "engagement_date", "country") == [
         (datetime(2025, 2, 1), "New Zealand")
@@ -701,7 +701,7 @@ def test_row_numbers_of_a_file_do_not_change_when_another_file_arrives(tmp_path:
 # -- columns -----------------------------------------------------------------------------------------------
 
 
-def test_further_columns_are_kept_as_text_under_their_lower_case_names(tmp_path: Path) -> None:
+def test_extra_columns_are_kept_as_text_under_their_lower_case_names(tmp_path: Path) -> None:
     put_parquet(
         tmp_path / "user_signups.parquet",
         user_id=["7"],
@@ -713,10 +713,10 @@ def test_further_columns_are_kept_as_text_under_their_lower_case_names(tmp_path:
     source = FilesSource(tmp_path)
     report = source.inspect(USER_SIGNUPS)
     assert report is not None
-    assert report.further == ("country", "is_trial", "order", "seats_paid_", "tags")
+    assert report.extra_columns == ("country", "is_trial", "order", "seats_paid_", "tags")
     extract = source.extract(USER_SIGNUPS, Window())
-    assert extract.rows.schema == USER_SIGNUPS.schema(report.further)
-    assert values(extract.rows.read_all().to_pylist(), *report.further) == [
+    assert extract.rows.schema == USER_SIGNUPS.schema(report.extra_columns)
+    assert values(extract.rows.read_all().to_pylist(), *report.extra_columns) == [
         ("DE", "true", "1.5", "3", "[a, b]")
     ]
 

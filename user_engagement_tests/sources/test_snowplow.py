@@ -24,18 +24,20 @@ from snowplow_analytics_sdk.snowplow_event_transformation_exception import (
     SnowplowEventTransformationException,
 )
 
-from user_engagement.contracts import CHURN_DATA, REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.contracts.raw import CHURN_DATA, REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
+from user_engagement.settings import load_settings
 from user_engagement.simulation import Dirt, WorldConfig, write_files
 from user_engagement.simulation.snowplow import write_snowplow
+from user_engagement.sources import open_source
 from user_engagement.sources.files import FilesSource
-from user_engagement.sources.snowplow import SnowplowSource, SnowplowTableSource, enriched_events
-from user_engagement.sources.snowplow_columns import ENRICHED_EVENT
-from user_engagement.sources.snowplow_sessions import FIELDS_READ, FURTHER
-from user_engagement_tests.postgres import running_server
+from user_engagement.sources.snowplow import SnowplowSource, SnowplowTableSource
+from user_engagement.sources.snowplow.files import enriched_events
+from user_engagement.sources.snowplow.sessions import EXTRA_COLUMNS, FIELDS_READ
+from user_engagement_tests.support.postgres import running_server
 
 ALWAYS = Window()
-NOBODY = FilesSource("no signups here")
 NOON = datetime(2025, 3, 10, 12, 0, 0)
 WEB_PAGE = "iglu:com.snowplowanalytics.snowplow/web_page/jsonschema/1-0-0"
 OTHER = "iglu:com.example/other/jsonschema/1-0-0"
@@ -83,7 +85,7 @@ def put(file: Path, lines: Iterable[str]) -> Path:
 
 def source_of(folder: Path, events: Iterable[Event], zone: str = "UTC", **options: Any) -> SnowplowSource:
     put(folder / "part-0.tsv", map(line, events))
-    return SnowplowSource(folder, zone, signups=NOBODY, **options)
+    return SnowplowSource(folder, zone, **options)
 
 
 def sessions(source: SnowplowSource | SnowplowTableSource, window: Window = ALWAYS) -> list[dict[str, Any]]:
@@ -111,7 +113,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engaged(world: Path) -> SnowplowSource:
-    return SnowplowSource(world / "events", signups=NOBODY)
+    return SnowplowSource(world / "events")
 
 
 # -- the format ------------------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ def test_lines_that_snowplows_sdk_refuses_are_broken_lines_here(tmp_path: Path, 
     with pytest.raises(SnowplowEventTransformationException, match="Expected 131 fields"):
         event_transformer.transform(text)
     put(tmp_path / "a.tsv", [line(event()), text])
-    assert SnowplowSource(tmp_path, signups=NOBODY).inspect(USER_ENGAGEMENT).rejected == 1  # type: ignore[union-attr]
+    assert SnowplowSource(tmp_path).inspect(USER_ENGAGEMENT).rejected == 1  # type: ignore[union-attr]
 
 
 # -- durations -------------------------------------------------------------------------------------------
@@ -222,7 +224,7 @@ def test_a_single_event_tells_no_duration(tmp_path: Path) -> None:
 
 def test_a_tracker_that_pings_never_or_before_it_starts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="A page ping every 0 s"):
-        SnowplowSource(tmp_path, signups=NOBODY, heartbeat_seconds=0)
+        SnowplowSource(tmp_path, heartbeat_seconds=0)
 
 
 # -- users -----------------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def test_of_deliveries_collected_at_the_same_time_the_first_in_source_order_stay
     first = struct(0, "a")
     put(tmp_path / "b" / "part-1.tsv.gz", [line(first | {"se_action": "b"})])
     put(tmp_path / "a" / "part-1.tsv.gz", [line(first)])
-    (session,) = sessions(SnowplowSource(tmp_path, signups=NOBODY))
+    (session,) = sessions(SnowplowSource(tmp_path))
     assert (session["interaction_type"], session["_source"]) == ("a", "a/part-1.tsv.gz")
 
 
@@ -481,7 +483,7 @@ def test_every_line_is_in_a_session_or_repeated_or_broken(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lines = [line(each) for each in events]
         put(Path(folder) / "a.tsv", [*lines[:40], "broken", "", *lines[40:], lines[3] + "\tmore"])
-        source = SnowplowSource(folder, signups=NOBODY)
+        source = SnowplowSource(folder)
         report, refused = source.inspect(USER_ENGAGEMENT), rejected(source)
         assert report is not None
         kept = sessions(source)
@@ -501,7 +503,7 @@ def test_every_line_is_in_a_session_or_repeated_or_broken(seed: int) -> None:
 def test_a_line_with_the_wrong_number_of_fields_is_rejected_with_its_place_and_reason(tmp_path: Path) -> None:
     put(tmp_path / "good.tsv", [line(event())])
     put(tmp_path / "mixed.tsv", ["", line(event(1)), line(event(2)).rpartition("\t")[0]])
-    source = SnowplowSource(tmp_path, signups=NOBODY)
+    source = SnowplowSource(tmp_path)
     (row,) = rejected(source)
     assert (row["table_name"], row["reason"], row["user_id"]) == ("user_engagement", "unparseable_date", None)
     assert (row["date_value"], row["_source"], row["_row_number"]) == (
@@ -551,8 +553,8 @@ def test_rows_have_the_schema_that_the_warehouse_expects(tmp_path: Path) -> None
     extract = source.extract(USER_ENGAGEMENT, ALWAYS)
     report = source.inspect(USER_ENGAGEMENT)
     assert report is not None
-    assert report.further == FURTHER
-    assert extract.rows.schema == USER_ENGAGEMENT.schema(FURTHER)
+    assert report.extra_columns == EXTRA_COLUMNS
+    assert extract.rows.schema == USER_ENGAGEMENT.schema(EXTRA_COLUMNS)
     assert extract.rejected.schema == REJECTED_ROWS.schema()
     assert extract.rows.read_all().num_rows == 1
     assert extract.rejected.read_all().num_rows == 0
@@ -560,9 +562,13 @@ def test_rows_have_the_schema_that_the_warehouse_expects(tmp_path: Path) -> None
 
 def test_signups_and_churn_come_from_the_other_source(world: Path) -> None:
     other = FilesSource(world / "plain")
-    source = SnowplowSource(world / "events", signups=other)
+    settings = load_settings(
+        source="snowplow", source_path=str(world / "events"), users_path=str(world / "plain")
+    )
+    source = open_source(settings)
     for table in (USER_SIGNUPS, CHURN_DATA):
         assert source.inspect(table) == other.inspect(table)
+        assert source.fingerprint(table) == other.fingerprint(table)
         mine, theirs = (each.extract(table, ALWAYS).rows.read_all() for each in (source, other))
         assert mine.drop_columns("_extracted_at").equals(theirs.drop_columns("_extracted_at"))
 
@@ -580,7 +586,7 @@ def test_only_the_months_whose_sessions_change_have_another_fingerprint(tmp_path
     source = source_of(tmp_path, [session_of(JANUARY, "a"), session_of(FEBRUARY, "b")])
     before = source.fingerprint(USER_ENGAGEMENT)
     assert list(before) == ["2025-01-01", "2025-02-01"]
-    again = SnowplowSource(tmp_path, signups=NOBODY).fingerprint(USER_ENGAGEMENT)
+    again = SnowplowSource(tmp_path).fingerprint(USER_ENGAGEMENT)
     assert again == before
     put(tmp_path / "part-1.tsv", [line(session_of(FEBRUARY, "c"))])
     after = source.fingerprint(USER_ENGAGEMENT)
@@ -604,13 +610,6 @@ def test_rejected_rows_count_with_the_first_month_of_all(tmp_path: Path) -> None
     assert list(source.fingerprint(USER_ENGAGEMENT)) == ["1000-01-01", "2025-01-01"]
 
 
-def test_the_fingerprint_of_signups_is_that_of_their_source(world: Path) -> None:
-    other = FilesSource(world / "plain")
-    assert SnowplowSource(world / "events", signups=other).fingerprint(USER_SIGNUPS) == other.fingerprint(
-        USER_SIGNUPS
-    )
-
-
 # -- files -----------------------------------------------------------------------------------------------
 
 
@@ -629,7 +628,7 @@ def test_plain_and_gzipped_files_in_folders_are_read_together(tmp_path: Path) ->
     put(tmp_path / "_SUCCESS", [])
     put(tmp_path / ".hidden.json", ["{}"])
     put(tmp_path / "empty.tsv", [])
-    source = SnowplowSource(tmp_path, signups=NOBODY)
+    source = SnowplowSource(tmp_path)
     report = source.inspect(USER_ENGAGEMENT)
     assert report is not None
     assert len(report.locations) == len(names) + 1
@@ -639,7 +638,7 @@ def test_plain_and_gzipped_files_in_folders_are_read_together(tmp_path: Path) ->
 def test_windows_line_ends_and_quotes_and_backslashes_are_no_trouble(tmp_path: Path) -> None:
     events = [event(at, page_title='a "quoted\\ title', user_id='"al\\ice') for at in (0, 30)]
     (tmp_path / "a.tsv").write_bytes("\r\n".join(map(line, events)).encode())
-    (session,) = sessions(SnowplowSource(tmp_path, signups=NOBODY))
+    (session,) = sessions(SnowplowSource(tmp_path))
     assert (session["user_id"], session["session_duration"]) == ('"al\\ice', 30.0)
 
 
@@ -683,7 +682,7 @@ def test_what_cannot_be_read_is_one_clear_line(
         folder.mkdir()
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
-    source = SnowplowSource(folder, signups=NOBODY)
+    source = SnowplowSource(folder)
     for method in (source.inspect, lambda table: source.extract(table, ALWAYS)):
         with pytest.raises(SourceError, match=message) as error:
             method(USER_ENGAGEMENT)
@@ -691,13 +690,13 @@ def test_what_cannot_be_read_is_one_clear_line(
 
 
 def test_little_memory_is_enough(world: Path, engaged: SnowplowSource) -> None:
-    frugal = SnowplowSource(world / "events", signups=NOBODY, memory_limit="90MB")
+    frugal = SnowplowSource(world / "events", memory_limit="90MB")
     assert content(sessions(frugal)) == content(sessions(engaged))
 
 
 def test_too_little_memory_is_one_clear_line(world: Path) -> None:
     with pytest.raises(SourceError, match=r"Making sessions needs more room: .* Raise the memory limit"):
-        SnowplowSource(world / "events", signups=NOBODY, memory_limit="9MB").inspect(USER_ENGAGEMENT)
+        SnowplowSource(world / "events", memory_limit="9MB").inspect(USER_ENGAGEMENT)
 
 
 # -- tables ----------------------------------------------------------------------------------------------
@@ -717,7 +716,7 @@ def duckdb_table(file: Path, events: list[Event]) -> SnowplowTableSource:
             f"from ({text})"
         )
         connection.execute("alter table atomic.events drop contexts")
-    return SnowplowTableSource(f"duckdb:///{file}", "Asia/Tokyo", signups=NOBODY)
+    return SnowplowTableSource(f"duckdb:///{file}", "Asia/Tokyo")
 
 
 def sqlite_table(file: Path, events: list[Event]) -> SnowplowTableSource:
@@ -727,7 +726,7 @@ def sqlite_table(file: Path, events: list[Event]) -> SnowplowTableSource:
     connection.executemany(f"insert into events values ({', '.join('?' for _ in FIELDS_READ)})", values)
     connection.commit()
     connection.close()
-    return SnowplowTableSource(f"sqlite:///{file}", "Asia/Tokyo", signups=NOBODY, table="events")
+    return SnowplowTableSource(f"sqlite:///{file}", "Asia/Tokyo", table="events")
 
 
 def postgresql_table(url: str, events: list[Event]) -> SnowplowTableSource:
@@ -744,7 +743,7 @@ def postgresql_table(url: str, events: list[Event]) -> SnowplowTableSource:
             for name in ("derived_tstamp", "collector_tstamp", "dvce_created_tstamp"):
                 row[name] = row[name] and datetime.fromisoformat(row[name])  # type: ignore[assignment]
         connection.execute(sa.insert(table), values)
-    return SnowplowTableSource(url, "Asia/Tokyo", signups=NOBODY)
+    return SnowplowTableSource(url, "Asia/Tokyo")
 
 
 def content(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -813,7 +812,7 @@ def test_a_table_that_cannot_be_read_is_one_clear_line_without_a_password(
     sqlite_table(tmp_path / "good.db", [event(0)])
     with sqlite3.connect(tmp_path / "good.db") as connection:
         connection.execute("create table other (event_id)")
-    source = SnowplowTableSource(address.format(tmp_path), signups=NOBODY, table=table)
+    source = SnowplowTableSource(address.format(tmp_path), table=table)
     with pytest.raises(SourceError, match=message) as error:
         source.inspect(USER_ENGAGEMENT)
     assert "\n" not in str(error.value)
@@ -863,7 +862,7 @@ def test_engaged_time_of_a_world_is_its_durations_rounded_down_to_heartbeats(
 
 
 def test_elapsed_time_of_a_world_is_its_durations(world: Path) -> None:
-    source = SnowplowSource(world / "events", signups=NOBODY, duration="elapsed")
+    source = SnowplowSource(world / "events", duration="elapsed")
     for plain, elapsed in paired(world, source):
         assert elapsed == (plain if plain is not None and plain > 0 else None)
 
@@ -878,7 +877,7 @@ def test_duplicate_deliveries_of_a_world_are_repeated_events(world: Path, engage
 
 def test_days_of_a_world_follow_the_zone(world: Path) -> None:
     zone = ZoneInfo("Asia/Tokyo")
-    rows = sessions(SnowplowSource(world / "events", "Asia/Tokyo", signups=NOBODY))
+    rows = sessions(SnowplowSource(world / "events", "Asia/Tokyo"))
     moved = [
         row["engagement_date"].replace(tzinfo=UTC).astimezone(zone) for row in plain_sessions(world).values()
     ]

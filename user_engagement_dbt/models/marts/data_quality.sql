@@ -53,34 +53,6 @@ engagement as (
 
 ),
 
--- rows that count and have no event id
-unidentified as (
-
-    select
-        {{ hash64([
-            'stg.user_id', 'stg.engaged_at', 'stg.session_duration', 'stg.interaction_type', 'stg.device_type',
-            'stg.further_hash',
-        ]) }} as row_hash
-    from {{ ref('stg_user_engagement') }} as stg
-    inner join {{ ref('users') }} as users on stg.user_id = users.user_id
-    cross join {{ ref('horizon') }} as horizon
-    where
-        stg.event_id is null
-        and stg.activity_date >= users.signup_date
-        and stg.activity_date <= horizon.as_of
-
-),
-
--- neighbours in the order of the hashes: a sort of one number a row costs less than counting each
-neighbours as (
-
-    select
-        row_hash,
-        lag(row_hash) over (order by row_hash) as previous_hash
-    from unidentified
-
-),
-
 found as (
 
     select table_name, reason, rows_found from rejected
@@ -118,9 +90,8 @@ found as (
     union all
     select 'user_engagement' as table_name, reason, rows_found from engagement
     union all
-    select 'user_engagement' as table_name, 'null_user_id' as reason, count(*) as rows_found
-    from {{ ref('stg_user_engagement') }}
-    where user_id is null
+    select 'user_engagement' as table_name, 'null_user_id' as reason, sum(rows_without_user) as rows_found
+    from {{ ref('row_counts') }}
     union all
     select 'user_engagement' as table_name, 'duplicate_event' as reason, count(*) as rows_found
     from {{ ref('duplicate_events') }}
@@ -128,12 +99,14 @@ found as (
     select 'user_engagement' as table_name, 'kept' as reason, sum(sessions) as rows_found
     from {{ ref('active_days') }}
     union all
-    select 'user_engagement' as table_name, 'identical_row' as reason, count(*) as rows_found
-    from neighbours
-    where row_hash = previous_hash
+    select 'user_engagement' as table_name, 'identical_row' as reason, sum(identical.repetitions) as rows_found
+    from {{ ref('identical_days') }} as identical
+    inner join {{ ref('users') }} as users
+        on identical.user_id = users.user_id and identical.activity_date >= users.signup_date
+    inner join {{ ref('horizon') }} as horizon on identical.activity_date <= horizon.as_of
     union all
-    select 'user_engagement' as table_name, 'total' as reason, count(*) as rows_found
-    from {{ ref('stg_user_engagement') }}
+    select 'user_engagement' as table_name, 'total' as reason, sum(total_rows) as rows_found
+    from {{ ref('row_counts') }}
 
 ),
 

@@ -1,0 +1,292 @@
+"""``user-engagement``: thin commands over the package.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import date
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from user_engagement.errors import UserError
+from user_engagement.instance.gc_tuning import collect_less_often
+from user_engagement.settings import PREFIX, Settings, get_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+progress_console = Console(stderr=True)
+console = Console()
+
+
+class ExportFormat(StrEnum):
+    parquet = "parquet"
+    csv = "csv"
+
+
+class EventFormat(StrEnum):
+    parquet = "parquet"
+    snowplow = "snowplow"
+
+
+def configure(**options: object) -> Settings:
+    """Puts the given options into the environment, where every process of Dagster finds them, and validates."""
+    for name, value in options.items():
+        if value is not None:
+            os.environ[PREFIX + name.upper()] = str(value)
+    get_settings.cache_clear()
+    settings = get_settings()
+    os.environ[PREFIX + "HOME"] = str(settings.home.absolute())
+    return settings
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        console.print(version("user-engagement"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Churn, retention and engagement from raw sources, and why they fall."""
+
+
+@app.command()
+def run(
+    source: Annotated[str | None, typer.Option(help="Kind of source: files.")] = None,
+    path: Annotated[
+        str | None, typer.Option(help="Folder of the source; the shipped sample if not given.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="First month to load, YYYY-MM.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Load months again that have not changed.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Rebuild the marts even if nothing has changed.")
+    ] = False,
+) -> None:
+    """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
+    settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
+    from user_engagement.cli.console import RunProgress, loading_summary
+    from user_engagement.pipeline import plan
+    from user_engagement.pipeline import run as run_pipeline
+    from user_engagement.publishing.generations import resolve
+
+    with RunProgress(progress_console) as progress:
+        if settings.source == "simulated":
+            # the simulator is imported for those who use it
+            from user_engagement.cli.simulated_company import ensure_world
+
+            ensure_world(settings, progress.on_day)
+        progress.doing("checking the source")
+        planned = plan(settings, full, rebuild)
+        progress.planned(planned)
+        run_pipeline(settings, planned, progress.on_event, progress.on_line)
+    console.print(loading_summary(planned, progress))
+    _show(resolve(settings.published_dir))
+    console.print(
+        "\nNext: [bold]user-engagement dashboard[/] for charts, [bold]user-engagement dev[/] for the asset graph, "
+        "[bold]user-engagement export DIR[/] for the marts as files."
+    )
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; made if it does not exist.")],
+    format: Annotated[ExportFormat, typer.Option(help="Kind of file.")] = ExportFormat.parquet,  # noqa: A002
+) -> None:
+    """Write every mart as one file, named as in the contract."""
+    settings = configure()
+    from user_engagement.publishing.export import export_marts
+
+    for name, rows in export_marts(settings, folder, format.value):
+        console.print(f"{folder / name}.{format.value}  [dim]{rows:,} rows[/]")
+
+
+@app.command()
+def kpis() -> None:
+    """Show the KPIs of the last published generation, and why they changed."""
+    settings = configure()
+    from user_engagement.publishing.generations import resolve
+
+    _show(resolve(settings.published_dir))
+
+
+def _show(generation: Path) -> None:
+    from user_engagement.cli.published import findings, kpi_table
+
+    console.print(kpi_table(generation))
+    if told := findings(generation):
+        console.print(told)
+
+
+simulate_app = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    help="Create the simulated company, or advance it in time.",
+)
+app.add_typer(simulate_app, name="simulate")
+
+
+@simulate_app.callback()
+def simulate(
+    context: typer.Context,
+    users: Annotated[
+        int | None, typer.Option(help="Signups to expect by the end of 2026; 20,000 if new.")
+    ] = None,
+    through: Annotated[str | None, typer.Option(help="Last day to simulate, YYYY-MM-DD; yesterday.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is drawn.")] = None,
+    format: Annotated[  # noqa: A002
+        EventFormat, typer.Option(help="Also write the events as Snowplow's enriched files.")
+    ] = EventFormat.parquet,
+) -> None:
+    """Create the simulated company, or advance it in time. Time only moves forward."""
+    if context.invoked_subcommand:
+        return
+    settings = configure(seed=seed)
+    from user_engagement.cli.console import RunProgress
+    from user_engagement.cli.simulated_company import simulate as simulate_company
+    from user_engagement.cli.simulated_company import write_snowplow_files
+
+    with RunProgress(progress_console) as progress:
+        summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
+        if format is EventFormat.snowplow:
+            progress.doing("writing Snowplow's enriched files")
+            folder = write_snowplow_files(settings)
+            console.print(f"Snowplow's enriched events: {folder}")
+    console.print(str(summary))
+
+
+@simulate_app.command()
+def truth(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
+) -> None:
+    """Write what was planted, and each simulated user's latent churn day and cause."""
+    settings = configure()
+    from user_engagement.cli.simulated_company import write_truth
+
+    for file in write_truth(settings, folder):
+        console.print(str(file))
+
+
+@simulate_app.command()
+def emit(
+    collector: Annotated[str, typer.Argument(help="Address of a Snowplow collector, http://127.0.0.1:9090.")],
+    day: Annotated[str | None, typer.Option(help="Day whose events to send, YYYY-MM-DD; the newest.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many events to send at most.")] = 1000,
+) -> None:
+    """Send a day's events to a Snowplow collector with the official tracker."""
+    settings = configure()
+    from user_engagement.cli.simulated_company import emit_day
+
+    console.print(f"{emit_day(settings, collector, _day(day, '--day'), limit):,} events sent to {collector}")
+
+
+@app.command()
+def dev(
+    port: Annotated[
+        int | None, typer.Option(help="Port of the UI; the next free one from 3000 if not given.")
+    ] = None,
+    with_dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Whether to start the dashboard too.")
+    ] = True,
+) -> None:
+    """Start Dagster's UI and daemon, and the dashboard, on 127.0.0.1; Ctrl-C stops them."""
+    settings = configure()
+    from user_engagement.cli.dev_server import serve
+
+    raise typer.Exit(serve(settings, port, with_dashboard, console))
+
+
+@app.command()
+def doctor(
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Also load a small simulated company and compare every mart with DuckDB's."
+        ),
+    ] = False,
+) -> None:
+    """Check that Snowflake can be worked with, and say what would mend it; the variables are SNOWFLAKE_*."""
+    configure()
+    from user_engagement.warehouse.snowflake.account import load_account
+
+    account = load_account()
+    # after the account: the connector takes seconds to import
+    from user_engagement.warehouse.snowflake.doctor import examine
+
+    is_well = True
+    for finding in examine(account):
+        is_well = is_well and finding.passed
+        mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
+        console.print(f"{mark} {finding.name}: {_escaped(finding.found)}", soft_wrap=True)
+        if not finding.passed:
+            console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
+    if full and is_well:
+        from user_engagement.cli.warehouse_comparison import compare_warehouses
+
+        comparison = compare_warehouses(lambda step: progress_console.print(f"[dim]{step}[/]"))
+        for load, seconds in comparison.seconds.items():
+            console.print(f"{load}: {seconds:.1f} s")
+        for difference in comparison.differences:
+            console.print(f"[red]✗[/] {_escaped(difference)}", soft_wrap=True)
+        is_well = not comparison.differences
+        if is_well:
+            console.print(f"[green]✓[/] all marts are equal, {comparison.rows:,} rows")
+    raise typer.Exit(0 if is_well else 1)
+
+
+@app.command()
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option(help="First port to try; 8501, or the setting DASHBOARD_PORT.")
+    ] = None,
+) -> None:
+    """Show the published KPIs in a browser, on 127.0.0.1; Ctrl-C stops it."""
+    settings = configure(dashboard_port=port)
+    from user_engagement.dashboard.server import serve
+
+    serve(settings, console)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one clear message and exit code 2, never a traceback."""
+    collect_less_often()
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {_escaped(str(error))}")
+        sys.exit(2)
+    except Exception as error:
+        from user_engagement.pipeline import RunFailedError
+
+        if not isinstance(error, RunFailedError):
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(str(error))}")
+        sys.exit(1)
+
+
+def _day(text: str | None, option: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{option} {text}: not a day; write it as 2025-03-31") from None
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

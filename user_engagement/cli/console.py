@@ -1,0 +1,144 @@
+"""What the command line shows of a run: progress while it works, and a summary."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from datetime import date
+from types import TracebackType
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from user_engagement.partitions import Months
+from user_engagement.pipeline import Plan
+
+DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
+
+
+class RunProgress:
+    """A live line per step of the run, and a permanent one for each that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self.loaded: Counter[str] = Counter()
+        self.rejected: dict[str, int] = {}
+        self._loaded: dict[str, int] = {}
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting")
+        self._step_started = time.monotonic()
+        self._assets: dict[str, str] = {}
+        self._checks = 0
+
+    def __enter__(self) -> RunProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def doing(self, what: str) -> None:
+        self._progress.update(self._task, description=escape(what))
+
+    def on_day(self, day: date, done: int, total: int) -> None:
+        self.doing(f"simulating {day} ({done} of {total} days)")
+
+    def planned(self, plan: Plan) -> None:
+        for report in plan.reports:
+            days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
+            self._say(f"source {report.table.name}: {report.rows:,} rows{days}")
+
+    def on_event(self, event: dg.DagsterEvent) -> None:
+        kind = event.event_type
+        if kind == dg.DagsterEventType.STEP_START:
+            self._step_started = time.monotonic()
+            self._assets, self._loaded, self._checks = {}, {}, 0
+            self.doing(_plain(event.step_key or ""))
+        elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            self._materialized(event)
+        elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            self._checked(event)
+        elif kind == dg.DagsterEventType.STEP_SUCCESS:
+            self.loaded.update(self._loaded)
+            detail = "  ".join(self._assets.values())
+            if len(self._assets) != 1:
+                detail = f"{len(self._assets)} tables" if self._assets else f"{self._checks} checks"
+            self._say(
+                f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
+            )
+
+    def on_line(self, line: str) -> None:
+        """dbt says which model or test it starts, long before Dagster hears of it."""
+        if started := DBT_START.match(line):
+            self.doing(f"{started['name']} ({started['number']} of {started['total']})")
+
+    def _materialized(self, event: dg.DagsterEvent) -> None:
+        materialization = event.step_materialization_data.materialization
+        name = materialization.asset_key.to_user_string()
+        metadata = {key: value.value for key, value in materialization.metadata.items()}
+        if "replaced_rows" in metadata:
+            # each month's event tells the counts of the whole stretch
+            self._loaded[name] = _number(metadata, "dagster/partition_row_count")
+            self.rejected[name] = _number(metadata, "rejected_rows")
+        rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
+        self._assets[name] = f"{rows:,} rows" if isinstance(rows, int) else "done"
+        self.doing(name)
+
+    def _checked(self, event: dg.DagsterEvent) -> None:
+        self._checks += 1
+        evaluation = event.asset_check_evaluation_data
+        if not evaluation.passed:
+            self._console.print(
+                f"[yellow]check failed[/] {escape(evaluation.asset_key.to_user_string())}: "
+                f"{escape(evaluation.check_name)} ({evaluation.severity.value.lower()})"
+            )
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"[green]✓[/] {escape(line)}", highlight=False)
+
+
+def _number(metadata: dict[str, Any], key: str) -> int:
+    value = metadata.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _plain(step: str) -> str:
+    return step.replace("__", "/")
+
+
+def loading_summary(plan: Plan, progress: RunProgress) -> str:
+    """The months loaded, those left alone, and the rows that each raw table received."""
+    if plan.cohorts is None:
+        return (
+            "\nNothing new: source, settings and code are those of the last publication, so nothing was rebuilt. "
+            "--rebuild does it all the same."
+        )
+    if not plan.load:
+        return f"\nNothing new in the source: {_named(plan.cohorts)} stays as loaded; the marts were rebuilt."
+    loaded = ", ".join(_named(months) for months in plan.load)
+    rest = (
+        ""
+        if plan.load == (plan.cohorts,)
+        else f" Other months of {_named(plan.cohorts)} were left as they are."
+    )
+    tables = ", ".join(f"{name.removeprefix('raw/')} {rows:,}" for name, rows in progress.loaded.items())
+    rejected = sum(progress.rejected.values())
+    aside = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
+    return f"\nLoaded {loaded}: {tables}.{rest}{aside}"
+
+
+def _named(months: Months) -> str:
+    first, last = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
+    return first if first == last else f"{first} to {last}"

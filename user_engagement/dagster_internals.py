@@ -1,0 +1,75 @@
+"""Names that Dagster does not export, each with the reason why this project needs it.
+
+No other module imports from inside Dagster. `pyproject.toml` pins the version, and a test names every one of these
+that an upgrade has moved.
+"""
+
+# The command line runs jobs in this process, on the home's instance and over a range of months, and shows events as
+# they happen: `execute_in_process` returns at the end, `execute_job` wants a job that another process can import.
+# The web server and the daemon of `user-engagement dev` start as a process group of their own through Dagster's CLI.
+from dagster._cli import main as dagster_cli
+
+# Annotations: the type of `repository_def.asset_graph`, of freshness states, and of what a run failure sensor returns.
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateRecord
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.run_request import DagsterRunReaction
+
+# A storage that writes a batch of events at once has to know which of them belong to assets, and what it extends.
+from dagster._core.events import ASSET_EVENTS
+from dagster._core.execution.api import execute_run_iterator
+
+# The command line's runs keep no copies of the output of steps, and store events in batches: overrides of the
+# instance that `dagster.yaml` describes.
+from dagster._core.instance.ref import InstanceRef
+
+# A launcher that can say whether the process of a run lives answers in these types.
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+
+# Checks that have ended, as against those that are planned: the records have no public query.
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
+)
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+# What the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take when they load a raw table.
+from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+# The tags by which Dagster itself tells the months, the code server and the retries of a run.
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    GRPC_INFO_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster_shared.error import SerializableErrorInfo
+
+__all__ = [
+    "ASSET_EVENTS",
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
+    "GRPC_INFO_TAG",
+    "NOT_FINISHED_STATUSES",
+    "PARTITION_NAME_TAG",
+    "WILL_RETRY_TAG",
+    "AssetCheckExecutionRecord",
+    "AssetGraph",
+    "CheckRunHealthResult",
+    "DagsterRunReaction",
+    "FreshnessState",
+    "FreshnessStateRecord",
+    "InMemoryJob",
+    "InstanceRef",
+    "LaunchRunContext",
+    "SerializableErrorInfo",
+    "SqliteEventLogStorage",
+    "TablePartitionDimension",
+    "TableSlice",
+    "WorkerStatus",
+    "dagster_cli",
+    "execute_run_iterator",
+]

@@ -1,0 +1,84 @@
+"""A run launcher with which Dagster's run monitoring finds out that the process of a run is gone.
+
+The default launcher leaves that to the code server, whose child the process is. When both are killed, nobody is
+left to say so: the run stays started, holds its pool, and keeps its months busy.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import psutil
+from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher
+
+from user_engagement.dagster_internals import (
+    GRPC_INFO_TAG,
+    CheckRunHealthResult,
+    LaunchRunContext,
+    WorkerStatus,
+)
+
+HOST_TAG = "user_engagement/host"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def host_tag() -> dict[str, str]:
+    """The tag of a run that is started from this host."""
+    return {HOST_TAG: socket.gethostname()}
+
+
+class LocalRunLauncher(DefaultRunLauncher):
+    """`DefaultRunLauncher` that looks for the processes of the runs on this host.
+
+    Run monitoring takes any answer but "running" for a failed run, so that is the answer also for runs that
+    this host cannot judge: those of another host, and those that were started before this launcher.
+    """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        self._instance.add_run_tags(context.dagster_run.run_id, host_tag())
+        super().launch_run(context)
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        problem = self._problem(run) if _runs_here(run) else None
+        return CheckRunHealthResult(WorkerStatus.FAILED if problem else WorkerStatus.RUNNING, problem)
+
+    def _problem(self, run: DagsterRun) -> str | None:
+        """Why the run's process cannot be at work; None if it can."""
+        for entry in self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
+            pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
+            if pid is not None:
+                return _why_gone(int(str(pid.value)), reported=entry.timestamp)
+        return self._why_overdue(run)
+
+    def _why_overdue(self, run: DagsterRun) -> str | None:
+        record = self._instance.get_run_record_by_id(run.run_id)
+        allowed = self._instance.run_monitoring_start_timeout_seconds
+        if record and record.start_time and allowed and time.time() - record.start_time > allowed:
+            return f"no process has reported for this run in {allowed} seconds"
+        return None
+
+
+def _runs_here(run: DagsterRun) -> bool:
+    """Whether the run was started on this host, and by a code server on it if by one at all."""
+    code_server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("host", "localhost")
+    here = socket.gethostname()
+    return run.tags.get(HOST_TAG) == here and code_server in (*LOOPBACK, here)
+
+
+def _why_gone(pid: int, reported: float) -> str | None:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return f"its process {pid} has ended"
+        # a run's process imports for a second or more before it reports, so the clocks need not agree to less
+        if process.create_time() > reported:
+            return f"its process {pid} is gone, and another one has that number"
+    except psutil.NoSuchProcess:
+        return f"its process {pid} is gone"
+    return None

@@ -1,0 +1,1 @@
+"""Published generations of the marts, and exports of them."""

@@ -1,0 +1,166 @@
+"""Published generations: the aggregated marts as Parquet, swapped whole, read without the warehouse.
+
+A generation is written beside the others, made durable, renamed, and only then pointed at; a reader resolves
+the pointer once and keeps that path for as long as its view lasts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from user_engagement.errors import UserError
+
+SCHEMA_VERSION = 2
+KEPT_GENERATIONS = 3
+KEPT_SECONDS = 3600
+CURRENT = "current"
+PSEUDONYM_LENGTH = 32
+"""128 bits: no two users share one."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generation holds; ``tables`` maps a mart to its row count and the SHA-256 of its file."""
+
+    generation: int
+    schema_version: int
+    run_id: str
+    as_of: str
+    published_at: str
+    tables: dict[str, dict[str, int | str]]
+
+
+def publish(
+    published: Path,
+    marts: Iterable[tuple[str, pa.RecordBatchReader]],
+    run_id: str,
+    as_of: str,
+    add: Callable[[Path], None] | None = None,
+) -> Manifest:
+    """Writes a new generation under ``published`` and makes it the current one; publishers wait for each other.
+
+    ``add`` may write further files, made of the tables and the manifest that it finds in the folder it is given.
+    """
+    published.mkdir(parents=True, exist_ok=True)
+    with (published / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        number = max((n for n, _ in generations(published)), default=0) + 1
+        draft = published / f"gen-{number}.tmp"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        tables = {name: _write(draft / f"{name}.parquet", reader) for name, reader in marts}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables)
+        (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+        if add:
+            add(draft)
+        for file in (*draft.iterdir(), draft):
+            _sync(file)
+        final = draft.with_suffix("")
+        draft.rename(final)
+        pointer = published / f"{CURRENT}.tmp"
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(final.name)
+        pointer.replace(published / CURRENT)
+        _sync(published)
+        _prune(published)
+    return manifest
+
+
+def resolve(published: Path) -> Path:
+    """The folder of the current generation; resolve it once and read everything from there.
+
+    Raises:
+        UserError: nothing has been published yet.
+    """
+    try:
+        return (published / CURRENT).resolve(strict=True)
+    except FileNotFoundError:
+        message = f"{published}: nothing has been published yet. Run: user-engagement run"
+        raise UserError(message) from None
+
+
+def current_generation(published: Path) -> int | None:
+    """The number of the current generation; None if nothing has been published."""
+    try:
+        return read_manifest(resolve(published)).generation
+    except (UserError, OSError):
+        return None
+
+
+def read_manifest(generation: Path) -> Manifest:
+    """What the generation holds.
+
+    Raises:
+        UserError: another version published it, whose tables have other columns.
+    """
+    manifest = json.loads((generation / "manifest.json").read_text())
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{generation}: its schema version is {manifest['schema_version']}; {SCHEMA_VERSION} is needed. "
+            "Run: user-engagement run"
+        )
+    return Manifest(**manifest)
+
+
+def generations(published: Path) -> list[tuple[int, Path]]:
+    """Number and folder of every finished generation, oldest first."""
+    found = [(int(p.name[4:]), p) for p in published.glob("gen-*") if p.name[4:].isdigit()]
+    return sorted(found)
+
+
+def pseudonymised(table: pa.Table, key: str) -> pa.RecordBatchReader:
+    """The table with each ``user_id`` replaced by its keyed hash, and ordered by that.
+
+    Who does not have the key cannot tell whose row it is, not even by trying ids or by the order of rows; the same
+    user has the same pseudonym in every generation.
+    """
+    position = table.schema.get_field_index("user_id")
+    pseudonyms = [
+        hmac.digest(key.encode(), str(user).encode(), "sha256").hex()[:PSEUDONYM_LENGTH]
+        for user in table["user_id"].to_pylist()
+    ]
+    hidden = table.set_column(position, "user_id", pa.array(pseudonyms, pa.string()))
+    return hidden.sort_by("user_id").to_reader()
+
+
+def _write(path: Path, reader: pa.RecordBatchReader) -> dict[str, int | str]:
+    rows = 0
+    with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return {"rows": rows, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prune(published: Path) -> None:
+    """Removes generations beyond the kept ones, once no reader can still be looking at them.
+
+    A reader may have resolved a generation until the moment its successor was published.
+    """
+    found = [path for _, path in generations(published)]
+    for path, successor in pairwise(found[: 1 - KEPT_GENERATIONS]):
+        if time.time() - successor.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,7 @@
+"""Source `database`: the raw tables as tables or views of a database that SQLAlchemy speaks to."""
+
+from user_engagement.settings import TableMapping
+from user_engagement.sources.database.source import DatabaseSource
+from user_engagement.sources.database.tables import EXCLUDED_COLUMNS
+
+__all__ = ["EXCLUDED_COLUMNS", "DatabaseSource", "TableMapping"]

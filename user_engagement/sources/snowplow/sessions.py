@@ -1,0 +1,414 @@
+"""Sessions out of Snowplow events: the SQL, and the scratch database in which it runs.
+
+The package's docstring says what the rules are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import duckdb
+import pyarrow as pa
+
+from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
+from user_engagement.errors import SourceError
+from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
+from user_engagement.sources.normalise import CLOCK, DAY, FIRST_YEAR, OFFSET, quoted, rejected_reason
+
+WIDTH = len(ENRICHED_EVENT)
+LAST_DAY = "9999-12-31"
+"""Not usable itself: in a zone east of UTC it can lie beyond the calendar."""
+
+FIELDS_READ = (
+    *("app_id", "platform", "collector_tstamp", "derived_tstamp", "dvce_created_tstamp", "true_tstamp"),
+    *("event", "event_name", "event_id", "se_category", "se_action"),
+    *("user_id", "domain_userid", "domain_sessionid"),
+    *("contexts", "derived_contexts", "useragent", "dvce_type", "dvce_ismobile"),
+)
+"""What sessions are made from. The other fields of a line are counted and left alone."""
+
+EXTRA_COLUMNS = (
+    *("app_id", "domain_sessionid", "domain_userid"),
+    *("duplicate_events", "events", "page_pings", "page_views", "platform"),
+)
+"""What a session row says beside the contract's columns."""
+
+EVENTS_TABLE = """
+    create table events (
+        source varchar, fields bigint, event_id varchar, user_id varchar, domain_userid varchar,
+        session_id varchar, happened timestamp, collected timestamp, pinged timestamp, view_id varchar,
+        name varchar, rank tinyint, device varchar, app_id varchar, platform varchar, time_text varchar
+    )
+"""
+
+DEVICE = r"""
+    case
+        when lower(dvce_type) in ('computer', 'desktop') then 'desktop'
+        when lower(dvce_type) in ('mobile', 'phone') then 'phone'
+        when lower(dvce_type) <> 'unknown' then lower(dvce_type)
+        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Desktop"') then 'desktop'
+        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"(Phone|Mobile)"') then 'phone'
+        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Tablet"') then 'tablet'
+        when regexp_matches(useragent, '(?i)ipad|tablet|android') and not contains(useragent, 'Mobi') then 'tablet'
+        when regexp_matches(useragent, '(?i)ipad|tablet') then 'tablet'
+        when regexp_matches(useragent, 'Mobi|iPhone|iPod') then 'phone'
+        when lower(dvce_ismobile) in ('1', 'true') or platform = 'mob' then 'phone'
+        when regexp_matches(useragent, 'Windows NT|Macintosh|X11|CrOS') then 'desktop'
+    end
+"""
+
+VIEW_ID = """
+    coalesce(
+        try(list_filter(
+            json_extract(contexts, '$.data[*]'), lambda item: contains(item ->> 'schema', '/web_page/')
+        )[1] ->> '$.data.id'),
+        try(json_extract_string(contexts, '$[0].id'))
+    )
+"""
+
+# every name below exists in `incoming`, the relation of FIELDS_READ as text with nulls for what is empty
+INSERT_EVENTS = """
+    insert into events by name
+    select
+        source, fields, event_id, user_id, domain_userid, domain_sessionid as session_id,
+        coalesce({derived}, {collector}) as happened,
+        {collector} as collected,
+        case when event_name = 'page_ping' then coalesce({true}, {created}, {derived}, {collector}) end as pinged,
+        case when event_name = 'page_ping' then {view_id} end as view_id,
+        case when event = 'struct' then coalesce(se_action, se_category, event_name) else event_name end as name,
+        case when event_name = 'page_ping' then 2
+            when event_name in ('page_view', 'screen_view') then 1 else 0 end as rank,
+        {device} as device, app_id, platform,
+        case when coalesce({derived}, {collector}) is null then coalesce(derived_tstamp, collector_tstamp) end
+            as time_text
+    from (select * replace (coalesce(event_name, event) as event_name) from {incoming})
+"""
+
+# looking for repeated hashes first leaves few events to rank
+REPEATED_EVENTS = """
+    create table repeated as
+    with hashes as (
+        select hash(event_id) as event_hash from events
+        where event_id is not null group by event_hash having count(*) > 1
+    )
+    select
+        rowid as place,
+        row_number() over (partition by event_id order by collected nulls last, rowid) as delivery,
+        count(*) over (partition by event_id) as deliveries
+    from events
+    where event_id is not null and hash(event_id) in (select event_hash from hashes)
+"""
+
+KEPT_EVENTS = """
+    create view kept as
+    select events.*, events.rowid as place, coalesce(repeated.deliveries - 1, 0) as repeats
+    from events left join repeated on events.rowid = repeated.place
+    where events.fields = {width} and coalesce(repeated.delivery, 1) = 1
+"""
+
+KNOWN_DEVICES = """
+    create table known as
+    select domain_userid, arg_max(user_id, (coalesce(happened, timestamp '0001-01-01'), user_id)) as user_id
+    from kept where domain_userid is not null and user_id is not null group by domain_userid
+"""
+
+STITCHED_EVENTS = """
+    create table stitched as
+    with owned as (
+        select kept.* replace (coalesce(kept.user_id, known.user_id) as user_id)
+        from kept left join known on kept.domain_userid = known.domain_userid
+    )
+    select
+        * exclude (source, fields, event_id, collected),
+        case when session_id is not null then session_id || coalesce('/' || user_id, '')
+            else coalesce(user_id, domain_userid, event_id, cast(place as varchar)) || '/'
+                || coalesce(cast(cast({local_at} as date) as varchar), 'undated') end as visit
+    from owned
+"""
+
+SESSIONS = """
+    create table kept_file.sessions as
+    with views as (
+        select visit, {heartbeat} * (count(distinct floor(epoch(pinged) / {heartbeat})) - 1) + {minimum} as seconds
+        from stitched where view_id is not null and pinged is not null group by visit, view_id
+    ),
+    engaged as (select visit, sum(seconds) as seconds from views group by visit),
+    names as (select visit, name, rank, count(*) as times from stitched group by visit, name, rank),
+    main as (
+        select visit, arg_min(name, (rank, -times, name)) as name from names where name is not null group by visit
+    ),
+    gathered as (
+        select
+            visit,
+            any_value(user_id) as user_id,
+            min(happened) as happened,
+            nullif(date_diff('microsecond', min(happened), max(happened)), 0) / 1e6 as elapsed,
+            arg_min(place, (coalesce(happened, timestamp 'infinity'), place)) as place,
+            arg_min(device, (coalesce(happened, timestamp 'infinity'), place)) as device_type,
+            count(*) as events,
+            count_if(rank = 1) as page_views,
+            count_if(rank = 2) as page_pings,
+            sum(repeats) as duplicate_events,
+            min(time_text) as time_text
+        from stitched group by visit
+    ),
+    files as (select source, min(rowid) as first_place from events group by source),
+    first_events as (
+        select
+            gathered.*, events.session_id as domain_sessionid, events.domain_userid, events.app_id, events.platform,
+            events.source as _source, gathered.place - files.first_place + 1 as _row_number
+        from gathered
+        inner join events on gathered.place = events.rowid
+        inner join files on events.source = files.source
+    )
+    select
+        nullif(trim(user_id), '') as user_id,
+        {local_at} as engagement_date,
+        cast({duration} as double) as session_duration,
+        main.name as interaction_type,
+        nullif(trim(visit), '') as event_id,
+        device_type,
+        {extra_columns},
+        _source,
+        _row_number,
+        time_text
+    from first_events
+    left join main using (visit)
+    left join engaged using (visit)
+    order by engagement_date, event_id
+"""
+
+BROKEN_LINES = """
+    create table kept_file.broken as
+    with files as (select source, min(rowid) as first_place from events group by source)
+    select events.source as _source, events.rowid - files.first_place + 1 as _row_number, events.fields
+    from events inner join files on events.source = files.source
+    where events.fields <> {width}
+    order by events.rowid
+"""
+
+
+REJECTED = f"""
+    select
+        '{USER_ENGAGEMENT.name}' as table_name, {rejected_reason("user_id", "time_text")} as reason,
+        user_id, time_text as date_value, _source, _row_number, {{extracted_at}}
+    from sessions where engagement_date is null
+    union all
+    select
+        '{USER_ENGAGEMENT.name}', 'unparseable_date', null,
+        fields || ' fields, expected {WIDTH}', _source, _row_number, {{extracted_at}}
+    from broken
+"""
+
+
+# what belongs to no month counts with the first
+FINGERPRINT = f"""
+    with marks as (
+        select coalesce(engagement_date, timestamp '{FIRST_YEAR}-01-01') as day, hash(sessions) as mark from sessions
+        union all
+        select timestamp '{FIRST_YEAR}-01-01', hash(broken) from broken
+    )
+    select strftime(day, '%Y-%m-01') as month, format('{{:x}}-{{:x}}', count(*), bit_xor(mark))
+    from marks group by month order by month
+"""
+
+
+def insert_events(incoming: str) -> str:
+    """Adds the rows of a relation of FIELDS_READ as text, with ``source`` and ``fields``, to the table `events`."""
+    return INSERT_EVENTS.format(
+        incoming=incoming,
+        derived=_instant("derived_tstamp"),
+        collector=_instant("collector_tstamp"),
+        created=_instant("dvce_created_tstamp"),
+        true=_instant("true_tstamp"),
+        view_id=VIEW_ID,
+        device=DEVICE,
+    )
+
+
+def _instant(name: str) -> str:
+    """A text as a UTC timestamp; null for what is none. The connection's zone is UTC."""
+    usable = f"regexp_full_match({name}, '{DAY}{CLOCK}({OFFSET})?') and {name} < '{LAST_DAY}'"
+    return f"timezone('UTC', case when {usable} then try_cast({name} as timestamptz) end)"
+
+
+Duration = Literal["engaged", "elapsed"]
+
+
+class SessionOptions(TypedDict, total=False):
+    """How sessions are made, for every source of events.
+
+    ``heartbeat_seconds`` (10) lie between two page
+    pings and ``minimum_visit_seconds`` (5) before the first, as the tracker is configured. ``duration`` is
+    ``engaged`` unless set. ``memory_limit`` (1GB) is what DuckDB may hold; beyond, it spills to the temporary folder.
+    """
+
+    heartbeat_seconds: float
+    minimum_visit_seconds: float
+    duration: Duration
+    memory_limit: str
+
+
+class SessionSource(ABC):
+    """The raw table `user_engagement` as sessions out of events.
+
+    They are kept in a scratch database for as long as the events stay as they were.
+    """
+
+    def __init__(self, timezone: str, **options: Unpack[SessionOptions]) -> None:
+        self.timezone = timezone
+        self.heartbeat_seconds = options.get("heartbeat_seconds", 10)
+        self.minimum_visit_seconds = options.get("minimum_visit_seconds", 5)
+        self.duration = options.get("duration", "engaged")
+        self._config: dict[str, Any] = {"memory_limit": options.get("memory_limit", "1GB")}
+        self._held: tuple[Any, _Sessions] | None = None
+        if self.heartbeat_seconds <= 0 or self.minimum_visit_seconds < 0:
+            raise SourceError(
+                f"A page ping every {self.heartbeat_seconds} s after {self.minimum_visit_seconds} s measures nothing: "
+                "give the heartbeat (above 0) and the minimum visit that the tracker is configured with."
+            )
+
+    @abstractmethod
+    def _state(self) -> Any:
+        """Something that differs once the events do."""
+
+    @abstractmethod
+    def _load(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+        """Fills the table `events`; the places that they came from."""
+
+    def inspect(self, table: RawTable) -> TableReport | None:
+        return self._sessions().report()
+
+    def extract(self, table: RawTable, window: Window) -> Extract:
+        return self._sessions().extract(window)
+
+    def fingerprint(self, table: RawTable) -> dict[str, str]:
+        """A mark for each month, made of its sessions: a login that gives a user to an earlier month marks that."""
+        return self._sessions().fingerprint()
+
+    def state(self, table: RawTable) -> str:
+        read = (self._state(), self.heartbeat_seconds, self.minimum_visit_seconds, self.duration)
+        return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
+
+    def _sessions(self) -> _Sessions:
+        state = self._state()
+        if self._held is None or self._held[0] != state:
+            self._held = None
+            self._held = (state, self._sessionised())
+        return self._held[1]
+
+    def _sessionised(self) -> _Sessions:
+        scratch = tempfile.TemporaryDirectory(prefix="user-engagement-snowplow-")
+        events, sessions = Path(scratch.name, "events.duckdb"), Path(scratch.name, "sessions.duckdb")
+        try:
+            with duckdb.connect(str(events), config=self._config) as connection:
+                connection.execute("set TimeZone = 'UTC'")
+                connection.execute(EVENTS_TABLE)
+                locations = self._load(connection)
+                _refuse_timeless(connection, locations)
+                connection.execute(f"attach {quoted(sessions)} as kept_file")
+                for statement in self._statements():
+                    connection.execute(statement)
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            raise SourceError(
+                f"Making sessions needs more room: {str(error).splitlines()[0]} "
+                f"Raise the memory limit, or let TMPDIR name a folder with more space than {tempfile.gettempdir()}."
+            ) from None
+        events.unlink()
+        return _Sessions(scratch, sessions, self._config, locations)
+
+    def _statements(self) -> Iterator[str]:
+        local_at = f"timezone({quoted(self.timezone)}, timezone('UTC', happened))"
+        elapsed = "case when domain_sessionid is not null then elapsed end"
+        duration = f"coalesce(engaged.seconds, {elapsed})" if self.duration == "engaged" else elapsed
+        yield REPEATED_EVENTS
+        yield KEPT_EVENTS.format(width=WIDTH)
+        yield KNOWN_DEVICES
+        yield STITCHED_EVENTS.format(local_at=local_at)
+        yield SESSIONS.format(
+            local_at=local_at,
+            duration=duration,
+            heartbeat=self.heartbeat_seconds,
+            minimum=self.minimum_visit_seconds,
+            extra_columns=", ".join(f"cast({name} as varchar) as {name}" for name in EXTRA_COLUMNS),
+        )
+        yield BROKEN_LINES.format(width=WIDTH)
+
+
+def _refuse_timeless(connection: duckdb.DuckDBPyConnection, locations: tuple[str, ...]) -> None:
+    events, timed, found = connection.execute(
+        f"select count(*), count(happened), min(time_text) from events where fields = {WIDTH}"
+    ).fetchall()[0]
+    if events and not timed:
+        raise SourceError(
+            f"{locations[0]}: none of {events} events has a usable derived_tstamp or collector_tstamp; the first found "
+            f"is {found!r}. Export the events again, with times such as 2025-01-31 10:00:00.000."
+        )
+
+
+class _Sessions:
+    """Finished sessions and broken lines in a file of their own, which goes when this object does."""
+
+    def __init__(
+        self,
+        scratch: tempfile.TemporaryDirectory[str],
+        file: Path,
+        config: dict[str, Any],
+        locations: tuple[str, ...],
+    ) -> None:
+        self._scratch = scratch
+        self._file = file
+        self._config = config
+        self._locations = locations
+
+    def report(self) -> TableReport:
+        with self._connected() as connection:
+            sessions, dated, first, last = connection.execute(
+                "select count(*), count(engagement_date), min(engagement_date), max(engagement_date) from sessions"
+            ).fetchall()[0]
+            broken = connection.execute("select count(*) from broken").fetchall()[0][0]
+        return TableReport(
+            table=USER_ENGAGEMENT,
+            rows=sessions + broken,
+            rejected=sessions + broken - dated,
+            first_day=first.date() if first else None,
+            last_day=last.date() if last else None,
+            extra_columns=EXTRA_COLUMNS,
+            locations=self._locations,
+        )
+
+    def extract(self, window: Window) -> Extract:
+        extracted_at = f"timestamp '{datetime.now(UTC).replace(tzinfo=None, microsecond=0)}' as _extracted_at"
+        return Extract(
+            table=USER_ENGAGEMENT,
+            window=window,
+            rows=self._stream(
+                f"select *, {extracted_at} from sessions "
+                f"where engagement_date is not null and {window.predicate('engagement_date')}",
+                USER_ENGAGEMENT.schema(EXTRA_COLUMNS),
+            ),
+            rejected=self._stream(REJECTED.format(extracted_at=extracted_at), REJECTED_ROWS.schema()),
+        )
+
+    def fingerprint(self) -> dict[str, str]:
+        with self._connected() as connection:
+            return dict(connection.execute(FINGERPRINT).fetchall())
+
+    def _stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
+        def batches() -> Iterator[pa.RecordBatch]:
+            with self._connected() as connection:
+                names = ", ".join(schema.names)
+                for batch in connection.sql(f"select {names} from ({query})").to_arrow_reader(BATCH_ROWS):
+                    yield batch.cast(schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(self._file), read_only=True, config=self._config)

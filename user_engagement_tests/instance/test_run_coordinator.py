@@ -1,0 +1,71 @@
+"""That the project's queue keeps to a pool's limit on an instance that has never seen the pool."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import dagster as dg
+import pytest
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.origin import JobPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+
+from user_engagement.instance.run_coordinator import PooledRunCoordinator
+from user_engagement.settings import PROJECT_ROOT
+
+
+@dg.op(pool="warehouse")
+def write() -> None: ...
+
+
+@dg.op
+def read() -> None: ...
+
+
+@dg.job
+def writing() -> None:
+    write()
+
+
+@dg.job
+def reading() -> None:
+    read()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    shutil.copy(PROJECT_ROOT / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as opened:
+        assert isinstance(opened.run_coordinator, PooledRunCoordinator)
+        yield opened
+
+
+def started_first(instance: dg.DagsterInstance, *jobs: dg.JobDefinition) -> list[str]:
+    """The jobs whose runs leave the queue in its first pass, all of them queued before it."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__")
+    with create_test_daemon_workspace_context(EmptyWorkspaceTarget(), instance) as context:
+        for job in jobs:
+            run = instance.create_run_for_job(
+                job,
+                remote_job_origin=RemoteJobOrigin(repository, job.name),
+                job_code_origin=cast("JobPythonOrigin", dg.reconstructable(job).get_python_origin()),
+            )
+            instance.run_coordinator.submit_run(SubmitRunContext(run, context.create_request_context()))
+        config = instance.get_concurrency_config()
+        queue = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        return [run.job_name for run in queue._get_runs_to_dequeue(instance, config, None)]
+
+
+def test_of_two_runs_that_write_only_one_starts(instance: dg.DagsterInstance) -> None:
+    assert started_first(instance, writing, writing) == ["writing"]
+
+
+def test_runs_that_only_read_do_not_wait(instance: dg.DagsterInstance) -> None:
+    assert sorted(started_first(instance, writing, reading, reading)) == ["reading", "reading", "writing"]

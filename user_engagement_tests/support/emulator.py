@@ -1,0 +1,125 @@
+"""Snowflake's HTTP interface on DuckDB (fakesnow), for tests: real clients talk to it over a socket.
+
+    python -m user_engagement_tests.support.emulator PORT
+
+What fakesnow 0.12.1 does otherwise than Snowflake, and matters here, is mended below: a shim each, with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import duckdb
+import fakesnow
+import fakesnow.arrow
+import fakesnow.cursor
+import fakesnow.dialect
+import fakesnow.transforms
+import pyarrow as pa
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import Expr, exp
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+serve = fakesnow.server  # the function: importing the submodule of that name hides it
+import fakesnow.server as server  # noqa: E402
+
+IGNORED = ["alter session set query_tag"]  # fakesnow knows no tags
+
+_parse_one = fakesnow.dialect.parse_one
+_execute = fakesnow.cursor.FakeSnowflakeCursor.execute
+_struct = fakesnow.arrow.timestamp_to_sf_struct
+
+
+def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
+    """An error of the data is an error of the statement, and role and warehouse are those of the login.
+
+    fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
+    others.
+    """
+    for name, value in getattr(self._conn, "named_at_login", {}).items():
+        command = command.replace(f"current_{name}()", f"'{value}'")
+    try:
+        return _execute(self, command, *args, **kwargs)
+    except duckdb.Error as error:
+        raise ProgrammingError(msg=str(error).split("\n")[0], errno=100069, sqlstate="22000") from error
+
+
+def parse_one(sql: str) -> Expr:
+    """`order by all` is about all columns; fakesnow takes it for one of that name."""
+    parsed = _parse_one(sql)
+    for order in parsed.find_all(exp.Ordered):
+        if isinstance(order.this, exp.Column) and order.this.sql().lower() == "all":
+            order.set("this", exp.Var(this="all"))
+    return parsed
+
+
+def as_is(expression: Expr) -> Expr:
+    """Sums of decimals are decimals; fakesnow casts what is added up to floating point, for the sake of text."""
+    return expression
+
+
+async def login(request: Request) -> JSONResponse:
+    """Names a master token; without one the connector never tells the server that a session ends."""
+    body = json.loads(bytes((await server.login_request(request)).body))
+    token = body["data"]["masterToken"] = body["data"]["token"]
+    session: Any = server.sessions[token]
+    session.nop_regexes = IGNORED
+    session.named_at_login = {
+        "role": request.query_params.get("roleName"),
+        "warehouse": request.query_params.get("warehouse"),
+    }
+    return JSONResponse(body)
+
+
+class Sessions(dict[str, Any]):
+    """A session that ends takes its open transaction back; fakesnow leaves it open."""
+
+    def __delitem__(self, token: str) -> None:
+        connection = self.pop(token)
+        with suppress(duckdb.Error):  # there was none
+            connection._duck_conn.rollback()
+        connection.close()
+
+
+def timestamp_struct(timestamps: Any) -> pa.Array:
+    """A missing timestamp is null; fakesnow sends 1970-01-01."""
+    found, missing = _struct(timestamps), timestamps.is_null()
+    if isinstance(missing, pa.ChunkedArray):
+        missing = missing.combine_chunks()
+    return pa.StructArray.from_arrays(found.flatten(), fields=list(found.type), mask=missing)
+
+
+def mend() -> None:
+    """Puts the shims in place."""
+    vars(fakesnow.cursor)["parse_one"] = parse_one
+    fakesnow.cursor.FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
+    fakesnow.transforms.numeric_agg_implicit_cast = as_is
+    fakesnow.arrow.timestamp_to_sf_struct = timestamp_struct
+    server.sessions = Sessions()
+    server.app.router.routes[0] = Route("/session/v1/login-request", login, methods=["POST"])
+
+
+def main(port: int) -> None:
+    """Serves until a signal ends the process."""
+    ended = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    mend()
+    with serve(port=port):
+        ended.wait()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
