@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
-from user_engagement.assets.insights import MODELS, compute
+from user_engagement.assets.insights import compute
 from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import Settings, load_settings
 from user_engagement.sources import FilesSource
@@ -43,15 +43,7 @@ def build(settings: Settings) -> None:
         warehouse.replace_slice(source.extract(table, Window()))
     with open_warehouse(settings).reader() as reader:
         variables = json.dumps(dbt_vars(reader, settings, datetime.now(settings.zone)))
-    arguments = [
-        "run",
-        "--select",
-        f"+{MODELS}",
-        "+growth_accounting",
-        "--vars",
-        variables,
-        *window_args(Window()),
-    ]
+    arguments = ["run", "--vars", variables, *window_args(Window())]
     dbt_resource(settings).cli(arguments, target_path=settings.dbt_target_dir).wait()
 
 
