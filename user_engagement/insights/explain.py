@@ -19,8 +19,8 @@ from user_engagement.insights.names import (
     ACTIVATION,
     BEHAVIOUR,
     CHURN,
-    DURATION,
     EPISODE,
+    LENGTH,
     MEASUREMENT,
     MIX,
     NEW_USERS,
@@ -44,7 +44,7 @@ from user_engagement.insights.shapes import (
 )
 from user_engagement.insights.statistics import ALPHA
 
-LEAST_TREND = 3.0
+LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""
 SOON_WEEKS = 12
 SPARED = 0.4
@@ -375,7 +375,7 @@ def changes_of(measures: Measures, vanished: list[Vanished], outages: list[Outag
     found += new_user_changes(measures, use)
     found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]
     found += signup_changes(measures.fresh(SIGNUPS))
-    for name in (CHURN, RESURRECTION, SESSIONS, DURATION):
+    for name in (CHURN, RESURRECTION, SESSIONS, LENGTH):
         measure = measures.fresh(name)
         if measure.actual.sum() > 0:
             found += Explainer(measure).explain(3)
@@ -384,7 +384,7 @@ def changes_of(measures: Measures, vanished: list[Vanished], outages: list[Outag
 
 def of_recording(change: Change) -> Change:
     """A change that no behaviour makes is one of recording or delivery."""
-    jumped = {SESSIONS: change.height > TWICE, DURATION: abs(change.height) > UNIT, USE: change.height < GONE}
+    jumped = {SESSIONS: change.height > TWICE, LENGTH: abs(change.height) > UNIT, USE: change.height < GONE}
     is_overnight = change.shape in (STEP, EPISODE)
     broad = len(change.conditions) <= (1 if change.measure == USE else 0)
     if is_overnight and broad and jumped.get(change.measure, False):
@@ -447,13 +447,13 @@ def spares_older(use: Measure, change: Change) -> bool:
     bank, weeks = use.bank, len(use.panel.weeks)
     explainer = Explainer(use)
     week = np.arange(weeks)
+    soon = older(use.tenures, weeks, change.since) & (week < change.since + SOON_WEEKS)[None]
     if not change.conditions:
-        before = np.broadcast_to(week < change.since, (len(use.tenures), weeks))
-        with use.only(before):
+        # a drift that began before and that older users go through as well
+        with use.only(soon):
             trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=bank.kinds == SLOPE)
         if trend and abs(trend.t) > LEAST_TREND:
             return False
-    soon = older(use.tenures, weeks, change.since) & (week < change.since + SOON_WEEKS)[None]
     leaves = use.panel.members(change.conditions)
     with use.only(soon):
         if change.conditions:

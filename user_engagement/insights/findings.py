@@ -19,6 +19,7 @@ from user_engagement.insights.names import (
     DURATION,
     EPISODE,
     FREQUENCY,
+    LENGTH,
     MEASUREMENT,
     MIX,
     NEW_USERS,
@@ -49,7 +50,7 @@ from user_engagement.insights.readings import (
 from user_engagement.insights.shapes import Array, fitted
 from user_engagement.insights.statistics import ALPHA, Z
 
-CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, DURATION)
+CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LENGTH)
 """From signing up to the length of a session: the earliest link that broke is the finding."""
 NEAR_WEEKS = 6
 LEAST_T = 3.0
@@ -132,7 +133,7 @@ def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
     for change in order:
         for place, (cause, also) in enumerate(kept):
             if follows(change, cause):
-                name = RETENTION if change.measure == USE else change.measure
+                name = {USE: RETENTION, LENGTH: DURATION}.get(change.measure, change.measure)
                 if cause.measure == CHURN and change.measure == USE and abs(change.t) > abs(cause.t):
                     kept[place] = (change, (*also, CHURN))
                 elif name not in also:
@@ -155,9 +156,10 @@ def follows(change: Change, cause: Change) -> bool:
         lasting = cause.measure in (NEW_USERS, ACTIVATION, CHURN) and change.measure not in (
             SESSIONS,
             DURATION,
+            LENGTH,
         )
         return is_near or (lasting and change.since > cause.since)
-    if change.measure in (SESSIONS, DURATION):
+    if change.measure in (SESSIONS, LENGTH):
         return False
     return is_near and (theirs <= mine or (cause.kind == MEASUREMENT and mine <= theirs))
 
@@ -217,6 +219,8 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
 
 def link_of(readers: Readers, change: Change) -> tuple[str, Reading, tuple[str, ...]]:
     """The earliest link of the chain that a change shows in, how it does, and the links that follow."""
+    if change.measure == LENGTH:
+        return DURATION, read(readers.measure(DURATION), change), ()
     if change.measure != USE:
         return change.measure, read(readers.measure(change.measure), change), ()
     readings = {name: read(readers.measure(name), change) for name in (RETENTION, RESURRECTION, FREQUENCY)}
@@ -245,7 +249,7 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     """Active days, and active users, a week that a change takes within a window."""
     panel = readers.panel
     nothing = Amount(0.0, 0.0, 0.0)
-    if change.measure in (SESSIONS, DURATION):
+    if change.measure in (SESSIONS, LENGTH):
         return {DAYS: nothing, PEOPLE: nothing}
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}

@@ -22,6 +22,7 @@ from user_engagement.insights.names import (
     CHURN,
     DURATION,
     FREQUENCY,
+    LENGTH,
     NEW_USERS,
     OF_COHORTS,
     RESURRECTION,
@@ -80,6 +81,10 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
         return weekly["sessions"], weekly["active_days"]
     if name == DURATION:
         return weekly["session_seconds"], weekly["sessions"]
+    if name == LENGTH:
+        # a mean of 1, so that a small change of the mean logarithm is one of the ratio
+        mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
+        return weekly["log_seconds"] - np.float32(mean - 1) * weekly["sessions"], weekly["sessions"]
     if name == SIGNUPS:
         return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
     numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
@@ -197,6 +202,7 @@ class Measure:
             recorded = (~self.panel.unrecorded).astype(np.float32)
             actual, exposure = actual * recorded, exposure * recorded
         per_tenure, per_week = actual.sum(2), actual.sum(1)
+        per_tenure, per_week = np.maximum(per_tenure, 0), np.maximum(per_week, 0)
         course = np.ones_like(per_week)
         expected = per_week
         for _ in range(ROUNDS if actual.shape[1] > 1 else 3):

@@ -32,7 +32,7 @@ MOST_STRATA = 100
 LEAST_SHARE = 0.02
 """Of the users: smaller groups are not scanned."""
 USED = ("active_users", "active_days", "sessions", "recent_users", "retained_users", "active_users_28")
-WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds")
+WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds", "log_seconds")
 COHORT = ("signups", "activated_users", "early_active_days")
 TENURES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208])
 """First whole week since signup of each band; as the macro `tenure_bands`."""

@@ -216,7 +216,7 @@ def fit_noise(contrasts: Array, sampling: Array) -> Noise:
         contrasts: log ratios of random groups to all others; shape (groups, weeks).
         sampling: their variances, were all counts Poisson; shape (groups, weeks).
     """
-    usable = np.median(sampling, axis=0) < np.quantile(np.median(sampling, axis=0), 0.7)
+    usable = np.median(sampling, axis=0) <= np.quantile(np.median(sampling, axis=0), 0.7)
     if usable.sum() < LEAST_WEEKS_USED:
         return Noise(1.5, 0.3, 0.95)
     scaled = contrasts[:, usable] / np.sqrt(sampling[:, usable])

@@ -39,7 +39,11 @@ final as (
         count(*) as all_active_days,
         sum(sessions) as sessions,
         -- a day's seconds are not known by kind: what vanished had its share by sessions
-        sum(cast(session_seconds as double) * sessions / all_sessions) as session_seconds
+        sum(cast(session_seconds as double) * sessions / all_sessions) as session_seconds,
+        -- of a day's mean: means of logarithms are not moved by a few sessions that were left open
+        sum(case
+            when session_seconds > 0 then sessions * ln(cast(session_seconds as double) / all_sessions) else 0
+        end) as log_seconds
     from days
     group by user_number, week_start
 

@@ -50,6 +50,7 @@ measured as (
         active_days,
         sessions,
         session_seconds,
+        log_seconds,
         0 as recent_users,
         0 as retained_users,
         0 as active_users_28,
@@ -66,6 +67,7 @@ measured as (
         0 as active_days,
         0 as sessions,
         0 as session_seconds,
+        0 as log_seconds,
         1 as recent_users,
         case when weeks = weeks_until_next then 1 else 0 end as retained_users,
         0 as active_users_28,
@@ -82,6 +84,7 @@ measured as (
         0 as active_days,
         0 as sessions,
         0 as session_seconds,
+        0 as log_seconds,
         0 as recent_users,
         0 as retained_users,
         1 as active_users_28,
@@ -98,6 +101,7 @@ measured as (
         0 as active_days,
         0 as sessions,
         0 as session_seconds,
+        0 as log_seconds,
         0 as recent_users,
         0 as retained_users,
         0 as active_users_28,
@@ -115,6 +119,7 @@ measured as (
         0 as active_days,
         0 as sessions,
         0 as session_seconds,
+        0 as log_seconds,
         0 as recent_users,
         0 as retained_users,
         0 as active_users_28,
@@ -153,7 +158,8 @@ final as (
         ] -%}
         {{ count_of('sum(' ~ count ~ ')') }} as {{ count }},
         {% endfor -%}
-        sum(session_seconds) as session_seconds
+        sum(session_seconds) as session_seconds,
+        sum(log_seconds) as log_seconds
     from traced
     group by {{ cell }}, tenure_weeks, week_start
     {{ 'union all' if not loop.last }}
