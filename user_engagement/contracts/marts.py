@@ -79,6 +79,9 @@ MARTS: dict[str, Mart] = {
         f"{SEGMENT}, churn_kind text, month date, users_at_start count, churned_users count, churn_rate number, "
         f"{INTERVAL}, churned_same_month count, is_complete flag",
     ),
+    "churn_reasons": Mart(
+        "marts", f"{SEGMENT}, month date, churn_reason text, churned_users count, share number"
+    ),
     "survival": Mart(
         "marts",
         f"{SEGMENT}, churn_kind text, days_since_signup count, at_risk count, churned count, censored count, "

@@ -35,7 +35,7 @@ COUNTS = (
 )
 NUMBERS = (
     "retention_rate retention_rate_eligible ci_low ci_high stickiness quick_ratio active_days_per_user "
-    "average_dau churn_rate survival_rate average_session_seconds median_session_seconds p90_session_seconds "
+    "average_dau churn_rate share survival_rate average_session_seconds median_session_seconds p90_session_seconds "
     "sessions_per_user sessions_per_active_day median_days_between_active_days value session_seconds"
 )
 TYPES: dict[str, Callable[[pa.DataType], bool]] = {
