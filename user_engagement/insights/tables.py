@@ -11,6 +11,8 @@ from user_engagement.insights.schema import COUNT, DAY, FLAG, NUMBER, TEXT, Tabl
 COMPARED_WEEKS = 4  # of either period
 
 
+OF_USERS = ("at_risk_users",)
+"""Tables with a row per user, which are not exported."""
 OBSERVED = {"observed_through": (DAY, "Last complete day of data.")}
 SEGMENT = {
     "segment_name": (TEXT, "The attribute that the row is about, `all` for everybody."),

@@ -1,8 +1,8 @@
-"""Marts as files, for whoever wants them outside the warehouse."""
+"""Marts and insights as files, to use them outside the warehouse."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,19 @@ def export_marts(
     with open_warehouse(settings).reader() as reader:
         for name in MARTS:
             yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind)
+
+
+def export_insights(
+    settings: Settings, folder: Path, kind: Literal["parquet", "csv"], names: Iterable[str]
+) -> Iterator[tuple[str, int]]:
+    """Writes the insight tables of these names; yields each name and its row count.
+
+    Raises:
+        WarehouseError: insights have not been built, or the warehouse is in use.
+    """
+    with open_warehouse(settings).reader() as reader:
+        for name in names:
+            yield name, _write(folder / f"{name}.{kind}", reader.ordered("insights", name), kind)
 
 
 def _write(path: Path, reader: pa.RecordBatchReader, kind: str) -> int:
