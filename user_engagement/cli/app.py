@@ -93,9 +93,9 @@ def run(
             from user_engagement.cli.simulated_company import ensure_world
 
             ensure_world(settings, progress.on_day)
-        progress.doing("checking the source")
+        progress.show_step("checking the source")
         planned = plan(settings, full, rebuild)
-        progress.planned(planned)
+        progress.show_plan(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
     _show(resolve(settings.published_dir))
@@ -168,7 +168,7 @@ def simulate(
     with RunProgress(progress_console) as progress:
         summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
         if format is EventFormat.snowplow:
-            progress.doing("writing Snowplow's enriched files")
+            progress.show_step("writing Snowplow's enriched files")
             folder = write_snowplow_files(settings)
             console.print(f"Snowplow's enriched events: {folder}")
     console.print(str(summary))
@@ -178,7 +178,7 @@ def simulate(
 def truth(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
 ) -> None:
-    """Write the planted causes, and each simulated user's true churn day and cause."""
+    """Write the planted causes and their effects, and each simulated user's true churn day and cause."""
     settings = configure()
     from user_engagement.cli.simulated_company import write_truth
 
