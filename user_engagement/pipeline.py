@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -143,9 +143,14 @@ def run(
                 asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
             )
             with contextlib.redirect_stdout(_Lines(on_line)):
+                failed_checks: list[dg.AssetCheckEvaluation] = []
                 for event in execute_run_iterator(InMemoryJob(job), started, instance):
                     on_event(event)
-                    _raise_if_failed(event)
+                    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                        evaluation = event.asset_check_evaluation_data
+                        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+                            failed_checks.append(evaluation)
+                    _raise_if_failed(event, failed_checks)
 
 
 class _Lines(io.TextIOBase):
@@ -162,16 +167,27 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def _raise_if_failed(event: dg.DagsterEvent) -> None:
+def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetCheckEvaluation]) -> None:
     if event.event_type == dg.DagsterEventType.STEP_FAILURE:
         error = event.step_failure_data.error
         while error and error.cause:
             error = error.cause
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
-        raise RunFailedError(f"{event.step_key}: {_essence(message or '')}")
+        found = "".join(f"\n{_found_by(check)}" for check in failed_checks)
+        raise RunFailedError(f"{event.step_key}: {_essence(message or '')}{found}")
     if event.event_type == dg.DagsterEventType.RUN_FAILURE:
         raise RunFailedError(event.message or "the run failed")
+
+
+def _found_by(check: dg.AssetCheckEvaluation) -> str:
+    """What a failed check found, and what to do about it."""
+    rows = check.metadata.get("dagster_dbt/failed_row_count")
+    found = check.description or (f"{rows.value} rows fail it." if rows else "it gave no reason.")
+    return (
+        f"{check.check_name} of {check.asset_key.to_user_string()}: {found} What was published last stays. Fix the "
+        "data in the source, or the rule, and run again."
+    )
 
 
 def _essence(message: str) -> str:

@@ -138,9 +138,17 @@ class Settings(BaseSettings):
         description="Key of these hashes, at least 32 characters; anybody who has it can recognise users.",
     )
     publish_report: bool = Field(True, description="Write the report, one HTML file, into each generation.")
+    csv_escape_formulas: bool = Field(
+        True,
+        description="Write an apostrophe before text in exported CSV files that a spreadsheet would run.",
+    )
     annotations: Path | None = Field(
         None,
         description="CSV file with columns `day` and `label`: releases and campaigns, drawn on time lines.",
+    )
+    labels: Path | None = Field(
+        None,
+        description="CSV file with columns `name` and `label`: what columns and values are called on screen.",
     )
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from user_engagement import formatting as fmt
 from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt import dbt_vars
 from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
@@ -96,6 +97,10 @@ def _add_report(settings: Settings, log: dg.DagsterLogManager, generation: Path)
     from user_engagement.dashboard.annotations import read_marks
     from user_engagement.dashboard.report import write_report
 
+    try:
+        fmt.use_labels(settings.labels)
+    except UserError as error:
+        log.warning(f"The report shows names by the rule. {error}")
     try:
         marks = read_marks(settings.annotations)
     except UserError as error:

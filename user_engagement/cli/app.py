@@ -127,6 +127,25 @@ def kpis() -> None:
     _show(resolve(settings.published_dir))
 
 
+@app.command()
+def digest(
+    address: Annotated[
+        str, typer.Option(help="Where readers find the dashboard, for the links.")
+    ] = "http://127.0.0.1:8501",
+) -> None:
+    """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
+    settings = configure()
+    from user_engagement import formatting
+    from user_engagement.dashboard.data import UnavailableError, open_generation
+    from user_engagement.dashboard.digest import digest as message
+
+    formatting.use_labels(settings.labels)
+    try:
+        print(message(open_generation(settings.published_dir), address))
+    except UnavailableError as problem:
+        raise UserError(str(problem)) from None
+
+
 def _show(generation: Path) -> None:
     from user_engagement.cli.published import findings, kpi_table
 
