@@ -130,7 +130,7 @@ def kpis() -> None:
 @app.command()
 def digest(
     address: Annotated[
-        str, typer.Option(help="Where readers find the dashboard, for the links.")
+        str, typer.Option(help="Address of the dashboard, for the links.")
     ] = "http://127.0.0.1:8501",
 ) -> None:
     """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
