@@ -94,9 +94,9 @@ def run(
             from user_engagement.cli.simulated_company import ensure_world
 
             ensure_world(settings, progress.on_day)
-        progress.doing("checking the source")
+        progress.show_step("checking the source")
         planned = plan(settings, full, rebuild)
-        progress.planned(planned)
+        progress.show_plan(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
     _show(resolve(settings.published_dir))
@@ -153,7 +153,7 @@ def kpis() -> None:
 @app.command()
 def digest(
     address: Annotated[
-        str, typer.Option(help="Where readers find the dashboard, for the links.")
+        str, typer.Option(help="Address of the dashboard, for the links.")
     ] = "http://127.0.0.1:8501",
 ) -> None:
     """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
@@ -210,7 +210,7 @@ def simulate(
     with RunProgress(progress_console) as progress:
         summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
         if format is EventFormat.snowplow:
-            progress.doing("writing Snowplow's enriched files")
+            progress.show_step("writing Snowplow's enriched files")
             folder = write_snowplow_files(settings)
             console.print(f"Snowplow's enriched events: {folder}")
     console.print(str(summary))
@@ -220,7 +220,7 @@ def simulate(
 def truth(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
 ) -> None:
-    """Write the planted causes, and each simulated user's true churn day and cause."""
+    """Write the planted causes and their effects, and each simulated user's true churn day and cause."""
     settings = configure()
     from user_engagement.cli.simulated_company import write_truth
 
