@@ -191,7 +191,7 @@ def test_every_incremental_model_reads_rows_of_its_window_alone(compiled: dict[s
 READERS_BEYOND_THE_WINDOW = {
     "repeated_events": "the first delivery of an event that the window repeats",
     "quarantined_rows": "days that a signup of another month, or the horizon, takes out",
-    "session_quantiles": "durations of the few seconds in which a quantile lies",
+    "session_statistics": "durations of the few seconds in which a quantile lies",
 }
 
 
