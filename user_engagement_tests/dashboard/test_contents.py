@@ -139,7 +139,7 @@ def test_every_row_shown_is_a_row_of_the_mart(generation: Generation) -> None:
         ("engagement", "active_users", "active_users_daily"),
         ("churn", "churn_declared", "churn_monthly"),
         ("churn", "survival", "survival"),
-        ("engagement", "active_days_per_user", "engagement_frequency"),
+        ("engagement", "days_between", "engagement_frequency"),
     ):
         shown = BY_KEY[page].make(view).tables[key]
         published = generation.frame(mart)[list(shown.columns)]
