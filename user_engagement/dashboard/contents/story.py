@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from user_engagement import formatting as fmt
@@ -14,9 +15,9 @@ from user_engagement.dashboard.findings import (
     Finding,
     bridge,
     causes,
+    course,
     is_explained,
     read_findings,
-    series,
 )
 from user_engagement.dashboard.trends import Trend
 from user_engagement.dashboard.view import View
@@ -248,7 +249,7 @@ def _cause(view: View, finding: Finding) -> Cause:
         link=target.to_address(),
         link_label=label,
         evidence=evidence(view, finding),
-        series=against_expected(finding, series(view.generation, finding.rank), view.theme),
+        series=against_expected(finding, course(view.generation, finding), view.theme),
     )
 
 
@@ -267,9 +268,9 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
 
 
 def _first_question(next_step: str) -> str:
-    """The question without its examples, which stand on Causes."""
+    """The question without its examples and the date, which stand elsewhere."""
     question, found, _ = next_step.partition(": ")
-    return f"{question}?" if found else next_step
+    return re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if found else next_step)
 
 
 # -- numbers in sentences ----------------------------------------------------------------------------------
