@@ -10,6 +10,7 @@ import sys
 from datetime import date
 from enum import StrEnum
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -110,12 +111,34 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write into; created if missing.")],
     format: Annotated[ExportFormat, typer.Option(help="File format.")] = ExportFormat.parquet,  # noqa: A002
 ) -> None:
-    """Write each mart to a file of its own, named after the mart."""
+    """Write each mart, and each insight table that names no user, to a file of its own, named after the table."""
     settings = configure()
-    from user_engagement.publishing.export import export_marts
+    from user_engagement.publishing.export import export_insights, export_marts
 
-    for name, rows in export_marts(settings, folder, format.value):
+    exports = [export_marts(settings, folder, format.value)]
+    if settings.insights:
+        from user_engagement.insights.tables import OF_USERS, TABLES
+
+        named = [name for name in TABLES if name not in OF_USERS]
+        exports.append(export_insights(settings, folder, format.value, named))
+    for name, rows in chain.from_iterable(exports):
         console.print(f"{folder / name}.{format.value}  [dim]{rows:,} rows[/]")
+
+
+@app.command()
+def why(
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help="Explain one group alone, as country=US; given twice, users that meet both."),
+    ] = None,
+) -> None:
+    """Show why engagement changed, and how much each finding takes."""
+    settings = configure()
+    from user_engagement.cli.explanation import bridge_table, brief_table, conditions_of, explanation
+
+    tables = explanation(settings, conditions_of(segment or []))
+    console.print(brief_table(tables["decline_brief"]))
+    console.print(bridge_table(tables["engagement_bridge"]))
 
 
 @app.command()
