@@ -17,12 +17,15 @@ import pytest
 from user_engagement.dashboard.blocks import Page, Row, Story
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
+from user_engagement.dashboard.contents.causes import METHODS
 from user_engagement.dashboard.contents.story import headline
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.filters import Filters
+from user_engagement.dashboard.findings import BRIDGE, BRIEF, SERIES
 from user_engagement.dashboard.findings import causes as read_causes
 from user_engagement.dashboard.trends import Trend, trends
 from user_engagement.dashboard.view import View
+from user_engagement.insights.tables import TABLES
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes, churn_reasons, explained
 from user_engagement_tests.support.serving import publish_marts
@@ -351,3 +354,13 @@ def test_labels_at_nearly_the_same_height_do_not_overprint(published: Published)
     series = story.causes[0].series
     assert series
     assert abs(series.drawing.last - series.expected_last) >= 20
+
+
+def test_these_tables_have_the_columns_of_the_real_ones() -> None:
+    for name, table in explained(causes(THROUGH), THROUGH).items():
+        assert set(table.column_names) == set(TABLES[name].columns)
+
+
+def test_every_insight_table_has_its_place() -> None:
+    shown = {table for tables in METHODS.values() for table in tables}
+    assert shown | {BRIEF, SERIES, BRIDGE} == set(TABLES)

@@ -213,19 +213,6 @@ def acquisition_or_loss(_view: View, frame: Frame) -> Table:
     return Table("growth_change", "Acquisition or loss", about, frame, folded=True)
 
 
-def since_when(_view: View, frame: Frame) -> Table:
-    about = "Weeks in which a weekly metric most likely moved to another level, with intervals; significant ones first."
-    ordered = frame.sort_values(["is_significant", "p_value"], ascending=[False, True])
-    return Table("change_points", "Since when", about, ordered)
-
-
-def contrasts(_view: View, frame: Frame) -> Table:
-    about = "The change of each rate in each segment value against its change in the others; surest first."
-    return Table(
-        "segment_contrasts", "Who changed otherwise", about, frame.sort_values("p_value"), folded=True
-    )
-
-
 def survival_tests(view: View, frame: Frame) -> Table:
     about = "Log-rank tests: whether the values of a segment churn alike, over all tenures."
     rows = _of_churn(view, frame).sort_values("p_value")
@@ -244,11 +231,6 @@ def _of_churn(view: View, frame: Frame) -> Frame:
 def sensitivity(_view: View, frame: Frame) -> Table:
     about = "Churn by inactivity under other limits than the one set, and how many of those who churned came back."
     return Table("churn_sensitivity", "Does the definition matter", about, frame)
-
-
-def risk_segments(_view: View, frame: Frame) -> Table:
-    about = "Users active now who will probably be inactive for the next four weeks, by segment."
-    return Table("risk_segments", "Where users at risk are", about, frame)
 
 
 def prediction(_view: View, frame: Frame) -> Table:
@@ -273,8 +255,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "change_decomposition": decomposition,
         "contributions": contributions,
         "growth_change": acquisition_or_loss,
-        "segment_contrasts": contrasts,
-        "change_points": since_when,
     },
     "first_week": {"first_week": first_week},
     "churn": {
@@ -284,7 +264,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "churn_sensitivity": sensitivity,
     },
     "risk": {
-        "risk_segments": risk_segments,
         "risk_evaluation": prediction,
         "risk_calibration": calibration,
         "at_risk_users": at_risk,
