@@ -162,13 +162,15 @@ def bridge(generation: Generation, measure: str) -> Frame:
 
 
 def _finding(row: Any, labels: Mapping[int, str]) -> Finding:
-    rank = int(row.rank)
+    rank, conditions = int(row.rank), json.loads(_given(row.conditions) or "{}")
     return Finding(
         rank=rank,
-        title=_words(row.finding if row.kind == "measurement" else labels.get(rank, row.finding)),
+        title=_words(
+            row.finding if row.kind == "measurement" else _title(labels.get(rank, row.finding), conditions)
+        ),
         kind=row.kind,
         metric=_given(row.metric) or "",
-        conditions=json.loads(_given(row.conditions) or "{}"),
+        conditions=conditions,
         is_adverse=bool(_given(row.is_adverse)),
         shape=_given(row.shape) or "",
         since=_day(row.since),
@@ -194,6 +196,12 @@ def _given(value: Any) -> Any:
 
 def _day(value: Any) -> date | None:
     return None if fmt.is_missing(value) else value.date()
+
+
+def _title(label: str, conditions: Mapping[str, str]) -> str:
+    """What changed and, after a colon, for whom in a word or two."""
+    change, group, _ = label.partition(": ")
+    return f"{change}: {', '.join(map(fmt.label, conditions.values()))}" if group and conditions else label
 
 
 def _words(sentence: str) -> str:

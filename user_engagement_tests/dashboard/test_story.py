@@ -339,7 +339,7 @@ def test_names_of_columns_and_values_in_sentences_are_words(published: Published
         "next_step": "What brings paid_social around 14 July 2025: a campaign, a budget?",
     }
     _, story = overview(published(**explained([one], THROUGH)))
-    assert story.causes[0].title == "Other users sign up: users with acquisition channel paid social"
+    assert story.causes[0].title == "Other users sign up: Paid social"
     assert story.causes[0].next_step == "What brings paid social?"
 
 

@@ -147,10 +147,7 @@ def _risk(view: View) -> str:
     if "base_rate" not in rates.index or active.empty:
         return ""
     share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
-    return (
-        f"About {_rounded(share * mau)} of {mau:,} active users will probably become inactive within "
-        "four weeks."
-    )
+    return f"About {_rounded(share * mau)} of {mau:,} active users will probably be inactive in four weeks."
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -187,7 +184,7 @@ def _period(figures: tuple[Trend, ...]) -> str:
     """The month that the figures are of, and the one that they are compared with."""
     for trend in figures:
         if trend.key != "retention_month_1" and trend.reference_month is not None:
-            return f"{fmt.month(trend.month)} compared with {fmt.month(trend.reference_month)}"
+            return f"{fmt.month(trend.month)} against {fmt.month(trend.reference_month)}"
     return ""
 
 
@@ -269,8 +266,8 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
 
 def _first_question(next_step: str) -> str:
     """The question without its examples and the date, which stand elsewhere."""
-    question, found, _ = next_step.partition(": ")
-    return re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if found else next_step)
+    question, *rest = re.split(r": |, and ", next_step, maxsplit=1)
+    return re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if rest else next_step)
 
 
 # -- numbers in sentences ----------------------------------------------------------------------------------
