@@ -36,6 +36,8 @@ IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
+MISSING_WORDS = ("nan", "nat", "null", "none", "undefined", "<na>", "n/a", "#n/a", "\\n")
+EARLIEST_DATE = date(1971, 1, 1)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -85,6 +87,16 @@ class Settings(BaseSettings):
     as_of: date | None = Field(None, description="Last complete day of data; the newest day if unset.")
     data_start: date | None = Field(None, description="First day on which the events are complete.")
     timezone: str = Field("UTC", description="Time zone of the calendar days.")
+    missing_words: Annotated[tuple[str, ...], NoDecode] = Field(
+        MISSING_WORDS, description="Words that stand for a missing value, in any case, comma-separated."
+    )
+    earliest_date: date = Field(
+        EARLIEST_DATE, description="Earlier dates are placeholders: no churn, and no usable signup or event."
+    )
+    sentinel_dates: Annotated[tuple[date, ...], NoDecode] = Field(
+        (),
+        description="More days that are placeholders, comma-separated; the year 2900 and later always are.",
+    )
     segments: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_SEGMENTS, description="Signup columns to break metrics down by, comma-separated."
     )
@@ -149,7 +161,21 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("not a month; write it as 2025-03") from None
 
-    @field_validator("as_of", "data_start", mode="before")
+    @field_validator("missing_words", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(word for part in value.split(",") if (word := part.strip().lower())))
+
+    @field_validator("sentinel_dates", mode="before")
+    @classmethod
+    def _days(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(cls._day(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("as_of", "data_start", "earliest_date", mode="before")
     @classmethod
     def _day(cls, value: Any) -> Any:
         if not isinstance(value, str):

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from user_engagement.automation.standing_checks import Standing, freshness, left_failed
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
 from user_engagement.automation.sensors import requests_for_cohorts, requests_for_new_data
+from user_engagement.automation.standing_checks import Standing, freshness, left_failed
 from user_engagement.code_location import build_definitions, first_month
 from user_engagement.instance.home import open_instance
 from user_engagement.partitions import monthly_partitions, months_of_run

@@ -19,7 +19,7 @@ from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTab
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
-from user_engagement.sources.normalise import CLOCK, DAY, FIRST_YEAR, OFFSET, quoted, rejected_reason
+from user_engagement.sources.normalise import CLOCK, DAY, NO_DATE, OFFSET, quoted
 
 WIDTH = len(ENRICHED_EVENT)
 LAST_DAY = "9999-12-31"
@@ -196,7 +196,7 @@ BROKEN_LINES = """
 
 REJECTED = f"""
     select
-        '{USER_ENGAGEMENT.name}' as table_name, {rejected_reason("user_id", "time_text")} as reason,
+        '{USER_ENGAGEMENT.name}' as table_name, {{reason}} as reason,
         user_id, time_text as date_value, _source, _row_number, {{extracted_at}}
     from sessions where engagement_date is null
     union all
@@ -210,9 +210,9 @@ REJECTED = f"""
 # what belongs to no month counts with the first
 FINGERPRINT = f"""
     with marks as (
-        select coalesce(engagement_date, timestamp '{FIRST_YEAR}-01-01') as day, hash(sessions) as mark from sessions
+        select coalesce(engagement_date, timestamp '{NO_DATE}') as day, hash(sessions) as mark from sessions
         union all
-        select timestamp '{FIRST_YEAR}-01-01', hash(broken) from broken
+        select timestamp '{NO_DATE}', hash(broken) from broken
     )
     select strftime(day, '%Y-%m-01') as month, format('{{:x}}-{{:x}}', count(*), bit_xor(mark))
     from marks group by month order by month
@@ -389,7 +389,13 @@ class _Sessions:
                 f"where engagement_date is not null and {window.predicate('engagement_date')}",
                 USER_ENGAGEMENT.schema(EXTRA_COLUMNS),
             ),
-            rejected=self._stream(REJECTED.format(extracted_at=extracted_at), REJECTED_ROWS.schema()),
+            rejected=self._stream(
+                REJECTED.format(
+                    extracted_at=extracted_at,
+                    reason=self._rules.rejected_reason(USER_ENGAGEMENT, "user_id", "time_text"),
+                ),
+                REJECTED_ROWS.schema(),
+            ),
         )
 
     def fingerprint(self) -> dict[str, str]:
