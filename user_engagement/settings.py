@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     snowplow_duration: Literal["engaged", "elapsed"] = Field(
         "engaged", description="Duration of a Snowplow session: time engaged, by page pings, or elapsed."
     )
+    snowplow_visit_timeout_seconds: int = Field(
+        1800, ge=60, le=86_400, description="Time without events after which a Snowplow session ends."
+    )
+    snowplow_bots: bool = Field(False, description="Count events of bots and crawlers as engagement.")
     snowplow_table: str = Field("atomic.events", description="Table of Snowplow events, if in a database.")
     start: date | None = Field(None, description="First month to load, YYYY-MM; the source's first if unset.")
     end: date | None = Field(None, description="Last month to load, YYYY-MM; the source's last if unset.")

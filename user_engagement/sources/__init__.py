@@ -97,6 +97,8 @@ def snowplow_source(settings: Settings) -> Source:
         "heartbeat_seconds": settings.snowplow_heartbeat_seconds,
         "minimum_visit_seconds": settings.snowplow_minimum_visit_seconds,
         "duration": settings.snowplow_duration,
+        "visit_timeout_seconds": settings.snowplow_visit_timeout_seconds,
+        "with_bots": settings.snowplow_bots,
         "memory_limit": settings.memory_limit,
         "rules": rules_of(settings),
     }

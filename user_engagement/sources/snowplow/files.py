@@ -15,6 +15,7 @@ from user_engagement.sources.data_files import data_files, file_state, pattern
 from user_engagement.sources.normalise import quoted
 from user_engagement.sources.snowplow.sessions import (
     FIELDS_READ,
+    TABLE_FIELDS,
     WIDTH,
     SessionOptions,
     SessionSource,
@@ -48,8 +49,9 @@ class SnowplowSource(SessionSource):
         files = enriched_files(self.folder)
         try:
             source = f"replace(source, {quoted(f'{self.folder}/')}, '') as source"
-            incoming = f"(select * replace ({source}) from ({enriched_events(files, FIELDS_READ)}))"
-            connection.execute(insert_events(incoming))
+            others = ", ".join(f"cast(null as varchar) as {name}" for name in TABLE_FIELDS)
+            incoming = f"(select * replace ({source}), {others} from ({enriched_events(files, FIELDS_READ)}))"
+            connection.execute(insert_events(incoming, self.rules))
         except duckdb.OutOfMemoryException:
             raise
         except (duckdb.Error, OSError) as error:
