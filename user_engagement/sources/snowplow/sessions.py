@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
+from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 from user_engagement.sources.normalise import (
@@ -32,6 +33,8 @@ from user_engagement.sources.normalise import (
 
 LAST_DAY = "9999-12-31"
 """Not usable itself: in a zone east of UTC it can lie beyond the calendar."""
+
+WIDTH = len(ENRICHED_EVENT)
 
 FIELDS_READ = (
     *("app_id", "platform", "collector_tstamp", "derived_tstamp", "dvce_created_tstamp", "true_tstamp"),
@@ -68,7 +71,7 @@ CLIENT_SESSION = """
 """
 
 BOT = r"""
-    coalesce(regexp_matches(useragent, '(?i)bot\b|crawl|spider|slurp|headless|lighthouse|pingdom|preview'), false)
+    coalesce(regexp_matches(useragent, '(?i)(^|[^u])bot\b|crawl|spider|slurp|headless|lighthouse|pingdom|bingpreview'), false)
     or coalesce(regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Robot|"spiderOrRobot"\s*:\s*true'), false)
     or coalesce(regexp_matches(spiders_and_robots, '"spider_?[oO]r_?[rR]obot"\s*:\s*true'), false)
 """
@@ -274,12 +277,19 @@ PLACED_EVENTS = """
 # a visit over midnight has a part on each of its days; the first part of a session keeps the plain name
 SESSIONS = """
     create table kept_file.sessions as
-    with views as (
+    with pinged_views as (
+        select
+            session_key, visit, owner, day, view_id, count(distinct floor(epoch(pinged) / {heartbeat})) as heartbeats
+        from placed where view_id is not null and pinged is not null and is_timed
+        group by all
+    ),
+    views as (
         select
             session_key, visit, owner, day,
-            {heartbeat} * (count(distinct floor(epoch(pinged) / {heartbeat})) - 1) + {minimum} as seconds
-        from placed where view_id is not null and pinged is not null and is_timed
-        group by session_key, visit, owner, day, view_id
+            {heartbeat} * heartbeats + case
+                when lag(day) over (partition by session_key, visit, owner, view_id order by day) is null
+                    then {minimum} - {heartbeat} else 0 end as seconds
+        from pinged_views
     ),
     engaged as (select session_key, visit, owner, day, sum(seconds) as seconds from views group by all),
     names as (
@@ -294,8 +304,8 @@ SESSIONS = """
         select
             session_key, visit, owner, day,
             min(happened) filter (is_timed) as happened,
-            nullif(date_diff('microsecond', min(happened) filter (is_timed), max(happened) filter (is_timed)), 0) / 1e6
-                as elapsed,
+            max(happened) filter (is_timed) as ended,
+            min(happened) as any_time,
             arg_min(place, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as place,
             arg_min(device, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as device_type,
             count(*) as events,
@@ -307,14 +317,23 @@ SESSIONS = """
         from placed group by session_key, visit, owner, day
     ),
     files as (select source, min(rowid) as first_place from events group by source),
+    timed as (
+        select *, nullif(date_diff(
+            'microsecond',
+            case when lag(day) over days is null then happened else {day_begins} end,
+            case when lead(day) over days is null then ended else {day_ends} end
+        ), 0) / 1e6 as elapsed
+        from gathered
+        window days as (partition by session_key, visit, owner order by day)
+    ),
     named as (
         select
-            gathered.*, events.session_id as domain_sessionid, events.device_id as domain_userid, events.app_id,
-            events.platform, events.source as _source, gathered.place - files.first_place + 1 as _row_number,
+            timed.*, events.session_id as domain_sessionid, events.device_id as domain_userid, events.app_id,
+            events.platform, events.source as _source, timed.place - files.first_place + 1 as _row_number,
             case when events.session_id is not null then events.session_id || coalesce('/' || owner, '')
                 else session_key end as session_name
-        from gathered
-        inner join events on gathered.place = events.rowid
+        from timed
+        inner join events on timed.place = events.rowid
         inner join files on events.source = files.source
     ),
     parts as (
@@ -329,12 +348,13 @@ SESSIONS = """
         cast({duration} as double) as session_duration,
         main.name as interaction_type,
         session_name || case when part > 1
-            then '/' || coalesce(strftime(happened, '%Y-%m-%dT%H:%M:%S.%f'), cast(part as varchar)) else '' end as event_id,
+            then '/' || coalesce(strftime(happened, '%Y-%m-%dT%H:%M:%S.%f'), cast(part as varchar)) else ''
+        end as event_id,
         device_type,
         {extra_columns},
         _source,
         _row_number,
-        coalesce(time_text, cast(happened as varchar)) as time_text,
+        coalesce(time_text, cast(any_time as varchar)) as time_text,
         is_stray
     from parts
     left join main
@@ -534,6 +554,8 @@ class SessionSource(ABC):
         yield SESSIONS.format(
             local_at=local_at,
             duration=duration,
+            day_begins=self._begin_of("day"),
+            day_ends=self._begin_of("day + 1"),
             heartbeat=self.heartbeat_seconds,
             minimum=self.minimum_visit_seconds,
             extra_columns=", ".join(f"cast({name} as varchar) as {name}" for name in EXTRA_COLUMNS),
@@ -541,6 +563,10 @@ class SessionSource(ABC):
         yield LEFT_OUT.format(width=WIDTH, with_bots=with_bots)
         yield from ONLY_SESSIONS
         yield BROKEN_LINES.format(width=WIDTH)
+
+    def _begin_of(self, day: str) -> str:
+        """The moment, in UTC, at which a day of the zone begins."""
+        return f"timezone('UTC', timezone({quoted(self.timezone)}, cast({day} as timestamp)))"
 
 
 def _refuse_timeless(connection: duckdb.DuckDBPyConnection, locations: tuple[str, ...]) -> None:
