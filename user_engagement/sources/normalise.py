@@ -81,7 +81,7 @@ def stripped(value: str) -> str:
 
 def is_object(value: str) -> str:
     """Whether a text is a JSON object or list; an id in braces is none."""
-    return rf"coalesce(regexp_matches({value}, '^\s*(\{{\s*(\"|\}})|\[)'), false)"
+    return rf"""coalesce(regexp_matches({value}, '^\s*(\{{\s*["}}]|\[\s*["\d\[{{\]])'), false)"""
 
 
 def seconds(raw: str, kind: str) -> str:
@@ -186,8 +186,9 @@ class ValueRules:
         return f"regexp_full_match({value}, '(?s){first}({middle}[!-~])?')"
 
     def _says_nothing(self, value: str, words: tuple[str, ...]) -> str:
-        listed = ", ".join(quoted(word.lower()) for word in ("", *words))
-        return f"coalesce(lower({value}) in ({listed}), true)"
+        # one pattern rather than a list, of which every word would take memory for each column
+        listed = "|".join(re.escape(word) for word in words)
+        return f"coalesce(regexp_full_match({value}, {quoted(f'(?i)({listed})?')}), true)"
 
     def blank(self, value: str) -> str:
         """Whether a date or a number, as text, says nothing. (In other texts NA may be Namibia.)"""
@@ -211,8 +212,7 @@ class ValueRules:
         if kind.startswith(ZONED):
             return self._plausible(f"timezone({quoted(self.timezone)}, {raw})")
         if kind.startswith(DATE_TYPES):
-            # not the cast itself, which fails beyond the years that a timestamp can hold
-            return self._plausible(f"cast({raw} as timestamp)", compared=raw)
+            return self._plausible(f"try_cast({raw} as timestamp)")
         value = _as_text(raw, kind)
         dashes = f"substr({value}, 5, 1) = '-' and substr({value}, 8, 1) = '-'"
         believed = self._is_believed(value)
@@ -243,12 +243,11 @@ class ValueRules:
             believed += f" and substr({value}, 1, 10) not in ({', '.join(map(quoted, self.sentinel_dates))})"
         return f"({believed})"
 
-    def _plausible(self, local: str, compared: str | None = None) -> str:
-        given = compared or local
-        usable = f"{given} >= '{self.earliest_date}' and {given} < '{LATEST_YEAR}-01-01'"
+    def _plausible(self, local: str) -> str:
+        usable = f"{local} >= '{self.earliest_date}' and {local} < '{LATEST_YEAR}-01-01'"
         if self.sentinel_dates:
             days = ", ".join(f"date '{day}'" for day in self.sentinel_dates)
-            usable += f" and cast({given} as date) not in ({days})"
+            usable += f" and cast({local} as date) not in ({days})"
         return f"case when {usable} then {local} end"
 
     def rejected_reason(self, table: RawTable, user: str, when: str) -> str:
