@@ -2,40 +2,54 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install run test test-all test-fast lint dev clean
+.PHONY: help install lock run dev test test-fast test-all lint clean
+.DEFAULT_GOAL := help
 
-install: .venv/installed
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-.venv/installed: requirements.lock pyproject.toml
+install: .venv/dev  ## Create .venv with all that developing needs
+
+# one environment: `make run` needs half of what `make test` adds to
+.venv/run: requirements-run.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade uv
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
+	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements-run.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@
 
-run: install
+.venv/dev: .venv/run requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
+	touch $@
+
+# the run-time lock, with every extra that a deployment may use, holds the same versions
+lock:  ## Write requirements.lock and requirements-run.lock anew, from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra postgresql --extra snowflake --extra snowplow -c requirements.lock -o requirements-run.lock pyproject.toml
+
+run: .venv/run  ## Simulate a company and run the pipeline on it
 	$(BIN)/user-engagement simulate
 	$(BIN)/user-engagement run
 
-dev: install
+dev: .venv/run  ## Start Dagster's UI and the dashboard
 	$(BIN)/user-engagement dev
 
-test: install lint
+test: install lint  ## Run the linters and the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-all: install lint
+test-all: install lint  ## Run more variants of the tests, too
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --exhaustive
 
-test-fast: install
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: install  ## Run the tests that start no process and no pipeline, in parallel
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
-lint: install
+lint: install  ## Run the linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 	mkdir -p .user_engagement
 	$(BIN)/sqlfluff lint --disable-progress-bar user_engagement_dbt/models user_engagement_dbt/tests
 
-clean:
+clean:  ## Remove the environment, the home and all caches
 	rm -rf .venv .user_engagement .pytest_cache .ruff_cache .hypothesis build *.egg-info user_engagement_dbt/target user_engagement_dbt/logs

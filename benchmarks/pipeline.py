@@ -34,9 +34,10 @@ from rich.table import Table
 
 from user_engagement.assets.dbt import KINDS, NO_UNIT_TESTS, dbt_vars
 from user_engagement.assets.insights import MODELS as INSIGHT_MODELS
+from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.simulation import WorldConfig, write_files
-from user_engagement.warehouse.reader import MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 THROUGH = date(2026, 11, 21)
 TINY_USERS = 500
@@ -307,10 +308,10 @@ def against_dbt(work: Path, folder: Path, as_of: date | None, repeats: int) -> N
     loaded_home = work / "loaded"
     run_pipeline(loaded_home, folder, as_of)
     settings = load_settings(home=loaded_home, as_of=as_of)
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         variables = json.dumps(dbt_vars(reader, settings, datetime.now(UTC)))
     with duckdb.connect(str(settings.warehouse_file)) as connection:
-        for schema in ("marts", "cohorts", "activity", "staging"):
+        for schema in ("marts", "intermediate", "cohorts", "activity", "lookups", "staging"):
             connection.execute(f"drop schema if exists {schema} cascade")
     costs = alternated(
         {

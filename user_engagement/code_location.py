@@ -20,7 +20,8 @@ from user_engagement.errors import SourceError
 from user_engagement.partitions import first_of_month, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, open_source
-from user_engagement.warehouse.io_manager import raw_io_manager
+from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse.io_manager import RawIOManager
 
 
 def first_month(source: Source, settings: Settings) -> date:
@@ -61,6 +62,9 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
             *build_alert_sensors(settings),
         ],
         schedules=build_schedules(settings, source, partitions),
-        resources={"dbt": dbt_resource(settings), "raw_io_manager": raw_io_manager(settings)},
+        resources={
+            "dbt": dbt_resource(settings),
+            "raw_io_manager": RawIOManager(warehouse=open_warehouse(settings)),
+        },
         executor=dg.in_process_executor,
     )

@@ -32,6 +32,9 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecord,
 )
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+
+# What the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take when they load a raw table.
+from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 # The tags by which Dagster itself tells the months, the code server and the retries of a run.
@@ -64,6 +67,8 @@ __all__ = [
     "LaunchRunContext",
     "SerializableErrorInfo",
     "SqliteEventLogStorage",
+    "TablePartitionDimension",
+    "TableSlice",
     "WorkerStatus",
     "dagster_cli",
     "execute_run_iterator",

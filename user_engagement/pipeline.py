@@ -7,11 +7,12 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from user_engagement.assets.freshness import compare
+from user_engagement.assets.fingerprints import SOURCE_STATE, source_state
+from user_engagement.assets.freshness import compare, is_up_to_date
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
@@ -21,7 +22,7 @@ from user_engagement.instance.run_launcher import host_tag
 from user_engagement.partitions import Months, contiguous_ranges, first_of_month, key_of, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, TableReport, open_source
-from user_engagement.warehouse.reader import has_warehouse
+from user_engagement.warehouse import open_warehouse
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -37,14 +38,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: the ranges of months to load, and the signup months whose cohorts it rebuilds."""
+    """What a run will do: the ranges of months to load, and the signup months whose cohorts it rebuilds.
+
+    ``cohorts`` is None where everything is up to date and there is nothing to do. ``state`` is the source's state
+    that the run brings everything up to; None if it leaves out months.
+    """
 
     source: Source
-    reports: tuple[TableReport, ...]
-    load: tuple[Months, ...]
-    cohorts: Months
+    reports: tuple[TableReport, ...] = ()
+    load: tuple[Months, ...] = ()
+    cohorts: Months | None = None
+    state: str | None = None
 
     def steps(self) -> Iterator[Step]:
+        if self.cohorts is None:
+            return
         if self.load == (self.cohorts,):
             yield Step("everything", self.cohorts, loads=True)
             return
@@ -60,16 +68,24 @@ class RunFailedError(Exception):
     """The run did not succeed; the message says which step failed and why."""
 
 
-def plan(settings: Settings, full: bool = False) -> Plan:
+def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
     """Checks every table of the source, and decides on the months.
 
     With ``START`` or ``END`` set, or ``full``, the months asked for are loaded whether they changed or not;
-    otherwise those whose source changed since they were last loaded.
+    otherwise those whose source changed since they were last loaded. If nothing did, and settings and code are those
+    with which the current generation was published, there is nothing to do, unless ``rebuild`` is set.
 
     Raises:
         SourceError: the source breaks its contract, or has nothing in the months asked for. Nothing was written.
     """
     source = open_source(settings)
+    is_partial = bool(settings.start or settings.end)
+    if not (full or rebuild or is_partial) and open_warehouse(settings).exists():
+        with open_instance(settings) as instance:
+            if is_up_to_date(instance, source, settings, datetime.now(UTC)):
+                return Plan(source)
+    # before reading: what arrives meanwhile must look like a change afterwards
+    state = None if is_partial else source_state(source, settings)
     reports = tuple(report for table in RAW_TABLES if (report := source.inspect(table)))
     signups = next(report for report in reports if report.table is USER_SIGNUPS)
     if signups.first_day is None:
@@ -90,14 +106,13 @@ def plan(settings: Settings, full: bool = False) -> Plan:
             f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end."
         )
     cohorts = Months(first, max(last, load.last))
-    if full or settings.start or settings.end or not has_warehouse(settings):
-        return Plan(source, reports, (load,), cohorts)
+    if full or is_partial or not open_warehouse(settings).exists():
+        return Plan(source, reports, (load,), cohorts, state)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
     with open_instance(settings) as instance:
         outdated = compare(instance, source, settings, keys).outdated
-    return Plan(
-        source, reports, tuple(contiguous_ranges(date.fromisoformat(key) for key in outdated)), cohorts
-    )
+    ranges = tuple(contiguous_ranges(date.fromisoformat(key) for key in outdated))
+    return Plan(source, reports, ranges, cohorts, state)
 
 
 def run(
@@ -113,7 +128,10 @@ def run(
     Raises:
         RunFailedError: a step failed; what it had not finished is as it was before.
     """
+    if planned.cohorts is None:
+        return
     definitions = build_definitions(settings, planned.source)
+    state = {SOURCE_STATE: planned.state} if planned.state else {}
     with open_instance(settings) as instance:
         for step in planned.steps():
             job = definitions.resolve_job_def(step.job)
@@ -121,7 +139,7 @@ def run(
             started = instance.create_run_for_job(
                 job_def=job,
                 run_config=QUIET,
-                tags={**step.months.tags(), **host_tag()},
+                tags={**step.months.tags(), **host_tag(), **state},
                 asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
             )
             with contextlib.redirect_stdout(_Lines(on_line)):

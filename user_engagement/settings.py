@@ -29,7 +29,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from user_engagement.errors import SettingsError
 
 PREFIX = "USER_ENGAGEMENT_"
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = PACKAGE / "shipped"
+PROJECT_ROOT = _SHIPPED if _SHIPPED.exists() else PACKAGE.parent
+"""The folder of the dbt project, ``dagster.yaml`` and ``workspace.yaml``: the checkout, or copies in the package."""
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")

@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from user_engagement.code_location import build_definitions
+from user_engagement.contracts.marts import MARTS
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import monthly_partitions, window_of
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_every_mart_descends_from_every_source(definitions: dg.Definitions) -> N
 
 def test_every_mart_of_the_contract_is_an_asset(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_asset_graph().get_all_asset_keys()
-    assert {dg.AssetKey([folder, name]) for name, folder in MARTS.items()} <= set(keys)
+    assert {dg.AssetKey([mart.schema, name]) for name, mart in MARTS.items()} <= set(keys)
 
 
 def test_raw_activity_and_cohorts_share_one_monthly_calendar_and_marts_have_none(
@@ -54,7 +54,7 @@ def test_raw_activity_and_cohorts_share_one_monthly_calendar_and_marts_have_none
 ) -> None:
     graph = definitions.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
-        partitioned = key.path[0] in ("raw", "staging", "activity", "cohorts")
+        partitioned = key.path[0] in ("raw", "staging", "lookups", "activity", "cohorts")
         assert (graph.get(key).partitions_def is not None) == partitioned, key
 
 

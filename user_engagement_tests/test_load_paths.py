@@ -25,8 +25,8 @@ from user_engagement.instance.home import open_instance
 from user_engagement.partitions import Months
 from user_engagement.pipeline import plan, run
 from user_engagement.settings import Settings
-from user_engagement.warehouse.duckdb_io import connect, connection_config
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement_tests.support.oracle import Row, moment_of
 from user_engagement_tests.support.worlds import (
     World,
@@ -105,7 +105,7 @@ class Road:
 
     def execute(self, world: World, *statements: str) -> None:
         settings = self.settings(world)
-        with connect(settings.warehouse_file, connection_config(settings)) as connection:
+        with DuckDBWarehouse.of(settings).connect() as connection:
             for statement in statements:
                 connection.execute(statement)
 
@@ -115,7 +115,7 @@ class Road:
 
     def insights(self, world: World) -> dict[str, pa.Table]:
         """Without the numbers of users, which the order of loading gives them."""
-        with at_home(self.folder / "home"), open_reader(self.settings(world)) as reader:
+        with at_home(self.folder / "home"), open_warehouse(self.settings(world)).reader() as reader:
             tables = {name: reader.ordered("insights", name).read_all() for name in INSIGHTS}
         return {
             name: table.drop_columns(set(table.column_names) & {"user_number"})
@@ -247,7 +247,7 @@ def test_numbers_that_are_given_anew_take_along_what_holds_the_old_ones(
 ) -> None:
     new_road.load(with_rows(WORLD, signups=EARLY_SIGNUPS))
     new_road.load(WORLD)
-    new_road.execute(WORLD, "drop table activity.user_numbers")
+    new_road.execute(WORLD, "drop table lookups.user_numbers")
     new_road.load(WORLD, MONTHS[0])
     assert_same(new_road.marts(WORLD), full_load)
 

@@ -40,7 +40,7 @@ USERS, THROUGH, NEXT_DAY = "300", "2025-07-31", "2025-08-01"
 """A small company. August begins with the next day, which also brings an event of July that is late."""
 SENSORS = ("new_source_data", "cohorts_follow_activity")
 
-INGEST = {"raw", "staging", "activity"}
+INGEST = {"raw", "staging", "lookups", "activity"}
 JANUARY, FEBRUARY, MARCH, APRIL, MAY = (f"2025-{month:02d}-01" for month in range(1, 6))
 FRESH = ("published/generation", "as_new_as_source")
 NOT_FAILED = ("raw/user_engagement", "no_month_left_failed")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -12,12 +16,12 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from user_engagement import pipeline
 from user_engagement.code_location import build_definitions
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.instance.home import open_instance
-from user_engagement.kpis import KPIS
 from user_engagement.publishing.generations import read_manifest, resolve
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS
+from user_engagement_tests.conftest import THROUGH
 from user_engagement_tests.support.frames import assert_equal, marts
 
 pytestmark = pytest.mark.slow
@@ -41,7 +45,7 @@ def test_a_run_builds_and_publishes_every_mart_and_insight(settings_for: Callabl
     found = marts(settings)
     assert all(len(frame) for frame in found.values())
     assert all((frame.observed_through == settings.as_of).all() for frame in found.values())
-    assert sorted(found["kpi_summary"].kpi) == sorted(KPIS)
+    assert sorted(found["kpi_summary"].position) == list(range(1, len(found["kpi_summary"]) + 1))
     assert found["kpi_summary"].definition.str.len().min() > 20
     generation = resolve(settings.published_dir)
     aggregated = set(MARTS) - set(PER_USER_MARTS)
@@ -49,6 +53,33 @@ def test_a_run_builds_and_publishes_every_mart_and_insight(settings_for: Callabl
     assert (generation / "report.html").stat().st_size > 1_000_000
     for name in aggregated:
         pd.testing.assert_frame_equal(pd.read_parquet(generation / f"{name}.parquet"), found[name])
+
+
+def test_a_run_with_nothing_new_rebuilds_nothing_until_the_source_a_setting_or_what_is_published_changes(
+    settings_for: Callable[..., Settings], company: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(company, source)
+    settings = settings_for(source_path=str(source))
+    run(settings)
+    assert list(pipeline.plan(settings).steps()) == []
+    for changed in (
+        pipeline.plan(settings, rebuild=True),
+        pipeline.plan(settings_for(source_path=str(source), inactivity_days=21)),
+        pipeline.plan(settings_for(source_path=str(source), as_of=THROUGH - timedelta(days=1))),
+    ):
+        assert changed.load == ()
+        assert [step.job for step in changed.steps()] == ["refresh_activity", "refresh_cohorts"]
+    materialize(settings, "refresh_activity", "2025-03-01", "2025-03-01")
+    assert list(pipeline.plan(settings).steps()), "what somebody loaded in the UI is not yet published"
+    run(settings)
+    assert list(pipeline.plan(settings).steps()) == []
+    file = next((source / "user_engagement").rglob("*.*"), source / "user_signups.csv")
+    os.utime(file)
+    assert pipeline.plan(settings).load != ()
+    run(settings)
+    shutil.rmtree(resolve(settings.published_dir))
+    assert list(pipeline.plan(settings).steps()), "there is nothing to look at any more"
 
 
 def test_cohort_partitions_carry_figures_that_the_ui_can_plot(settings_for: Callable[..., Settings]) -> None:

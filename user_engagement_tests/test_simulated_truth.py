@@ -56,8 +56,7 @@ from user_engagement.simulation.growth import expected_signups
 from user_engagement.simulation.population import population
 from user_engagement.simulation.stories import PAID_CHANNEL
 from user_engagement.sources import FilesSource
-from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.support.frames import marts
 from user_engagement_tests.support.worlds import at_home
 
@@ -111,7 +110,7 @@ def companies(tmp_path_factory: pytest.TempPathFactory) -> Companies:
             segments=("world", "world_product"),
         )
         build(settings, "churn_monthly", "survival", "cohort_retention")
-        with open_reader(settings) as reader:
+        with open_warehouse(settings).reader() as reader:
             churn, retention, survival = (
                 reader.mart(name).read_all().to_pandas()
                 for name in ("churn_monthly", "cohort_retention", "survival")
@@ -136,10 +135,10 @@ def _told_apart(table: pa.Table, number: int) -> pa.Table:
 def build(settings: Settings, *models: str) -> None:
     """Loads the raw tables whole, and runs dbt on some models and what they read, or on all."""
     source = FilesSource(settings.source_path or "", settings.timezone)
-    with connect(settings.warehouse_file, connection_config(settings)) as connection:
-        for table in RAW_TABLES:
-            replace_slice(connection, "raw", source.extract(table, Window()))
-    with open_reader(settings) as reader:
+    warehouse = open_warehouse(settings)
+    for table in RAW_TABLES:
+        warehouse.replace_slice(source.extract(table, Window()))
+    with open_warehouse(settings).reader() as reader:
         variables = json.dumps(dbt_vars(reader, settings, datetime.now(settings.zone)))
     chosen = ["--select", " ".join(f"+{model}" for model in models)] if models else []
     arguments = ["run", *chosen, "--vars", variables, *window_args(Window())]
@@ -410,7 +409,7 @@ def tell(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Telling]:
                 home=folder / "home", source="files", source_path=str(folder / "source"), as_of=STORY_AS_OF
             )
             build(settings)
-            with open_reader(settings) as reader:
+            with open_warehouse(settings).reader() as reader:
                 devices = reader.query(SESSIONS_BY_DEVICE.format(as_of=STORY_AS_OF)).to_pandas()
             users = simulation.truth(config, STORY_AS_OF).users.to_pandas()
             users["user_id"] = users.user_id.astype(str)

@@ -24,16 +24,18 @@ from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
 from user_engagement.settings import PREFIX, Settings
-from user_engagement.warehouse.reader import WarehouseReader, open_reader
+from user_engagement.warehouse import WarehouseReader, open_warehouse
 
 FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
-ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.activity"
+ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.lookups fqn:user_engagement_dbt.activity"
 COHORTS = "fqn:user_engagement_dbt.cohorts"
-MARTS = "fqn:user_engagement_dbt.marts"
+MARTS = "fqn:user_engagement_dbt.intermediate fqn:user_engagement_dbt.marts"
 # the models that only insights need, among those of activity
-KINDS = "fqn:user_engagement_dbt.activity.session_kinds fqn:user_engagement_dbt.activity.user_day_kinds"
+KINDS = "fqn:user_engagement_dbt.lookups.session_kinds fqn:user_engagement_dbt.activity.user_day_kinds"
+# folders built by month of activity; without partitions of their own, lookups would cut a backfill into three runs
+BY_ACTIVITY = ("staging", "lookups", "activity")
 # folders whose models look across all months and are rebuilt whole
-WHOLE = ("marts", "insights")
+WHOLE = ("intermediate", "marts", "insights")
 # churn and retention: what people look at first, and what silently goes out of date first
 WATCHED_KEYS = {
     dg.AssetKey(path)
@@ -141,7 +143,7 @@ class Translator(DagsterDbtTranslator):
     ) -> dg.PartitionMapping | None:
         """A cohort depends on the activity of its signup month and of every month after it."""
         child, parent = folder_of(dbt_resource_props), folder_of(dbt_parent_resource_props)
-        if child == "cohorts" and parent in ("activity", "staging"):
+        if child == "cohorts" and parent in BY_ACTIVITY:
             months = len(self._partitions.get_partition_keys())
             return dg.TimeWindowPartitionMapping(
                 start_offset=0, end_offset=months, allow_nonexistent_upstream_partitions=True
@@ -209,7 +211,7 @@ def dbt_build(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, window: Window | None
 ) -> FinishedBuild:
     """Builds and tests the selected models, and describes their tables."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     command = [
         "build",
@@ -232,7 +234,7 @@ def dbt_build(
 
 def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> None:
     """Row count and column types of the selected tables, for the catalog."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         tables = reader.tables([(key.path[0], key.path[1]) for key in context.selected_asset_keys])
     for (schema, table), (rows, columns) in tables.items():
         key = dg.AssetKey([schema, table])
@@ -261,7 +263,7 @@ def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, fl
         where history.in_scope and {window.predicate("history.signup_month")}
         group by history.signup_month
     """
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         rows = reader.query(query).to_pylist()
     return {
         row.pop("signup_month").isoformat(): {name: value for name, value in row.items() if value is not None}

@@ -10,15 +10,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import dagster as dg
 
 from user_engagement.assets.common import PUBLISHED_KEY, raw_key
-from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
+from user_engagement.assets.dbt import dbt_vars
+from user_engagement.assets.fingerprints import (
+    BUILD,
+    FINGERPRINT,
+    SOURCE_STATE,
+    build_fingerprint,
+    source_fingerprints,
+    source_state,
+)
 from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
+from user_engagement.publishing.generations import current_generation
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-from user_engagement.warehouse.reader import has_warehouse
+from user_engagement.warehouse import open_warehouse
 
 ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
 BUCKETS_KEY = dg.AssetKey(["activity", "session_buckets"])
@@ -71,7 +81,7 @@ def compare(
     A month that holds nothing and never did is up to date. A warehouse that is not there makes every other month
     outdated, whatever was recorded; so does what insights need, where it has not been built.
     """
-    is_there = has_warehouse(settings)
+    is_there = open_warehouse(settings).exists()
     rebuilt = rebuilt_months(instance, settings) if is_there else {}
     held: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
@@ -112,3 +122,33 @@ def behind_activity(instance: dg.DagsterInstance, months: Sequence[str]) -> str 
     if months and (not published or published[0].storage_id < max(cohorts.values())):
         return "What is published is older than the cohorts."
     return None
+
+
+def is_up_to_date(instance: dg.DagsterInstance, source: Source, settings: Settings, now: datetime) -> bool:
+    """Whether what is published was made of the source as it is now, with these settings and this code.
+
+    Nothing may have been loaded or rebuilt since, and the published generation has to be the current one. No file of
+    the source is opened for it. False also where the last run did not bring everything up to the source.
+
+    Raises:
+        SourceError: the source cannot be looked at.
+        WarehouseError: the warehouse cannot be read.
+    """
+    records = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records
+    if not records or records[0].asset_materialization is None or not open_warehouse(settings).exists():
+        return False
+    published = records[0].asset_materialization.metadata
+    recorded = {
+        name: published[name].value for name in (SOURCE_STATE, BUILD, "generation") if name in published
+    }
+    upstream = [*(raw_key(table) for table in RAW_TABLES), ACTIVITY_KEY, BUCKETS_KEY, COHORTS_KEY, CHURN_KEY]
+    latest = (instance.fetch_materializations(key, limit=1).records for key in upstream)
+    if any(events and events[0].storage_id > records[0].storage_id for events in latest):
+        return False
+    if recorded.get("generation") != current_generation(settings.published_dir):
+        return False
+    if recorded.get(SOURCE_STATE) != source_state(source, settings):
+        return False
+    with open_warehouse(settings).reader() as reader:
+        variables = dbt_vars(reader, settings, now)
+    return recorded.get(BUILD) == build_fingerprint(settings, variables)

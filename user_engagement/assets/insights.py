@@ -14,13 +14,12 @@ from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
 from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.tables import TABLES, Table, to_arrow
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import open_reader
-from user_engagement.warehouse.tables import replace_tables
+from user_engagement.warehouse import open_warehouse
 
 SCHEMA = "insights"
 MODELS = "fqn:user_engagement_dbt.insights"
 # what is computed from, beside the models of this folder
-ELSEWHERE = {"segment_values": "activity", "growth_accounting": "marts"}
+ELSEWHERE = {"segment_values": "lookups", "growth_accounting": "marts"}
 
 
 def rollup_keys() -> dict[str, dg.AssetKey]:
@@ -36,7 +35,7 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
         deps=[
             dg.AssetDep(
                 key,
-                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "activity" else None,
+                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "lookups" else None,
             )
             for key in rollup_keys().values()
         ],
@@ -57,12 +56,12 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
 
 def read_rollups(settings: Settings) -> tuple[Rollups, date]:
     """The counts that insights are computed from, and the last complete day of data."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         frames = {
             name: reader.ordered(key.path[0], key.path[1]).read_all().to_pandas()
             for name, key in rollup_keys().items()
         }
-        as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
+        as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
     return Rollups(**frames), as_of
 
 
@@ -107,7 +106,7 @@ def insight_assets(
     )
     def insight_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         tables, brief = compute(settings)
-        replace_tables(settings, SCHEMA, tables, asset=SCHEMA, run_id=context.run.run_id)
+        open_warehouse(settings).replace_tables(SCHEMA, tables, asset=SCHEMA, run_id=context.run.run_id)
         for name, table in tables.items():
             metadata: dict[str, Any] = {"dagster/row_count": table.num_rows}
             if name == "decline_brief":

@@ -1,5 +1,6 @@
 """The last asset: what the dashboard and `user-engagement kpis` read."""
 
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -7,25 +8,30 @@ import dagster as dg
 import pyarrow as pa
 
 from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
+from user_engagement.assets.dbt import dbt_vars
+from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
 from user_engagement.publishing.generations import pseudonymised, publish
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, WarehouseReader, open_reader
+from user_engagement.warehouse import WarehouseReader, open_warehouse
 
 USERS, AT_RISK = "user_lifecycle", "at_risk_users"
 REPORT = "report.html"
 WITH_IDS = f"""
     select numbers.user_id, listed.*
     from {INSIGHTS}.{AT_RISK} as listed
-    inner join activity.user_numbers as numbers on listed.user_number = numbers.user_number
+    inner join lookups.user_numbers as numbers on listed.user_number = numbers.user_number
 """
 
 
 def published_tables(settings: Settings) -> dict[str, str]:
     """The tables of a generation, and the schema of each; those with a row per user only if that is set."""
-    tables = {**MARTS, **(dict.fromkeys(INSIGHT_TABLES, INSIGHTS) if settings.insights else {})}
+    tables = {name: mart.schema for name, mart in MARTS.items()}
+    if settings.insights:
+        tables |= dict.fromkeys(INSIGHT_TABLES, INSIGHTS)
     hidden = {*PER_USER_MARTS, AT_RISK} - ({USERS, AT_RISK} if settings.publish_users else set())
     return {name: schema for name, schema in tables.items() if name not in hidden}
 
@@ -48,8 +54,9 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
         pool=WAREHOUSE_POOL,
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with open_reader(settings) as reader:
-            as_of = reader.query("select as_of from activity.horizon").column(0)[0].as_py()
+        with open_warehouse(settings).reader() as reader:
+            build = build_fingerprint(settings, dbt_vars(reader, settings, datetime.now(UTC)))
+            as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
             contents = ((name, _contents(reader, tables[name], name, settings)) for name in tables)
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
             manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add)
@@ -62,6 +69,8 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
                 "tables": len(manifest.tables),
                 "dagster/row_count": sum(int(t["rows"]) for t in manifest.tables.values()),
                 "path": dg.MetadataValue.path(folder),
+                BUILD: build,
+                SOURCE_STATE: context.run.tags.get(SOURCE_STATE, "unknown"),
                 **report,
             }
         )

@@ -11,7 +11,7 @@ from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
-from user_engagement.warehouse.reader import has_warehouse, open_reader
+from user_engagement.warehouse import open_warehouse
 
 SCHEMA_CHECK = "source_schema"
 KINDS = {
@@ -106,9 +106,10 @@ def schema_drift(
 
 
 def stored_columns(settings: Settings, table: RawTable) -> dict[str, bool]:
-    if not has_warehouse(settings):
+    warehouse = open_warehouse(settings)
+    if not warehouse.exists():
         return {}
-    with open_reader(settings) as reader:
+    with warehouse.reader() as reader:
         return reader.filled_columns("raw", table.name)
 
 

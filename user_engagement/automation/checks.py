@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from user_engagement.contracts.marts import breaches
+from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 
 def mart_contract_check(settings: Settings) -> dg.AssetChecksDefinition:
@@ -17,26 +17,26 @@ def mart_contract_check(settings: Settings) -> dg.AssetChecksDefinition:
         specs=[
             dg.AssetCheckSpec(
                 "mart_contract",
-                asset=dg.AssetKey([schema, mart]),
+                asset=dg.AssetKey([mart.schema, name]),
                 blocking=True,
                 description="The mart has the columns of the KPI contract, with their types.",
             )
-            for mart, schema in MARTS.items()
+            for name, mart in MARTS.items()
         ],
         can_subset=True,
     )
     def mart_contract(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        with open_reader(settings) as reader:
-            tables = reader.tables((schema, mart) for mart, schema in MARTS.items())
+        with open_warehouse(settings).reader() as reader:
+            tables = reader.tables((mart.schema, name) for name, mart in MARTS.items())
         for key in context.selected_asset_check_keys:
-            schema, mart = key.asset_key.path
-            _, columns = tables.get((schema, mart), (None, {}))
-            problems = breaches(mart, columns)
+            schema, name = key.asset_key.path
+            _, columns = tables.get((schema, name), (None, {}))
+            problems = MARTS[name].breaches(columns)
             yield dg.AssetCheckResult(
                 passed=not problems,
                 asset_key=key.asset_key,
                 check_name=key.name,
-                description=f"{mart}: {'; '.join(problems)}." if problems else None,
+                description=f"{name}: {'; '.join(problems)}." if problems else None,
                 metadata={"columns": len(columns)},
             )
 

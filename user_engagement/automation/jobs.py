@@ -10,8 +10,10 @@ from user_engagement.assets.freshness import FRESH_CHECKS, NOT_FAILED_CHECKS
 
 # about the instance and the source, not about a run
 STANDING_CHECKS = dg.AssetSelection.checks(*FRESH_CHECKS, *NOT_FAILED_CHECKS)
-INGEST = dg.AssetSelection.groups("raw", "staging", "activity") - STANDING_CHECKS
-SERVE = dg.AssetSelection.groups("cohorts", "marts", "insights", "published") - STANDING_CHECKS
+INGEST = dg.AssetSelection.groups("raw", "staging", "lookups", "activity") - STANDING_CHECKS
+SERVE = (
+    dg.AssetSelection.groups("cohorts", "intermediate", "marts", "insights", "published") - STANDING_CHECKS
+)
 
 INGEST_JOB, COHORTS_JOB, EVERYTHING_JOB = "refresh_activity", "refresh_cohorts", "everything"
 

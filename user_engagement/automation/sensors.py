@@ -21,7 +21,7 @@ from user_engagement.partitions import Months, contiguous_ranges
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
 
-UPSTREAM = ("raw", "staging", "activity")
+UPSTREAM = ("raw", "staging", "lookups", "activity")
 
 Requests = list[dg.RunRequest] | dg.SkipReason
 

@@ -9,6 +9,7 @@ import os
 import sys
 from datetime import date
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,7 @@ from user_engagement.settings import PREFIX, Settings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Churn, retention and engagement from raw sources, and why they fall.",
 )
 progress_console = Console(stderr=True)
 console = Console()
@@ -50,6 +49,21 @@ def configure(**options: object) -> Settings:
     return settings
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        console.print(version("user-engagement"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Churn, retention and engagement from raw sources, and why they fall."""
+
+
 @app.command()
 def run(
     source: Annotated[str | None, typer.Option(help="Kind of source: files.")] = None,
@@ -60,6 +74,9 @@ def run(
     end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Load months again that have not changed.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Rebuild the marts even if nothing has changed.")
+    ] = False,
 ) -> None:
     """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
     settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
@@ -75,7 +92,7 @@ def run(
 
             ensure_world(settings, progress.on_day)
         progress.doing("checking the source")
-        planned = plan(settings, full)
+        planned = plan(settings, full, rebuild)
         progress.planned(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
@@ -109,7 +126,7 @@ def kpis() -> None:
 
 
 def _show(generation: Path) -> None:
-    from user_engagement.cli.console import findings, kpi_table
+    from user_engagement.cli.published import findings, kpi_table
 
     console.print(kpi_table(generation))
     if told := findings(generation):
@@ -205,11 +222,11 @@ def doctor(
 ) -> None:
     """Check that Snowflake can be worked with, and say what would mend it; the variables are SNOWFLAKE_*."""
     configure()
-    from user_engagement.warehouse.snowflake_account import load_account
+    from user_engagement.warehouse.snowflake.account import load_account
 
     account = load_account()
     # after the account: the connector takes seconds to import
-    from user_engagement.warehouse.snowflake_doctor import examine
+    from user_engagement.warehouse.snowflake.doctor import examine
 
     is_well = True
     for finding in examine(account):
@@ -219,16 +236,16 @@ def doctor(
         if not finding.passed:
             console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
     if full and is_well:
-        from user_engagement.cli.warehouse_comparison import try_both
+        from user_engagement.cli.warehouse_comparison import compare_warehouses
 
-        trial = try_both(lambda words: progress_console.print(f"[dim]{words}[/]"))
-        for words, seconds in trial.seconds.items():
-            console.print(f"{words}: {seconds:.1f} s")
-        for difference in trial.differences:
+        comparison = compare_warehouses(lambda step: progress_console.print(f"[dim]{step}[/]"))
+        for load, seconds in comparison.seconds.items():
+            console.print(f"{load}: {seconds:.1f} s")
+        for difference in comparison.differences:
             console.print(f"[red]✗[/] {_escaped(difference)}", soft_wrap=True)
-        is_well = not trial.differences
+        is_well = not comparison.differences
         if is_well:
-            console.print(f"[green]✓[/] all marts are equal, {trial.rows:,} rows")
+            console.print(f"[green]✓[/] all marts are equal, {comparison.rows:,} rows")
     raise typer.Exit(0 if is_well else 1)
 
 

@@ -1,29 +1,22 @@
-"""What the command line shows: progress while a run works, and the KPI table."""
+"""What the command line shows of a run: progress while it works, and a summary."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import Counter
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import date
 from types import TracebackType
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from user_engagement.kpis import KPIS
-from user_engagement.partitions import Months, next_month
+from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
-from user_engagement.publishing.generations import read_manifest
 
-BRIEF, MOST_FINDINGS = "decline_brief", 5
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
 
@@ -127,6 +120,11 @@ def _plain(step: str) -> str:
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
     """The months loaded, those left alone, and the rows that each raw table received."""
+    if plan.cohorts is None:
+        return (
+            "\nNothing new: source, settings and code are those of the last publication, so nothing was rebuilt. "
+            "--rebuild does it all the same."
+        )
     if not plan.load:
         return f"\nNothing new in the source: {_named(plan.cohorts)} stays as loaded; the marts were rebuilt."
     loaded = ", ".join(_named(months) for months in plan.load)
@@ -144,66 +142,3 @@ def loading_summary(plan: Plan, progress: RunProgress) -> str:
 def _named(months: Months) -> str:
     first, last = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
     return first if first == last else f"{first} to {last}"
-
-
-def kpi_table(generation: Path) -> Table:
-    """The KPIs of a published generation, each with its interval, its period and the one before."""
-    manifest = read_manifest(generation)
-    table = Table(
-        title=f"KPIs as of {manifest.as_of}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    table.add_column("KPI", no_wrap=True)
-    for column in ("value", "95 % interval", "before"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("period", no_wrap=True)
-    rows = {row["kpi"]: row for row in pq.read_table(generation / "kpi_summary.parquet").to_pylist()}
-    for row in (rows[kpi] for kpi in KPIS):
-        unit = row["unit"]
-        bounds = [_shown(row[bound], unit).removesuffix(" %") for bound in ("ci_low", "ci_high")]
-        interval = "" if row["ci_low"] is None else " – ".join(bounds)
-        table.add_row(
-            row["label"],
-            _shown(row["value"], unit),
-            interval,
-            _shown(row["previous_value"], unit),
-            _period(row),
-        )
-    return table
-
-
-def findings(generation: Path) -> Table | None:
-    """What changed and why, the most harmful first; None where no insights were computed."""
-    if BRIEF not in read_manifest(generation).tables:
-        return None
-    brief = pq.read_table(generation / f"{BRIEF}.parquet").sort_by("rank").to_pylist()
-    table = Table(
-        title="Why engagement changed",
-        title_justify="left",
-        box=None,
-        show_header=False,
-        padding=(0, 1, 0, 0),
-    )
-    for row in brief[:MOST_FINDINGS]:
-        table.add_row(f"{row['rank']}.", escape(row["finding"]))
-    return table
-
-
-def _shown(value: float | None, unit: str) -> str:
-    if value is None:
-        return "–"
-    if unit == "rate":
-        return f"{100 * value:.1f} %"
-    if unit == "users":
-        return f"{value:,.0f}"
-    if unit == "seconds":
-        minutes, seconds = divmod(round(value), 60)
-        return f"{minutes}m {seconds:02d}s"
-    return f"{value:,.2f}" if unit == "sessions" else f"{value:,.1f}"
-
-
-def _period(row: dict[str, Any]) -> str:
-    start, end = row["period_start"], row["period_end"]
-    if start is None:
-        return "not yet complete"
-    whole_month = start.day == 1 and next_month(start) == end + timedelta(days=1)
-    return f"{start:%Y-%m}" if whole_month else f"to {end}"

@@ -15,11 +15,12 @@ from uuid import uuid4
 import pandas as pd
 
 from user_engagement import simulation
+from user_engagement.contracts.marts import MARTS
 from user_engagement.pipeline import plan, run
 from user_engagement.settings import PREFIX, Settings, load_settings
-from user_engagement.warehouse.reader import MARTS, open_reader
-from user_engagement.warehouse.snowflake_account import SCHEMAS, load_account
-from user_engagement.warehouse.snowflake_connection import connect, rows_of
+from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse.snowflake.account import SCHEMAS, load_account
+from user_engagement.warehouse.snowflake.connection import connect, rows_of
 
 USERS, THROUGH = 4_000, date(2025, 5, 20)
 # the last bits of logarithms and roots are not the same everywhere
@@ -27,15 +28,15 @@ TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Trial:
-    """How long both took, and in which marts they differ, each in words."""
+class Comparison:
+    """Seconds that each load took in each warehouse, rows of all marts, and in which marts the warehouses differ."""
 
     seconds: dict[str, float]
     rows: int
     differences: tuple[str, ...]
 
 
-def try_both(say: Callable[[str], None]) -> Trial:
+def compare_warehouses(report: Callable[[str], None]) -> Comparison:
     """Loads a small company into schemas of its own and into DuckDB, compares every mart, and drops the schemas.
 
     Raises:
@@ -44,7 +45,7 @@ def try_both(say: Callable[[str], None]) -> Trial:
     """
     with TemporaryDirectory(prefix="user-engagement-") as name, _own_schemas():
         folder = Path(name)
-        say(f"simulating a company of some {USERS // 6} users")
+        report(f"simulating a company of some {USERS // 6} users")
         simulation.write_files(simulation.WorldConfig(users=USERS), THROUGH, folder / "source")
         marts: dict[str, dict[str, pd.DataFrame]] = {}
         seconds: dict[str, float] = {}
@@ -57,21 +58,21 @@ def try_both(say: Callable[[str], None]) -> Trial:
                 as_of=THROUGH,
             )
             with _home(settings):
-                for words, again in {"first load": False, "all months again": True}.items():
-                    say(f"{warehouse}: {words}")
+                for load, again in {"first load": False, "all months again": True}.items():
+                    report(f"{warehouse}: {load}")
                     started = time.monotonic()
                     run(settings, plan(settings, full=again))
-                    seconds[f"{warehouse}, {words}"] = time.monotonic() - started
+                    seconds[f"{warehouse}, {load}"] = time.monotonic() - started
                 marts[warehouse] = _marts(settings)
     differences = [line for name in MARTS if (line := _difference(name, marts))]
-    return Trial(seconds, sum(len(frame) for frame in marts["snowflake"].values()), tuple(differences))
+    return Comparison(seconds, sum(len(frame) for frame in marts["snowflake"].values()), tuple(differences))
 
 
 @contextmanager
 def _own_schemas() -> Iterator[None]:
     """Schemas under a prefix that nobody else has, dropped afterwards."""
     before = os.environ.get("SNOWFLAKE_SCHEMA_PREFIX", "")
-    os.environ["SNOWFLAKE_SCHEMA_PREFIX"] = f"{before}trial_{uuid4().hex[:8]}_"
+    os.environ["SNOWFLAKE_SCHEMA_PREFIX"] = f"{before}comparison_{uuid4().hex[:8]}_"
     try:
         yield
     finally:
@@ -96,7 +97,7 @@ def _home(settings: Settings) -> Iterator[None]:
 
 
 def _marts(settings: Settings) -> dict[str, pd.DataFrame]:
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         return {name: reader.mart(name).read_all().to_pandas() for name in MARTS}
 
 

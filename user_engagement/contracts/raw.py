@@ -109,6 +109,7 @@ CHURN_DATA = RawTable(
     description="One row per cancellation as the source delivered it.",
 )
 
+SCHEMA = "raw"
 RAW_TABLES: tuple[RawTable, ...] = (USER_SIGNUPS, USER_ENGAGEMENT, CHURN_DATA)
 
 REJECTED_ROWS = RawTable(

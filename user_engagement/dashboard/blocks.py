@@ -1,25 +1,22 @@
-"""What pages are made of; the app and the report draw the same blocks."""
+"""What pages are made of; the app and the report draw the same blocks, and templates know them by their kind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar
 
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.data import Frame
 
-Verdict = Literal["better", "worse", "within chance", ""]
-
 
 @dataclass(frozen=True)
 class Card:
-    """A KPI: never without its period and definition. ``verdict`` says what its change is worth, if anything."""
+    """A KPI: never without its period and definition."""
 
     key: str
     label: str
     value: str
     change: str
-    verdict: Verdict
     before: str
     interval: str
     period: str
@@ -29,6 +26,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
+    kind: ClassVar[str] = "cards"
     title: str
     cards: tuple[Card, ...]
 
@@ -37,6 +35,7 @@ class Cards:
 class Text:
     """Sentences under a heading."""
 
+    kind: ClassVar[str] = "text"
     title: str
     sentences: tuple[str, ...]
 
@@ -45,6 +44,7 @@ class Text:
 class Table:
     """A table by itself; ``about`` says what it holds. If ``folded``, it shows its rows when asked for."""
 
+    kind: ClassVar[str] = "table"
     key: str
     title: str
     about: str
@@ -56,6 +56,7 @@ class Table:
 class Choice:
     """Lets the viewer choose an option (of `filters.OPTIONS`) for what follows."""
 
+    kind: ClassVar[str] = "choice"
     name: str
 
 
@@ -63,11 +64,14 @@ class Choice:
 class Focus:
     """Lets the viewer choose the one segment value that what follows shows."""
 
+    kind: ClassVar[str] = "focus"
+
 
 @dataclass(frozen=True)
 class Row:
     """Charts beside each other where there is room."""
 
+    kind: ClassVar[str] = "row"
     charts: tuple[Chart, ...]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.data import ALL, Generation
 from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters
 from user_engagement.dashboard.view import View
@@ -81,12 +81,16 @@ def option(name: str, filters: Filters) -> None:
 def focus(view: View) -> None:
     """The widget for the one segment value of single-group charts."""
     _select(
-        f"{words.label(view.filters.segment)} shown in the next chart", "focus", view.values, view.focus, str
+        f"{fmt.label(view.filters.segment)} shown in the next chart",
+        "focus",
+        view.values,
+        view.focus,
+        str,
     )
 
 
 def _segment_name(name: str) -> str:
-    return "All users" if name == ALL else words.label(name)
+    return "All users" if name == ALL else fmt.label(name)
 
 
 def _select(label: str, name: str, options: Iterable[str], current: str, named: Callable[[str], str]) -> None:
@@ -99,7 +103,7 @@ def _values(present: tuple[str, ...], filters: Filters) -> None:
     key = "choose_values"
     _show(key, [v for v in present if v in filters.values])
     st.multiselect(
-        f"{words.label(filters.segment)} (none: the largest)",
+        f"{fmt.label(filters.segment)} (none: the largest)",
         present,
         key=key,
         on_change=_choose,

@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 
 from user_engagement.dashboard.data import ALL, Frame, Generation
-from user_engagement.dashboard.words import wilson
-from user_engagement.kpis import KPIS
+from user_engagement.dashboard.intervals import wilson
 
 LOOK_BACK = {"dau": 7, "wau": 7, "stickiness": 7}
 """Days to the value before, for measures of a day; of `mau` it is its window."""
@@ -25,12 +24,12 @@ def kpis(generation: Generation, segment: str = ALL, value: str = ALL) -> Frame:
 
     Of a segment value, those that the marts hold for it: durations and days since signup are not broken down.
     """
-    summary = generation.frame("kpi_summary").set_index("kpi", drop=False)
+    summary = generation.frame("kpi_summary").sort_values("position").set_index("kpi", drop=False)
     if segment == ALL:
-        return summary.loc[[k for k in KPIS if k in summary.index]]
+        return summary
     computed = _computed(generation, segment, value, summary)
-    columns = ["kpi", "label", "unit", "definition"]
-    rows = [{**summary.loc[k, columns].to_dict(), **computed[k]} for k in KPIS if k in computed]
+    columns = ["kpi", "label", "unit", "definition", "desired_direction", "position"]
+    rows = [{**summary.loc[k, columns].to_dict(), **computed[k]} for k in summary.index if k in computed]
     return pd.DataFrame(rows, columns=summary.columns).set_index("kpi", drop=False)
 
 
@@ -106,6 +105,6 @@ def _share(numerator: int, denominator: int) -> dict[str, Any]:
         "value": numerator / denominator,
         "numerator": numerator,
         "denominator": denominator,
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": float(low),
+        "ci_high": float(high),
     }

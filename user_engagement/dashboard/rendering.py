@@ -11,15 +11,16 @@ from pathlib import Path
 import plotly.graph_objects as go
 import streamlit as st
 
-from user_engagement.dashboard import controls, markup, words
+from user_engagement import formatting as fmt
+from user_engagement.dashboard import controls, templating
 from user_engagement.dashboard.annotations import read_marks
 from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Table, Text
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Frame, UnavailableError, open_generation
 from user_engagement.dashboard.login import admit
-from user_engagement.dashboard.look import DARK, LIGHT, Theme
 from user_engagement.dashboard.tables import to_csv
+from user_engagement.dashboard.theme import DARK, LIGHT, Theme
 from user_engagement.dashboard.view import View
 from user_engagement.errors import UserError
 from user_engagement.settings import Settings, get_settings
@@ -48,7 +49,7 @@ def main() -> None:
     chosen = (
         f".stMultiSelect span[title], .stMultiSelect span[title] ~ * {{color: {theme.ground} !important}}"
     )
-    st.html(f"<style>{markup.style(theme)}{LAYOUT}{chosen}</style>")
+    st.html(f"<style>{templating.stylesheet(theme)}{LAYOUT}{chosen}</style>")
     admit(settings.dashboard_login)
     try:
         _show(settings, theme)
@@ -71,8 +72,10 @@ def _show(settings: Settings, theme: Theme) -> None:
         st.warning(stale, icon=":material/schedule:")
     page = entry.make(view)
     st.html(
-        markup.paragraph(page.headline, "headline")
-        + markup.paragraph(f"Shown: {view.in_words}. Data through {words.day(generation.as_of)}.", "filters")
+        templating.part("paragraph", page.headline, "headline")
+        + templating.part(
+            "paragraph", f"Shown: {view.in_words}. Data through {fmt.day(generation.as_of)}.", "filters"
+        )
     )
     for block in page.blocks:
         _draw(block, view)
@@ -99,9 +102,9 @@ def _marks(settings: Settings) -> Frame:
 def _draw(block: Block, view: View) -> None:
     match block:
         case Cards():
-            st.html(markup.cards(block))
+            st.html(templating.part("cards", block))
         case Text():
-            st.html(markup.text(block))
+            st.html(templating.part("sentences", block))
         case Choice(name):
             with st.container(key=f"option_{name}", width=320):
                 controls.option(name, view.filters)
@@ -117,16 +120,18 @@ def _draw(block: Block, view: View) -> None:
         case Chart():
             _draw_chart(block, view)
         case Table():
-            st.html(markup.title(block.title) + markup.paragraph(block.about, "about"))
+            st.html(
+                templating.part("title", block.title) + templating.part("paragraph", block.about, "about")
+            )
             with st.expander(f"Data table: {block.title}") if block.folded else nullcontext():
                 _draw_table(block.key, block.frame, view)
 
 
 def _draw_chart(chart: Chart, view: View) -> None:
     st.html(
-        markup.title(chart.title)
-        + markup.paragraph(chart.about, "about")
-        + markup.paragraph(chart.summary, "summary")
+        templating.part("title", chart.title)
+        + templating.part("paragraph", chart.about, "about")
+        + templating.part("paragraph", chart.summary, "summary")
     )
     if chart.figure is not None:
         name = f"{chart.key}-{view.generation.manifest.as_of}"

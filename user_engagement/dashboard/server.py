@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from user_engagement.dashboard.look import DARK, LIGHT
 from user_engagement.dashboard.ports import HOST, free_port
+from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.errors import UserError
 from user_engagement.settings import PREFIX, Settings
 

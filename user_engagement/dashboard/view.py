@@ -8,10 +8,10 @@ from functools import cached_property
 
 import pandas as pd
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.data import ALL, Frame, Generation, UnavailableError
 from user_engagement.dashboard.filters import COMPARISONS, MOST_VALUES, Filters
-from user_engagement.dashboard.look import LIGHT, Look, Theme, slots
+from user_engagement.dashboard.theme import LIGHT, Style, Theme, slots
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class View:
         if start > end:
             raise UnavailableError(
                 "There are no data in the days chosen.",
-                f"Choose some from {words.day(self.first_day)} to {words.day(self.generation.as_of)}.",
+                f"Choose some from {fmt.day(self.first_day)} to {fmt.day(self.generation.as_of)}.",
             )
         return start, end
 
@@ -63,12 +63,12 @@ class View:
         """The single group in words, for sentences and titles."""
         if self.filters.segment == ALL:
             return "users"
-        return f"users of {words.label(self.filters.segment).lower()} {self.focus}"
+        return f"users of {fmt.label(self.filters.segment).lower()} {self.focus}"
 
     @cached_property
-    def look(self) -> Look:
+    def style(self) -> Style:
         present = self.generation.segments.get(self.filters.segment, ())
-        return Look(self.theme, slots(present), self.marks)
+        return Style(self.theme, slots(present), self.marks)
 
     def rows(self, mart: str, **where: object) -> Frame:
         """The mart's rows of the values shown, in their order, for which the columns named have the values given."""
@@ -111,12 +111,12 @@ class View:
     @property
     def in_words(self) -> str:
         """What the filters say."""
-        parts = [words.period(*self.days)]
+        parts = [fmt.period(*self.days)]
         if self.filters.segment == ALL:
             parts.append("all users")
         else:
-            named = words.listed(list(self.values))
-            parts.append(f"{words.label(self.filters.segment).lower()}: {named}")
+            named = fmt.enumeration(list(self.values))
+            parts.append(f"{fmt.label(self.filters.segment).lower()}: {named}")
             present = self.generation.segments[self.filters.segment]
             wanted = len(self.filters.values) or len(present)
             if wanted > len(self.values):

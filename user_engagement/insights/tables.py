@@ -302,7 +302,7 @@ TABLES = {
             "rank": (COUNT, "1 is most at risk."),
             "user_number": (
                 COUNT,
-                "The user; `activity.user_numbers` has the id, published is a keyed hash of that.",
+                "The user; `lookups.user_numbers` has the id, published is a keyed hash of that.",
             ),
             "probability": (NUMBER, "Of no activity in the next 28 days."),
             "days_since_last_active": (COUNT, "Days."),

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import UserError
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 
 def export_marts(
@@ -30,7 +31,7 @@ def export_marts(
         raise UserError(
             f"{folder}: cannot be written to ({error.strerror}). Choose another folder."
         ) from None
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         for name in MARTS:
             yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind)
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from user_engagement.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT_GENERATIONS = 3
 KEPT_SECONDS = 3600
 CURRENT = "current"
@@ -94,8 +94,27 @@ def resolve(published: Path) -> Path:
         raise UserError(message) from None
 
 
+def current_generation(published: Path) -> int | None:
+    """The number of the current generation; None if nothing has been published."""
+    try:
+        return read_manifest(resolve(published)).generation
+    except (UserError, OSError):
+        return None
+
+
 def read_manifest(generation: Path) -> Manifest:
-    return Manifest(**json.loads((generation / "manifest.json").read_text()))
+    """What the generation holds.
+
+    Raises:
+        UserError: another version published it, whose tables have other columns.
+    """
+    manifest = json.loads((generation / "manifest.json").read_text())
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{generation}: its schema version is {manifest['schema_version']}; {SCHEMA_VERSION} is needed. "
+            "Run: user-engagement run"
+        )
+    return Manifest(**manifest)
 
 
 def generations(published: Path) -> list[tuple[int, Path]]:

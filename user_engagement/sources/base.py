@@ -77,3 +77,7 @@ class Source(Protocol):
         Cheap: it looks at sizes and times of files, or at counts and times of change in a database.
         """
         ...
+
+    def state(self, table: RawTable) -> str:
+        """A mark for the whole table, which changes whenever a fingerprint may have; no file is opened for it."""
+        ...

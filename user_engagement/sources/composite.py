@@ -22,3 +22,6 @@ class CompositeSource:
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
         return self._sources[table.name].fingerprint(table)
+
+    def state(self, table: RawTable) -> str:
+        return self._sources[table.name].state(table)

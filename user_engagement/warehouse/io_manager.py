@@ -1,23 +1,71 @@
-"""The IO manager of the raw tables, for whichever warehouse is set."""
+"""Raw tables between Dagster's assets and the warehouse.
 
-from __future__ import annotations
+Annotations are evaluated here: Dagster reads those of a resource.
+"""
 
-from dagster._config.pythonic_config import ConfigurableIOManagerFactory
+from typing import Any
 
-from user_engagement.settings import Settings
+import dagster as dg
+import pandas as pd
+
+from user_engagement.contracts.raw import SCHEMA
+from user_engagement.dagster_internals import TablePartitionDimension, TableSlice
+from user_engagement.errors import WarehouseError
+from user_engagement.sources.base import Extract
+from user_engagement.warehouse.base import Warehouse
 
 
-def raw_io_manager(settings: Settings) -> ConfigurableIOManagerFactory:
-    """What stores extracts and loads raw tables as pandas.
+class RawIOManager(dg.ConfigurableIOManager):
+    """Stores what a source extracted; downstream assets load a raw table, or their months of it, as pandas.
 
-    Raises:
-        SettingsError: Snowflake is the warehouse, and a variable of its account cannot be used.
+    The warehouse is no part of the configuration, which the UI shows.
     """
-    # each imports its own client, of which Snowflake's takes seconds
-    if settings.warehouse == "duckdb":
-        from user_engagement.warehouse import duckdb_io
 
-        return duckdb_io.raw_io_manager(settings)
-    from user_engagement.warehouse import snowflake_io
+    warehouse: dg.ResourceDependency[Warehouse]
 
-    return snowflake_io.raw_io_manager()
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Replaces the extract's slice.
+
+        Raises:
+            WarehouseError: anything but an `Extract`, which alone says what slice it is; or as `Warehouse` says.
+        """
+        if not isinstance(obj, Extract):
+            found = type(obj).__name__
+            raise WarehouseError(
+                f"{context.asset_key.path[-1]}: return an Extract, not a {found}, to store a raw table."
+            )
+        loaded = self.warehouse.replace_slice(obj, **_tags(context), run_id=context.run_id)
+        context.add_output_metadata(
+            {
+                "dagster/partition_row_count": loaded.rows,
+                "dagster/row_count": loaded.table_rows,
+                "replaced_rows": loaded.replaced_rows,
+                "rejected_rows": loaded.rejected_rows,
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """The months of a raw table that the input's partitions ask for; all of it without partitions."""
+        return self.warehouse.load_frame(context, _table_slice(context), **_tags(context))
+
+
+def _tags(context: dg.OutputContext | dg.InputContext) -> dict[str, str]:
+    keys = context.asset_partition_keys if context.has_asset_partitions else []
+    return {
+        "asset": context.asset_key.to_user_string(),
+        "partition": "..".join(dict.fromkeys((keys[0], keys[-1]))) if keys else "",
+    }
+
+
+def _table_slice(context: dg.InputContext) -> TableSlice:
+    upstream = context.upstream_output
+    dimensions = []
+    if upstream and context.has_asset_partitions:
+        window = context.asset_partitions_time_window if context.asset_partition_keys else []
+        dimensions = [TablePartitionDimension((upstream.definition_metadata or {})["partition_expr"], window)]
+    return TableSlice(
+        table=context.asset_key.path[-1],
+        schema=SCHEMA,
+        columns=(context.definition_metadata or {}).get("columns"),
+        partition_dimensions=dimensions,
+    )

@@ -3,7 +3,7 @@
 
 {% macro attributes() %}{{ return((['product_type'] + segments()) | unique | list) }}{% endmacro %}
 
-{#- Plain schema names (raw, staging, activity, cohorts, marts), in Snowflake with the prefix that the account has. -#}
+{#- Plain schema names (raw, staging, lookups, activity, ...), in Snowflake with the prefix that the account has. -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
   {{ adapter.dispatch('schema_prefix')() ~ custom_schema_name if custom_schema_name else target.schema }}
 {%- endmacro %}

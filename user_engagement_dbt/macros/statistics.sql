@@ -1,5 +1,5 @@
-{#- 97.5 % quantile of the standard normal distribution. -#}
-{% macro z() -%} 1.959963984540054 {%- endmacro %}
+{#- 97.5 % quantile of the standard normal distribution; a decimal would overflow beside a count of 100 million. -#}
+{% macro z() -%} cast(1.959963984540054 as double) {%- endmacro %}
 
 {% macro rate(numerator, denominator) -%}
   (cast({{ numerator }} as double) / nullif({{ denominator }}, 0))

@@ -24,7 +24,7 @@ from user_engagement.cli import simulated_company
 from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.errors import SourceError
 from user_engagement.settings import load_settings
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.support.frames import assert_equal, marts
 from user_engagement_tests.support.operated import Operated, operated
 from user_engagement_tests.support.worlds import at_home
@@ -423,6 +423,6 @@ def test_sensors_do_not_load_a_source_that_lost_a_column_until_someone_accepts_i
         for _ in range(2):
             pipeline.now += LONGEST_PAUSE
             assert not pipeline.execute(INGEST_JOB, pipeline.new_data())
-        with open_reader(pipeline.settings) as reader:
+        with open_warehouse(pipeline.settings).reader() as reader:
             kept = reader.query("select count(country) from raw.user_signups").column(0)[0].as_py()
         assert kept == 3

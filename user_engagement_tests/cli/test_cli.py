@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from user_engagement.warehouse.reader import MARTS
+from user_engagement.contracts.marts import MARTS
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -132,3 +132,23 @@ def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command)
     assert done.returncode == 0, done.stderr
     assert "5 events sent" in done.stdout
     assert len(taken) == 5
+
+
+def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
+    settings_for: Callable[..., Settings],
+) -> None:
+    """They took five seconds to show a table that lies in a file."""
+    settings = settings_for()
+    pipeline.run(settings, pipeline.plan(settings))
+    program = (
+        "import sys\n"
+        "from user_engagement.cli import main\n"
+        "sys.argv[1:] = sys.argv[1].split()\n"
+        "try:\n    main()\nfinally:\n    print(sorted({'dagster', 'dbt', 'dagster_dbt'} & set(sys.modules)))\n"
+    )
+    for command in ("kpis", f"export {settings.home / 'marts'}"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, command], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "[]"

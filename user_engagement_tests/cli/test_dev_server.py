@@ -40,7 +40,18 @@ def test_the_whole_graph_loads_without_an_error(server: Deployment) -> None:
     (entry,) = answer["workspaceOrError"]["locationEntries"]
     assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
     groups = {node["groupName"] for node in answer["assetNodes"]}
-    assert groups == {"sources", "raw", "staging", "activity", "cohorts", "marts", "insights", "published"}
+    assert groups == {
+        "sources",
+        "raw",
+        "staging",
+        "lookups",
+        "activity",
+        "cohorts",
+        "intermediate",
+        "marts",
+        "insights",
+        "published",
+    }
 
 
 def test_the_dashboard_is_served_too(server: Deployment) -> None:

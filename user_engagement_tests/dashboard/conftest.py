@@ -12,14 +12,13 @@ from streamlit.testing.v1 import AppTest
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.insights import compute
 from user_engagement.assets.published import published_tables
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.server import APP
 from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
 from user_engagement.sources import FilesSource
-from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
-from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
-from user_engagement.warehouse.tables import replace_tables
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.conftest import THROUGH
 from user_engagement_tests.support.serving import publish_marts
 from user_engagement_tests.support.worlds import at_home, call_dbt, exported
@@ -39,11 +38,11 @@ def built(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Settings:
             publish_report=True,
         )
         source = FilesSource(str(company), settings.timezone)
-        with connect(settings.warehouse_file, connection_config(settings)) as connection:
-            for table in RAW_TABLES:
-                replace_slice(connection, "raw", source.extract(table, Window()))
+        warehouse = open_warehouse(settings)
+        for table in RAW_TABLES:
+            warehouse.replace_slice(source.extract(table, Window()))
         call_dbt(settings, "run")
-        replace_tables(settings, INSIGHTS, compute(settings)[0])
+        open_warehouse(settings).replace_tables(INSIGHTS, compute(settings)[0])
     return settings
 
 
@@ -58,7 +57,7 @@ def marts(built: Settings) -> dict[str, pa.Table]:
 def insights(built: Settings) -> dict[str, pa.Table]:
     """The company's insights, those of single users left out."""
     names = published_tables(built)
-    with open_reader(built) as reader:
+    with open_warehouse(built).reader() as reader:
         return {name: reader.ordered(INSIGHTS, name).read_all() for name in names if name not in MARTS}
 
 

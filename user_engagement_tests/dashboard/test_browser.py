@@ -18,7 +18,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation
 from user_engagement_tests.support.serving import dashboard
@@ -112,9 +112,9 @@ def test_the_kpis_shown_equal_the_marts(browser: Browser, address: str, generati
     assert page.locator(".ue-card").count() == len(summary)
     for kpi, row in summary.iterrows():
         card = page.locator(f'.ue-card[data-kpi="{kpi}"]')
-        assert card.locator(".ue-value").inner_text() == words.shown(row.value, str(row.unit))
+        assert card.locator(".ue-value").inner_text() == fmt.value(row.value, str(row.unit))
         assert card.get_attribute("title") == row.definition
-        if bounds := words.interval(row.ci_low, row.ci_high, str(row.unit)):
+        if bounds := fmt.interval(row.ci_low, row.ci_high, str(row.unit)):
             assert bounds in card.inner_text().replace("\n", " ")
     tab.end()
 

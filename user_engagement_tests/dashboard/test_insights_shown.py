@@ -26,7 +26,7 @@ KNOWN = {
     "effect": 0.04,
     "churn_kind": "declared",
     "finding": "Behaviour: retention went down.",
-    "next_step": "Look at what changed.",
+    "next_step": "Style at what changed.",
     "inner_dimension": None,
 }
 VALUES = {"int64": 40, "double": 0.25, "bool": True, "date32[day]": date(2025, 4, 7), "string": "some"}

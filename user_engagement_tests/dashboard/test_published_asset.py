@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from user_engagement.assets.published import AT_RISK, REPORT, USERS, published_asset
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.publishing.generations import Manifest, read_manifest, resolve
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, PER_USER_MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 
 def published(settings: Settings) -> tuple[Path, Manifest, dict[str, dg.MetadataValue]]:
@@ -42,7 +43,7 @@ def test_users_are_published_under_pseudonyms_when_that_is_set(built: Settings) 
     settings = Settings(**{**built.model_dump(), "publish_users": True, "pseudonym_key": "k" * 32})
     folder, _, _ = published(settings)
     users = pq.read_table(folder / f"{USERS}.parquet")
-    with open_reader(built) as reader:
+    with open_warehouse(built).reader() as reader:
         ids = set(reader.mart(USERS).read_all()["user_id"].to_pylist())
     assert len(users) == len(ids) > 500
     pseudonyms = set(users["user_id"].to_pylist())

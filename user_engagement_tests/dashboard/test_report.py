@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from user_engagement.dashboard.annotations import read_marks
-from user_engagement.dashboard.blocks import Table
+from user_engagement.dashboard.blocks import Block, Page, Table
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation
-from user_engagement.dashboard.report import MOST_TABLE_ROWS, _block, _embedded, render, write_report
+from user_engagement.dashboard.report import MOST_TABLE_ROWS, Section, as_json, document, render, write_report
 
 CHROMIUM = shutil.which("chromium")
 
@@ -22,6 +22,10 @@ def report(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> 
     file = tmp_path_factory.mktemp("report") / "report.html"
     write_report(generation.folder, file, read_marks(None))
     return file
+
+
+def written(block: Block) -> str:
+    return document("Report", "today", (Section("page", "Page", Page("Headline.", (block,))),))
 
 
 def test_it_holds_every_page_with_its_words_and_kpis(report: Path, generation: Generation) -> None:
@@ -46,7 +50,8 @@ def test_its_policy_allows_nothing_but_what_is_in_the_file(report: Path) -> None
 
 
 def test_text_in_a_figure_cannot_end_its_element() -> None:
-    assert "</script>" not in _embedded('{"name": "</script><script>alert(1)</script>"}')
+    figure = {"data": [{"type": "bar", "name": "</script><script>alert(1)</script>"}], "layout": {}}
+    assert "</script>" not in as_json(figure)
 
 
 def test_it_says_the_same_when_made_again(generation: Generation) -> None:
@@ -59,7 +64,7 @@ def test_of_a_long_ranked_table_the_first_rows_are_shown() -> None:
     ranked = pd.DataFrame({"rank": range(1, len(days) + 1), "change_week": days})
     undated = ranked.drop(columns="change_week").assign(observed_through=days[-1])
     for block in (Table("k", "t", "a", ranked), Chart("k", "t", "a", "s", None, undated)):
-        html = _block(block)
+        html = written(block)
         assert "<p>The first 400 of 450 rows.</p>" in html
         assert "<td>1</td>" in html
         assert "<td>401</td>" not in html
@@ -68,7 +73,7 @@ def test_of_a_long_ranked_table_the_first_rows_are_shown() -> None:
 def test_of_a_long_series_the_newest_rows_are_shown_of_every_line() -> None:
     days = pd.date_range("2025-01-01", periods=MOST_TABLE_ROWS)
     lines = [pd.DataFrame({"day": days, "line": name}) for name in ("a", "b")]
-    html = _block(Chart("k", "t", "a", "s", None, pd.concat(lines)))
+    html = written(Chart("k", "t", "a", "s", None, pd.concat(lines)))
     assert "<p>The newest 400 of 800 rows.</p>" in html
     assert (html.count("<td>a</td>"), html.count("<td>b</td>")) == (200, 200)
     assert f"<td>{days[200]:%Y-%m-%d}</td>" in html
@@ -76,7 +81,7 @@ def test_of_a_long_series_the_newest_rows_are_shown_of_every_line() -> None:
 
 
 def test_a_table_that_fits_is_shown_whole_and_without_a_count() -> None:
-    assert "rows.</p>" not in _block(Table("k", "t", "a", pd.DataFrame({"n": range(MOST_TABLE_ROWS)})))
+    assert "rows.</p>" not in written(Table("k", "t", "a", pd.DataFrame({"n": range(MOST_TABLE_ROWS)})))
 
 
 def test_annotations_are_in_it(generation: Generation) -> None:

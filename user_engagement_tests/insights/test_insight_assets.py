@@ -20,7 +20,7 @@ from user_engagement.insights.brief import COLUMNS as BRIEF_COLUMNS
 from user_engagement.insights.tables import TABLES, to_arrow
 from user_engagement.partitions import monthly_partitions
 from user_engagement.settings import Settings, load_settings
-from user_engagement.warehouse.tables import replace_tables
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.support.companies import (
     AS_OF,
     STORIES,
@@ -61,10 +61,10 @@ def test_a_column_that_is_missing_is_an_error() -> None:
 def test_tables_are_replaced_all_or_none(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path)
     first, second = pa.table({"n": [1]}), pa.table({"n": [2, 3]})
-    replace_tables(settings, "insights", {"a": first, "b": first})
+    open_warehouse(settings).replace_tables("insights", {"a": first, "b": first})
     with pytest.raises(duckdb.Error):
-        replace_tables(settings, "insights", {"a": second, "not a name": second})
-    replace_tables(settings, "insights", {"b": second})
+        open_warehouse(settings).replace_tables("insights", {"a": second, "not a name": second})
+    open_warehouse(settings).replace_tables("insights", {"b": second})
     with duckdb.connect(str(settings.warehouse_file), read_only=True) as connection:
         assert connection.sql("select n from insights.a").fetchall() == [(1,)]
         assert connection.sql("select count(*) from insights.b").fetchall() == [(2,)]

@@ -16,8 +16,8 @@ import pytest
 from dagster._core.test_utils import environ
 
 from user_engagement.dashboard.ports import free_port
-from user_engagement.warehouse.snowflake_account import SnowflakeAccount, load_account
-from user_engagement.warehouse.snowflake_connection import connect, rows_of
+from user_engagement.warehouse.snowflake.account import SnowflakeAccount, load_account
+from user_engagement.warehouse.snowflake.connection import connect, rows_of
 
 START_SECONDS = 60
 PASSWORD = "Pa55-that-nobody-may-see"

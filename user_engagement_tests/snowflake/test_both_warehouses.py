@@ -15,7 +15,7 @@ from dagster._core.test_utils import environ
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.conftest import THROUGH
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.support.comparing import assert_same_marts
@@ -43,7 +43,7 @@ class SnowflakeRoad(Road):
 
 
 def insights_of(settings: Settings) -> dict[str, pa.Table]:
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         return {name: reader.ordered("insights", name).read_all() for name in INSIGHTS}
 
 

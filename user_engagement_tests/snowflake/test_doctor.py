@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from dagster._core.test_utils import environ
 
-from user_engagement.warehouse.snowflake_doctor import examine, judged_schemas
+from user_engagement.warehouse.snowflake.doctor import examine, judged_schemas
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,7 +53,7 @@ def test_the_command_without_variables_names_them(command: Command) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_the_full_trial_compares_both_warehouses_and_drops_its_schemas(
+def test_the_full_check_compares_both_warehouses_and_drops_its_schemas(
     snowflake: Snowflake, command: Command
 ) -> None:
     done = command("doctor", "--full")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from user_engagement.errors import SettingsError, WarehouseError
-from user_engagement.warehouse.snowflake_account import load_account
+from user_engagement.warehouse.snowflake.account import load_account
 from user_engagement_tests.conftest import THROUGH
 
 SECRET = "s3cret-that-nobody-may-see"
@@ -99,7 +99,7 @@ def test_a_mistake_is_named_and_no_secret_with_it(
 
 
 def test_who_cannot_log_in_is_told_so_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    from user_engagement.warehouse.snowflake_connection import connect
+    from user_engagement.warehouse.snowflake.connection import connect
 
     monkeypatch.setenv("SNOWFLAKE_PASSWORD", SECRET)
     for name, value in {"HOST": "127.0.0.1", "PORT": "9", "PROTOCOL": "http", "NETWORK_TIMEOUT": "1"}.items():

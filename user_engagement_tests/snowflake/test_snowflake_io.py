@@ -15,8 +15,9 @@ from dagster._core.test_utils import environ
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
-from user_engagement.warehouse.snowflake_io import raw_io_manager, replace_slice, replace_tables
-from user_engagement.warehouse.snowflake_reader import open_snowflake_reader
+from user_engagement.warehouse import LoadedSlice
+from user_engagement.warehouse.io_manager import RawIOManager
+from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
 from user_engagement_tests.support.proxy import Cut, cut_wire
 
@@ -63,8 +64,8 @@ def signup(user: str, day: int, month: int = 1, **more: Any) -> dict[str, Any]:
     return {"user_id": user, "signup_date": datetime(2025, month, day, 8, 30), "product_type": "pro", **more}
 
 
-def load(found: Snowflake, extract: Extract) -> dict[str, int]:
-    return replace_slice(found.account, "raw", extract)
+def load(found: Snowflake, extract: Extract) -> LoadedSlice:
+    return SnowflakeWarehouse(found.account).replace_slice(extract)
 
 
 def users(found: Snowflake) -> list[str]:
@@ -74,13 +75,13 @@ def users(found: Snowflake) -> list[str]:
 def test_a_slice_is_replaced_and_the_other_months_stay(snowflake: Snowflake) -> None:
     load(snowflake, extract_of(JANUARY, [signup("a", 1), signup("b", 31)]))
     load(snowflake, extract_of(FEBRUARY, [signup("c", 1, 2)]))
-    counts = load(snowflake, extract_of(JANUARY, [signup("d", 5)]))
-    assert counts == {"rows": 1, "replaced_rows": 2, "rejected_rows": 0, "held_rows": 2}
+    loaded = load(snowflake, extract_of(JANUARY, [signup("d", 5)]))
+    assert loaded == LoadedSlice(rows=1, replaced_rows=2, rejected_rows=0, table_rows=2)
     assert users(snowflake) == ["c", "d"]
 
 
 def test_a_slice_may_become_empty_and_a_table_be_made_of_nothing(snowflake: Snowflake) -> None:
-    assert load(snowflake, extract_of(JANUARY, []))["held_rows"] == 0
+    assert load(snowflake, extract_of(JANUARY, [])).table_rows == 0
     load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
     load(snowflake, extract_of(JANUARY, []))
     assert users(snowflake) == []
@@ -168,20 +169,24 @@ def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake
         "is_new": pa.array([True, None], pa.bool_()),
     }
     first = pa.table(columns)
-    replace_tables(snowflake.account, "insights", {"one": first, "none": first.slice(0, 0)})
+    SnowflakeWarehouse(snowflake.account).replace_tables(
+        "insights", {"one": first, "none": first.slice(0, 0)}
+    )
     assert read(snowflake, "one").to_pylist() == first.to_pylist()
     assert read(snowflake, "one").schema.types == first.schema.types
     assert read(snowflake, "none").num_rows == 0
     changed = pa.table({**columns, "name": pa.array([1.5, 2.5])})
     with pytest.raises(WarehouseError, match="column name is TEXT in the warehouse but must be FLOAT"):
-        replace_tables(snowflake.account, "insights", {"one": first.slice(0, 1), "none": changed})
+        SnowflakeWarehouse(snowflake.account).replace_tables(
+            "insights", {"one": first.slice(0, 1), "none": changed}
+        )
     assert read(snowflake, "one").num_rows == 2
-    replace_tables(snowflake.account, "insights", {"one": first.slice(1), "none": first})
+    SnowflakeWarehouse(snowflake.account).replace_tables("insights", {"one": first.slice(1), "none": first})
     assert (read(snowflake, "one").num_rows, read(snowflake, "none").num_rows) == (1, 2)
 
 
 def read(snowflake: Snowflake, table: str) -> pa.Table:
-    with open_snowflake_reader() as reader:
+    with SnowflakeWarehouse(snowflake.account).reader() as reader:
         return reader.ordered("insights", table).read_all()
 
 
@@ -194,9 +199,9 @@ def test_a_cut_connection_leaves_the_slice_whole_and_once(
     load(snowflake, extract_of(FEBRUARY, [signup("z", 1, 2)]))
     cut = Cut(statement, when)
     with cut_wire(snowflake.emulator.port, cut) as port, environ({"SNOWFLAKE_PORT": str(port)}):
-        counts = load(snowflake, extract_of(JANUARY, [signup("a", 1), signup("b", 2)]))
+        loaded = load(snowflake, extract_of(JANUARY, [signup("a", 1), signup("b", 2)]))
     assert cut.made == 1
-    assert (counts["rows"], counts["held_rows"]) == (2, 3)
+    assert (loaded.rows, loaded.table_rows) == (2, 3)
     assert users(snowflake) == ["a", "b", "z"]
 
 
@@ -240,7 +245,7 @@ def test_an_asset_stores_its_slice_and_one_downstream_reads_it_as_a_frame(snowfl
     def frame(found: pd.DataFrame) -> None:
         seen.append(found)
 
-    manager = raw_io_manager()
+    manager = RawIOManager(warehouse=SnowflakeWarehouse(snowflake.account))
     resources = {"raw": manager, "nothing": dg.mem_io_manager}
     done = [
         dg.materialize([signups, frame], partition_key=month, resources=resources)

@@ -17,7 +17,7 @@ from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, window_args
 from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
-from user_engagement.warehouse.snowflake_io import replace_slice
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.snowflake.conftest import Emulator, Snowflake, database_of
 from user_engagement_tests.test_load_paths import MONTHS, WORLD
 
@@ -37,11 +37,11 @@ class Told:
 @pytest.fixture(scope="module")
 def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("compiled")
-    with database_of(emulator) as snowflake:
+    with database_of(emulator):
         settings = WORLD.settings(folder / "home", WORLD.write(folder / "source"), warehouse="snowflake")
         source = FilesSource(settings.source_path or "", settings.timezone)
         for table in RAW_TABLES:
-            replace_slice(snowflake.account, "raw", source.extract(table, Window()))
+            open_warehouse(settings).replace_slice(source.extract(table, Window()))
         dbt = dbt_resource(load_settings(home=settings.home, warehouse="snowflake"))
         variables = ["--vars", json.dumps(VARIABLES)]
         dbt.cli(["run", *variables, *window_args(Window())], target_path=folder / "first").wait()
@@ -170,7 +170,7 @@ def test_sqlfluff_finds_nothing_in_what_snowflake_gets(snowflake: Snowflake, tmp
     settings = WORLD.settings(tmp_path / "home", WORLD.write(tmp_path / "source"), warehouse="snowflake")
     source = FilesSource(settings.source_path or "", settings.timezone)
     for table in RAW_TABLES:
-        replace_slice(snowflake.account, "raw", source.extract(table, Window()))
+        open_warehouse(settings).replace_slice(source.extract(table, Window()))
     program = Path(sys.executable).with_name("sqlfluff")
     folders = ("user_engagement_dbt/models", "user_engagement_dbt/tests")
     done = subprocess.run(

@@ -32,7 +32,7 @@ from user_engagement.sources.base import Extract
 from user_engagement.sources.database import DatabaseSource, TableMapping
 from user_engagement.sources.database import connection as database_connection
 from user_engagement.sources.database.snapshot import CHUNK_ROWS
-from user_engagement.warehouse.duckdb_io import replace_slice
+from user_engagement.warehouse.duckdb.loading import replace_slice
 from user_engagement_tests.support.postgres import Server, running_server
 
 Row = dict[str, Any]
@@ -885,11 +885,11 @@ def test_a_connection_that_breaks_while_rows_are_read_leaves_the_slice_as_it_was
     execute(postgresql, "insert into churn_data select n, '2025-01-01' from generate_series(1, 200000) g(n)")
     source = DatabaseSource(postgresql)
     with duckdb.connect() as warehouse:
-        replace_slice(warehouse, "raw", source.extract(CHURN_DATA, EVERYTHING))
+        replace_slice(warehouse, source.extract(CHURN_DATA, EVERYTHING))
         broken = source.extract(CHURN_DATA, EVERYTHING)
         execute(postgresql, f"select pg_terminate_backend(pid) from pg_stat_activity where {OTHER_SESSIONS}")
         with pytest.raises(SourceError, match=r"Check|run again") as caught:
-            replace_slice(warehouse, "raw", broken)
+            replace_slice(warehouse, broken)
         assert str(sa.make_url(postgresql).password) not in "".join(traceback.format_exception(caught.value))
         assert not caplog.records
         held = warehouse.execute("select count(*), count(distinct user_id) from raw.churn_data").fetchone()

@@ -29,8 +29,7 @@ from user_engagement.settings import DEFAULT_SEGMENTS, Settings, load_settings
 from user_engagement.simulation import ChannelMix, MobileRelease, OnboardingChange, PriceChange, Stories
 from user_engagement.simulation.config import LATEST_DAYS
 from user_engagement.sources import FilesSource
-from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.support.worlds import at_home
 
 THROUGH = date(2026, 11, 24)
@@ -81,10 +80,10 @@ def told_apart(table: pa.Table, seed: int) -> pa.Table:
 def reduced(settings: Settings) -> Rollups:
     """Loads the source whole, runs dbt on what insights need, and reads it."""
     source = FilesSource(settings.source_path or "", settings.timezone)
-    with connect(settings.warehouse_file, connection_config(settings)) as connection:
-        for table in RAW_TABLES:
-            replace_slice(connection, "raw", source.extract(table, Window()))
-    with open_reader(settings) as reader:
+    warehouse = open_warehouse(settings)
+    for table in RAW_TABLES:
+        warehouse.replace_slice(source.extract(table, Window()))
+    with open_warehouse(settings).reader() as reader:
         variables = json.dumps(dbt_vars(reader, settings, datetime.now(settings.zone)))
     arguments = ["run", "--vars", variables, *window_args(Window())]
     dbt_resource(settings).cli(arguments, target_path=settings.dbt_target_dir).wait()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import Settings
-from user_engagement.warehouse.reader import MARTS, open_reader
+from user_engagement.warehouse import open_warehouse
 
 
 def marts(settings: Settings) -> dict[str, pd.DataFrame]:
     """Every mart, ordered by its grain."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         return {name: reader.mart(name).read_all().to_pandas() for name in MARTS}
 
 

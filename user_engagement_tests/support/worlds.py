@@ -29,8 +29,7 @@ from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.publishing.export import export_marts
 from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.sources import FilesSource
-from user_engagement.warehouse.duckdb_io import connect, connection_config, replace_slice
-from user_engagement.warehouse.reader import open_reader
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.conftest import EXTRAS
 from user_engagement_tests.support.oracle import Inputs, Row
 
@@ -185,16 +184,16 @@ def marts_of(world: World, folder: Path, command: str = "run", **overrides: Any)
     with at_home(home):
         settings = world.settings(home, world.write(folder / "source"), **overrides)
         source = FilesSource(settings.source_path or "", settings.timezone)
-        with connect(settings.warehouse_file, connection_config(settings)) as connection:
-            for table in RAW_TABLES:
-                replace_slice(connection, "raw", source.extract(table, Window()))
+        warehouse = open_warehouse(settings)
+        for table in RAW_TABLES:
+            warehouse.replace_slice(source.extract(table, Window()))
         call_dbt(settings, command)
         return exported(settings, folder / "marts")
 
 
 def call_dbt(settings: Settings, command: str) -> None:
     """Every model over all months in one invocation: `run`, or `build` with the data tests."""
-    with open_reader(settings) as reader:
+    with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     only = NO_UNIT_TESTS if command == "build" else ()
     args = [command, *only, "--vars", json.dumps(variables), *window_args(Window())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, curves, stacked, timeline
 from user_engagement.dashboard.view import View
@@ -39,7 +39,7 @@ def trend(view: View, kind: str) -> Chart:
             "{churned_users} of {users_at_start} users",
             has_interval=True,
         ),
-        view.look,
+        view.style,
         key=f"churn_{kind}",
         title=f"Monthly churn rate, {kind}",
         about=ABOUT[kind],
@@ -60,7 +60,7 @@ def survival(view: View) -> Chart:
             "{at_risk} at risk, {churned} churned that day",
             has_interval=True,
         ),
-        view.look,
+        view.style,
         key="survival",
         title=f"Survival until first churn, {kind}",
         about="Kaplan-Meier estimate of the share of users who have not churned so many days after signup; users not "
@@ -82,7 +82,7 @@ def growth(view: View) -> Chart:
         view.within(rows, "period_start", monthly=grain == "month"),
         "period_start",
         columns,
-        view.look,
+        view.style,
         key="growth_accounting",
         title=f"Growth accounting of {view.group}, by {grain}",
         about=f"Users active in the {grain} for the first time ever, or again after a pause (up), and active in the "
@@ -93,16 +93,16 @@ def growth(view: View) -> Chart:
 
 def headline(view: View) -> str:
     told, when = [], ""
-    for kind, verb in (("declared", f"of {view.group} cancelled"), ("inactive", "fell silent")):
+    for kind, verb in (("declared", f"of {view.group} cancelled"), ("inactive", "became inactive")):
         rows = view.within(view.focused("churn_monthly", churn_kind=kind), "month", monthly=True)
         rows = rows[rows.is_complete & rows.churn_rate.notna()]
         if len(rows):
             first, last = rows.iloc[0], rows.iloc[-1]
-            when = words.month(last.month)
+            when = fmt.month(last.month)
             told.append(
-                f"{words.shown(last.churn_rate, 'rate')} {verb} ({last.churned_users:,} of {last.users_at_start:,}; "
-                f"{words.shown(first.churn_rate, 'rate')} in {words.month(first.month)})"
+                f"{fmt.value(last.churn_rate, 'rate')} {verb} ({last.churned_users:,} of {last.users_at_start:,}; "
+                f"{fmt.value(first.churn_rate, 'rate')} in {fmt.month(first.month)})"
             )
     if not told:
         return "No month in the days chosen is complete."
-    return f"In {when}, {words.listed(told)}."
+    return f"In {when}, {fmt.enumeration(told)}."

@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Text
 from user_engagement.dashboard.charts import Chart, bars
 from user_engagement.dashboard.data import ALL, BRIEF, Frame
 from user_engagement.dashboard.view import View
-from user_engagement.insights.tables import COMPARED_WEEKS
 
 METRIC_NAMES = {
     "activation": "Activation",
@@ -27,6 +26,8 @@ RATES = ("activation", "new_user_retention", "retention", "churn")
 EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
 OF_CHURN = ("hazard_ratios", "survival_tests", "tenure_hazards")
 MOST_ROWS = 12
+COMPARED_WEEKS = 4
+"""Weeks in each of the two windows; the published table names the last of them."""
 WEEK = timedelta(weeks=1)
 
 
@@ -46,8 +47,8 @@ def headline(view: View) -> str:
     rows, now, before = changes
     whole = rows[(rows.segment_name == ALL)].iloc[0]
     return (
-        f"In {words.month(now)}, {whole.active_users:,} users were active, "
-        f"{words.change(whole.active_users, whole.before, 'users')} on {words.month(before)}."
+        f"In {fmt.month(now)}, {whole.active_users:,} users were active, "
+        f"{fmt.change(whole.active_users, whole.before, 'users')} on {fmt.month(before)}."
     )
 
 
@@ -86,7 +87,7 @@ def by_segment(view: View) -> list[Block]:
 def change_chart(view: View, segment: str, rows: Frame, now: date, before: date) -> Chart:
     part = rows[rows.segment_name == segment].sort_values("change")
     drawn = part.loc[part.change.abs().nlargest(MOST_ROWS).index].sort_values("change")
-    texts = [words.change(r.active_users, r.before, "users") for r in drawn.itertuples()]
+    texts = [fmt.change(r.active_users, r.before, "users") for r in drawn.itertuples()]
     least, most = part.iloc[0], part.iloc[-1]
     summary = (
         f"{least.segment_value}: {least.before:,} to {least.active_users:,} active users "
@@ -107,10 +108,10 @@ def change_chart(view: View, segment: str, rows: Frame, now: date, before: date)
         drawn,
         "change",
         "segment_value",
-        view.look,
+        view.style,
         key=f"change_{segment}",
-        title=f"Change of active users by {words.label(segment).lower()}",
-        about=f"Users active in {words.month(now)} less those active in {words.month(before)}, each value by itself.",
+        title=f"Change of active users by {fmt.label(segment).lower()}",
+        about=f"Users active in {fmt.month(now)} less those active in {fmt.month(before)}, each value by itself.",
         x_title="Users",
         texts=texts,
         summary=summary,
@@ -159,7 +160,7 @@ def covered(view: View) -> list[Block]:
         return []
     row = view.generation.frame(name).iloc[0]
     before, after = (
-        words.period(monday - (COMPARED_WEEKS - 1) * WEEK, monday + WEEK - timedelta(days=1))
+        fmt.period(monday - (COMPARED_WEEKS - 1) * WEEK, monday + WEEK - timedelta(days=1))
         for monday in (row.before_week, row.after_week)
     )
     sentence = (
@@ -171,7 +172,7 @@ def covered(view: View) -> list[Block]:
 
 def amount(value: float | None, metric: str) -> str:
     """An effect in its metric's unit, with its sign."""
-    if words.missing(value) or value is None:
+    if fmt.is_missing(value) or value is None:
         return "–"
     sign = "−" if value < 0 else "+"
     return f"{sign}{100 * abs(value):.1f} points" if metric in RATES else f"{sign}{abs(value):,.2f}"
@@ -195,7 +196,7 @@ def decomposition(view: View, frame: Frame) -> Chart:
     )
     drawn = parts.assign(
         part=[
-            f"{METRIC_NAMES[r.metric]}: {EFFECTS[r.effect].lower()}, by {words.label(r.dimension).lower()}"
+            f"{METRIC_NAMES[r.metric]}: {EFFECTS[r.effect].lower()}, by {fmt.label(r.dimension).lower()}"
             for r in parts.itertuples()
         ],
         points=100 * parts.contribution,
@@ -204,7 +205,7 @@ def decomposition(view: View, frame: Frame) -> Chart:
         drawn,
         "points",
         "part",
-        view.look,
+        view.style,
         key="change_decomposition",
         title="Mix or behaviour",
         about="What changed a rate between the two windows: other kinds of users (mix), or the same kinds acting "
@@ -229,7 +230,7 @@ def contributions(view: View, frame: Frame) -> Chart:
         drawn,
         "excess",
         "cell",
-        view.look,
+        view.style,
         key="contributions",
         title="Who is behind, who ahead of the rest",
         about="Weekly active users of the later window against what they would be had everybody grown alike, where the "
@@ -250,9 +251,9 @@ def cell_name(row: Any) -> str:
     extra = [
         str(getattr(row, c))
         for c in ("tenure", "interaction_type")
-        if not words.missing(getattr(row, c)) and getattr(row, c) != ALL
+        if not fmt.is_missing(getattr(row, c)) and getattr(row, c) != ALL
     ]
-    return ", ".join([f"{words.label(row.segment_name)} {row.segment_value}", *extra])
+    return ", ".join([f"{fmt.label(row.segment_name)} {row.segment_value}", *extra])
 
 
 def first_week(view: View, frame: Frame) -> Chart:
@@ -261,7 +262,7 @@ def first_week(view: View, frame: Frame) -> Chart:
         drawn,
         "points",
         "behaviour",
-        view.look,
+        view.style,
         key="first_week",
         title="First weeks of those who stay",
         about="How much more often users who did this in their first week were active on days 28 to 55, adjusted for "
@@ -269,8 +270,8 @@ def first_week(view: View, frame: Frame) -> Chart:
         x_title="Percentage points",
         texts=[amount(r.adjusted_difference, "retention") for r in drawn.itertuples()],
         summary=" ".join(
-            f"{words.label(r.behaviour)}: {words.shown(r.rate_with, 'rate')} of {r.users_with:,} against "
-            f"{words.shown(r.rate_without, 'rate')} of {r.users_without:,}."
+            f"{fmt.label(r.behaviour)}: {fmt.value(r.rate_with, 'rate')} of {r.users_with:,} against "
+            f"{fmt.value(r.rate_without, 'rate')} of {r.users_without:,}."
             for r in drawn.head(3).itertuples()
         ),
         table=frame,
@@ -282,7 +283,7 @@ def hazards(view: View, frame: Frame) -> Chart:
     drawn = rows.head(MOST_ROWS)
     drawn = drawn.assign(
         who=[
-            f"{words.label(r.segment_name)} {r.segment_value} (vs {r.reference_value})"
+            f"{fmt.label(r.segment_name)} {r.segment_value} (vs {r.reference_value})"
             for r in drawn.itertuples()
         ],
         percent=100 * (drawn.hazard_ratio - 1),
@@ -291,7 +292,7 @@ def hazards(view: View, frame: Frame) -> Chart:
         drawn,
         "percent",
         "who",
-        view.look,
+        view.style,
         key="hazard_ratios",
         title="Who churns faster",
         about="Hazard of churn against the most frequent value, all segments in one Cox model.",

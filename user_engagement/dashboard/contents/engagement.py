@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, shares, timeline
 from user_engagement.dashboard.data import ALL, Frame
-from user_engagement.dashboard.look import Look, slots
+from user_engagement.dashboard.theme import Style, slots
 from user_engagement.dashboard.view import View
 
 NOT_SEGMENTED = " Over all users: durations and kinds of interaction are not broken down by segment."
@@ -40,7 +40,7 @@ def frequency(view: View, column: str, unit: str, title: str, what: str) -> Char
         view.within(rows, "month", monthly=True),
         "month",
         measure,
-        view.look,
+        view.style,
         key=column,
         title=title,
         about=f"{what} per user active in it.",
@@ -61,7 +61,7 @@ def gaps(view: View) -> Chart:
         view.within(rows, "month", monthly=True),
         "month",
         measure,
-        view.look,
+        view.style,
         key="days_between",
         title="Median days between active days",
         about="From one active day of a user to the next, counted in the month of the later one.",
@@ -75,7 +75,7 @@ def stickiness(view: View) -> Chart:
         view.within(rows, "activity_date"),
         "activity_date",
         Measure("stickiness", "Stickiness", "rate", "mau", "{dau} of {mau} users"),
-        view.look,
+        view.style,
         key="stickiness",
         title="Stickiness",
         about="Daily over monthly active users, day by day.",
@@ -108,7 +108,7 @@ def duration(view: View) -> Chart:
             "sessions",
             "{sessions} sessions, {excluded_sessions} left out",
         ),
-        Look(view.theme, {name: slot for slot, name in enumerate(STATISTICS.values())}, view.marks),
+        Style(view.theme, {name: slot for slot, name in enumerate(STATISTICS.values())}, view.marks),
         key="session_duration",
         title="Session duration",
         about="Of the sessions of a month that have a believable duration." + NOT_SEGMENTED,
@@ -116,16 +116,16 @@ def duration(view: View) -> Chart:
     )
 
 
-def interactions(view: View) -> tuple[Frame, Look]:
+def interactions(view: View) -> tuple[Frame, Style]:
     rows = session_months(view)
     rows = rows[rows.interaction_type != ALL]
     everything = view.generation.frame("session_metrics").interaction_type.unique()
     names = [str(name) for name in everything if name != ALL]
-    return rows, Look(view.theme, slots(names), view.marks)
+    return rows, Style(view.theme, slots(names), view.marks)
 
 
 def mix(view: View) -> Chart:
-    rows, look = interactions(view)
+    rows, style = interactions(view)
     # what is left out of the duration statistics is a session all the same
     rows = rows.assign(all_sessions=rows.sessions + rows.excluded_sessions)
     order = rows.groupby("interaction_type").all_sessions.sum().rank(ascending=False)
@@ -135,7 +135,7 @@ def mix(view: View) -> Chart:
         "month",
         "all_sessions",
         "interaction_type",
-        look,
+        style,
         key="interaction_mix",
         title="Interaction mix",
         about="Sessions of a month by what was done in them." + NOT_SEGMENTED,
@@ -144,7 +144,7 @@ def mix(view: View) -> Chart:
 
 
 def duration_by_interaction(view: View) -> Chart:
-    rows, look = interactions(view)
+    rows, style = interactions(view)
     return timeline(
         rows,
         "month",
@@ -155,7 +155,7 @@ def duration_by_interaction(view: View) -> Chart:
             "sessions",
             "{sessions} sessions",
         ),
-        look,
+        style,
         key="duration_by_interaction",
         title="Median duration by kind of interaction",
         about="Of the sessions of a month that have a believable duration." + NOT_SEGMENTED,
@@ -169,9 +169,9 @@ def headline(view: View) -> str:
     if len(rows) < 2:
         return "There are no two complete months in the days chosen that could be compared."
     first, last = rows.iloc[0], rows.iloc[-1]
-    days = words.moved(first.active_days_per_user, last.active_days_per_user, "days")
-    sessions = words.moved(first.sessions_per_user, last.sessions_per_user, "sessions")
+    days = fmt.movement(first.active_days_per_user, last.active_days_per_user, "days")
+    sessions = fmt.movement(first.sessions_per_user, last.sessions_per_user, "sessions")
     return (
-        f"From {words.month(first.month)} to {words.month(last.month)}, the active days of active {view.group} {days} "
+        f"From {fmt.month(first.month)} to {fmt.month(last.month)}, the active days of active {view.group} {days} "
         f"a month on average, and their sessions {sessions}."
     )

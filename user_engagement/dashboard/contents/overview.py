@@ -6,14 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from user_engagement.dashboard import words
-from user_engagement.dashboard.blocks import Block, Card, Cards, Choice, Page, Row, Table, Text, Verdict
-from user_engagement.dashboard.charts import Chart, Measure, timeline
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.blocks import Block, Card, Cards, Choice, Page, Row, Table, Text
+from user_engagement.dashboard.charts import FEW_USERS, Chart, Measure, timeline
 from user_engagement.dashboard.data import ALL, BRIEF, Frame
 from user_engagement.dashboard.filters import OPTIONS
+from user_engagement.dashboard.intervals import difference
 from user_engagement.dashboard.measures import kpis
 from user_engagement.dashboard.view import View
-from user_engagement.kpis import is_improvement
 
 MOST_FINDINGS = 3
 ACTIVE_ABOUT = {
@@ -47,41 +47,31 @@ def kpi_cards(view: View) -> Cards:
     rows = kpis(view.generation, view.filters.segment, view.values[0]) if one else kpis(view.generation)
     who = view.group if one else "all users"
     cards = tuple(card(row) for row in rows.itertuples())
-    return Cards(f"Key figures of {who}, as of {words.day(view.generation.as_of)}", cards)
+    return Cards(f"Key figures of {who}, as of {fmt.day(view.generation.as_of)}", cards)
 
 
 def card(row: Any) -> Card:
     """A row of `kpi_summary`."""
     value, before, unit = row.value, row.previous_value, row.unit
-    known = not words.missing(value) and not words.missing(before)
     denominator, notes = row.denominator, []
-    if not words.missing(denominator):
+    if not fmt.is_missing(denominator):
         rate = unit == "rate"
         notes.append(f"{row.numerator:,.0f} of {denominator:,.0f}" if rate else f"n = {denominator:,.0f}")
-        if denominator < words.SMALL:
+        if denominator < FEW_USERS:
             notes.append("small base, read with care")
     return Card(
         key=row.kpi,
         label=row.label,
-        value=words.shown(value, unit),
-        change=words.change(value, before, unit),
-        verdict=verdict(row) if known else "",
-        before="" if words.missing(before) else words.shown(before, unit),
-        interval=words.interval(row.ci_low, row.ci_high, unit),
+        value=fmt.value(value, unit),
+        change=fmt.change(value, before, unit),
+        before="" if fmt.is_missing(before) else fmt.value(before, unit),
+        interval=fmt.interval(row.ci_low, row.ci_high, unit),
         period="not yet complete"
-        if words.missing(row.period_start)
-        else words.period(row.period_start.date(), row.period_end.date()),
+        if fmt.is_missing(row.period_start)
+        else fmt.period(row.period_start.date(), row.period_end.date()),
         definition=row.definition,
         note="; ".join(notes),
     )
-
-
-def verdict(row: Any) -> Verdict:
-    """What the change of a KPI is worth."""
-    if words.is_chance(row.previous_value, row.ci_low, row.ci_high) and row.value != row.previous_value:
-        return "within chance"
-    improved = is_improvement(row.kpi, row.value - row.previous_value)
-    return "" if improved is None else "better" if improved else "worse"
 
 
 def by_value(view: View) -> Table:
@@ -94,18 +84,18 @@ def by_value(view: View) -> Table:
     labels = frames[-1].label
     frame = pd.DataFrame(
         [
-            {"segment_value": view.look.label(name)}
+            {"segment_value": view.style.label(name)}
             | {
-                str(labels[k]): words.shown(frame.value.get(k), str(frame.unit.get(k, "")))
+                str(labels[k]): fmt.value(frame.value.get(k), str(frame.unit.get(k, "")))
                 for k in labels.index
             }
             for name, frame in zip(names, frames, strict=True)
         ]
     )
-    period = f"latest complete periods as of {words.day(view.generation.as_of)}"
+    period = f"latest complete periods as of {fmt.day(view.generation.as_of)}"
     return Table(
         "kpis_by_value",
-        f"Key figures by {words.label(view.filters.segment).lower()}",
+        f"Key figures by {fmt.label(view.filters.segment).lower()}",
         f"Counted for each value by itself, {period}; definitions as on the cards.",
         frame,
     )
@@ -123,7 +113,7 @@ def active_users_chart(view: View) -> Chart:
         view.within(rows, "activity_date"),
         "activity_date",
         measure,
-        view.look,
+        view.style,
         key="active_users",
         title=f"{label} active users",
         about=ACTIVE_ABOUT[name],
@@ -145,7 +135,7 @@ def signups_chart(view: View) -> Chart:
         view.within(rows, "signup_month", monthly=True),
         "signup_month",
         Measure("cohort_size", "New users", "users"),
-        view.look,
+        view.style,
         key="signups",
         title="Signups by month",
         about="Users by the month of their first signup.",
@@ -183,7 +173,7 @@ def active_share_chart(view: View) -> Chart:
         view.within(rows, "month", monthly=True),
         "month",
         Measure("active_share", "Active users of all", "rate", "signed_up", "{mau} of {signed_up} users"),
-        view.look,
+        view.style,
         key="active_share",
         title="Active share of everybody who signed up",
         about="Monthly active users on the month's last day, over all users signed up until then.",
@@ -206,15 +196,15 @@ def headline(view: View) -> str:
     shares = shares[shares.is_complete & shares.active_share.notna()]
     who = "" if view.filters.segment == ALL else f", {view.group},"
     text = (
-        f"Monthly active users{who} {words.moved(first.mau, last.mau, 'users')}"
-        f" between {words.day(known.index[0])} and {words.day(known.index[-1])}"
+        f"Monthly active users{who} {fmt.movement(first.mau, last.mau, 'users')}"
+        f" between {fmt.day(known.index[0])} and {fmt.day(known.index[-1])}"
     )
     if len(shares) < 2:
         return f"{text}."
     before, after = shares.iloc[0], shares.iloc[-1]
     return (
-        f"{text}; of everybody who had signed up, {words.shown(after.active_share, 'rate')} were active in "
-        f"{words.month(after.month)} ({words.shown(before.active_share, 'rate')} in {words.month(before.month)})."
+        f"{text}; of everybody who had signed up, {fmt.value(after.active_share, 'rate')} were active in "
+        f"{fmt.month(after.month)} ({fmt.value(before.active_share, 'rate')} in {fmt.month(before.month)})."
     )
 
 
@@ -226,20 +216,22 @@ def what_changed(view: View) -> list[str]:
     if len(growth) > 1:
         last, before = growth.iloc[-1], growth.iloc[-2]
         sentences.append(
-            f"In {words.month(last.period_start)} {last.active_users:,} {view.group} were active, "
-            f"{words.change(last.active_users, before.active_users, 'users')} on the month before: "
+            f"In {fmt.month(last.period_start)} {last.active_users:,} {view.group} were active, "
+            f"{fmt.change(last.active_users, before.active_users, 'users')} on the month before: "
             f"{last.new_users:,} new, {last.resurrected_users:,} back after a pause, {last.churned_users:,} gone."
         )
-    for kind, verb in (("declared", "cancelled"), ("inactive", "fell silent")):
+    for kind, verb in (("declared", "cancelled"), ("inactive", "became inactive")):
         rows = view.focused("churn_monthly", churn_kind=kind)
         rows = rows[rows.is_complete & rows.churn_rate.notna()]
         if len(rows) > 1:
             last, before = rows.iloc[-1], rows.iloc[-2]
-            moved = words.moved(
-                before.churn_rate, last.churn_rate, "rate", low=last.ci_low, high=last.ci_high
+            moved = fmt.movement(before.churn_rate, last.churn_rate, "rate")
+            low, high = difference(
+                (last.churned_users, last.users_at_start), (before.churned_users, before.users_at_start)
             )
+            moved += " (no clear change)" if low <= 0 <= high else ""
             sentences.append(
-                f"The share who {verb} in the month {moved} in {words.month(last.month)}: "
+                f"The share who {verb} in the month {moved} in {fmt.month(last.month)}: "
                 f"{last.churned_users:,} of {last.users_at_start:,} users."
             )
     sentences += most_moved(view)
@@ -270,10 +262,10 @@ def most_moved(view: View) -> list[str]:
             continue
         moved = wide[starts[1]] - wide[starts[0]]
         told = [
-            f"{value} {words.change(wide.loc[value, starts[1]], wide.loc[value, starts[0]], 'users')}"
+            f"{value} {fmt.change(wide.loc[value, starts[1]], wide.loc[value, starts[0]], 'users')}"
             for value in (moved.idxmax(), moved.idxmin())
         ]
         sentences.append(
-            f"Active users by {words.label(str(name)).lower()}: most gained {told[0]}; least {told[1]}."
+            f"Active users by {fmt.label(str(name)).lower()}: most gained {told[0]}; least {told[1]}."
         )
     return sentences

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import pandas as pd
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Page, Row, Table, Text
 from user_engagement.dashboard.charts import Chart, bars
 from user_engagement.dashboard.data import Frame, Generation
-from user_engagement.dashboard.look import Look
+from user_engagement.dashboard.theme import Style
 from user_engagement.dashboard.view import View
 
 NOTES = ("identical_row",)
@@ -44,7 +44,7 @@ def page(view: View) -> Page:
 def freshness(view: View) -> list[str]:
     manifest, published = view.generation.manifest, view.generation.published_at
     return [
-        f"The data are complete through {words.day(view.generation.as_of)}.",
+        f"The data are complete through {fmt.day(view.generation.as_of)}.",
         f"Generation {manifest.generation}: published on {published:%-d %b %Y, %H:%M} UTC, run {manifest.run_id}.",
         f"Its schema version is {manifest.schema_version}.",
     ]
@@ -59,23 +59,23 @@ def accounting(view: View, table: str) -> Chart:
         "rows", ascending=False
     )
     total, kept = int(counts.get("total", 0)), int(counts.get("kept", 0))
-    share = words.shown(kept / total if total else None, "rate")
+    share = fmt.value(kept / total if total else None, "rate")
     summary = f"{kept:,} of {total:,} rows kept ({share})"
     summary += f", {total - kept:,} left out." if len(left_out) else ", none left out."
     for note in NOTES:
         if counts.get(note, 0):
-            summary += f" {int(counts[note]):,} rows noted as {words.label(note).lower()}, and kept."
-    drawn = left_out.assign(reason=left_out.reason.map(words.label))
+            summary += f" {int(counts[note]):,} rows noted as {fmt.label(note).lower()}, and kept."
+    drawn = left_out.assign(reason=left_out.reason.map(fmt.label))
     return bars(
         drawn,
         "rows",
         "reason",
-        Look(view.theme),
+        Style(view.theme),
         key=f"rows_{table}",
         title=f"Rows left out of {table}",
-        about=f"By the first reason that applies, through {words.day(view.generation.as_of)}. Total = kept + left out.",
+        about=f"By the first reason that applies, through {fmt.day(view.generation.as_of)}. Total = kept + left out.",
         x_title="Rows",
-        texts=[f"{r.rows:,} ({words.shown(r.rows / total, 'rate')})" for r in drawn.itertuples()],
+        texts=[f"{r.rows:,} ({fmt.value(r.rows / total, 'rate')})" for r in drawn.itertuples()],
         summary=summary,
         table=rows,
     )
@@ -151,7 +151,7 @@ def _odd_intervals(generation: Generation) -> int:
 def headline(view: View, checks: Frame) -> str:
     failed = checks[checks.result == "failed"].check
     if len(failed):
-        named = words.listed(list(failed))
+        named = fmt.enumeration(list(failed))
         return f"Do not rely on these numbers: {len(failed)} of {len(checks)} checks failed ({named})."
-    through = words.day(view.generation.as_of)
+    through = fmt.day(view.generation.as_of)
     return f"All {len(checks)} checks of the published numbers passed; they are complete through {through}."

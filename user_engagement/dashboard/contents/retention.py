@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from plotly.colors import sample_colorscale
 
-from user_engagement.dashboard import words
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, cohorts, curves
 from user_engagement.dashboard.data import ALL, Frame
 from user_engagement.dashboard.filters import OPTIONS
+from user_engagement.dashboard.intervals import wilson
 from user_engagement.dashboard.view import View
 
 PERIOD = {"relative_month": "month", "calendar_month": "calendar month", "days_30": "30-day period"}
@@ -42,11 +43,11 @@ def pooled(rows: Frame) -> Frame:
     keys = ["segment_name", "segment_value", "period_kind", "period_number"]
     counts = rows.groupby(keys, sort=False)[["eligible_users", "retained_users"]].sum().reset_index()
     counts = counts[counts.eligible_users > 0]
-    bounds = [words.wilson(r.retained_users, r.eligible_users) for r in counts.itertuples()]
+    low, high = wilson(counts.retained_users, counts.eligible_users)
     return counts.assign(
         retention_rate=counts.retained_users / counts.eligible_users,
-        ci_low=[low for low, _ in bounds],
-        ci_high=[high for _, high in bounds],
+        ci_low=low,
+        ci_high=high,
     )
 
 
@@ -54,7 +55,7 @@ def heatmap(view: View) -> Chart:
     kind = view.filters.option("period")
     return cohorts(
         chosen_cohorts(view, focused=True),
-        view.look,
+        view.style,
         key="cohorts",
         title=f"Cohorts of {view.group}, per cent retained",
         about=f"Users by month of signup who were active in each {PERIOD[kind]} after it. A cell has a colour once "
@@ -69,11 +70,11 @@ def by_segment(view: View) -> Chart:
         pooled(chosen_cohorts(view, focused=False)),
         "period_number",
         Measure("retention_rate", "Retained", "rate", "eligible_users", SHARE, has_interval=True),
-        view.look,
+        view.style,
         key="retention_by_segment",
         title="Retention curve" if view.filters.segment == ALL else "Retention curves by segment",
         about=f"Users active in a {PERIOD[kind]}, over those of the cohorts shown who have completed it.",
-        x_title=f"{words.label(PERIOD[kind])}s since signup",
+        x_title=f"{fmt.label(PERIOD[kind])}s since signup",
     )
 
 
@@ -84,7 +85,7 @@ def by_cohort(view: View) -> Chart:
     months = sorted(rows[rows.is_complete].signup_month.unique())
     months = months[:: max(1, -(-len(months) // MOST_COHORTS))]
     rows = rows[rows.signup_month.isin(months) & rows.is_complete]
-    rows = rows.assign(cohort=[words.month(m) for m in rows.signup_month])
+    rows = rows.assign(cohort=[fmt.month(m) for m in rows.signup_month])
     names = list(rows.cohort.drop_duplicates())
     strength = np.linspace(0.45, 1, max(len(names), 2))
     ramp = [str(colour) for colour in sample_colorscale(list(view.theme.scale), list(strength))]
@@ -92,11 +93,11 @@ def by_cohort(view: View) -> Chart:
         rows,
         "period_number",
         Measure("retention_rate", "Retained", "rate", "eligible_users", SHARE),
-        view.look,
+        view.style,
         key="retention_by_cohort",
         title=f"Retention by cohort of {view.group}",
         about="The same by month of signup, complete cells only; the stronger the colour, the newer the cohort.",
-        x_title=f"{words.label(PERIOD[kind])}s since signup",
+        x_title=f"{fmt.label(PERIOD[kind])}s since signup",
         by="cohort",
         colours=dict(zip(names, ramp, strict=False)),
     )
@@ -109,7 +110,7 @@ def day_n(view: View) -> Chart:
         view.rows("day_n_retention", retention_kind=kind),
         "day_number",
         Measure("retention_rate", "Retained", "rate", "eligible_users", SHARE, has_interval=True),
-        view.look,
+        view.style,
         key="day_n",
         title="Day-N retention",
         about=f"Users active {when[:1].lower()}{when[1:]} after signup, over those whose days are wholly observed. All "
@@ -122,14 +123,14 @@ def headline(view: View) -> str:
     kind = view.filters.option("period")
     rows = pooled(chosen_cohorts(view, focused=True)).set_index("period_number")
     told = [
-        f"{words.shown(rows.retention_rate[k], 'rate')} were active in {PERIOD[kind]} {k} after signup "
+        f"{fmt.value(rows.retention_rate[k], 'rate')} were active in {PERIOD[kind]} {k} after signup "
         f"({rows.retained_users[k]:,} of {rows.eligible_users[k]:,})"
         for k in (1, 6)
         if k in rows.index
     ]
     start, end = view.days
     who = f"{view.group[:1].upper()}{view.group[1:]}"
-    signed = f"who signed up from {words.month(start)} to {words.month(end)}"
+    signed = f"who signed up from {fmt.month(start)} to {fmt.month(end)}"
     if not told:
         return f"{who} {signed}: nobody has completed a {PERIOD[kind]} yet."
-    return f"{who} {signed}: {words.listed(told)}."
+    return f"{who} {signed}: {fmt.enumeration(told)}."

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -175,6 +176,9 @@ class DatabaseSource:
             for month in {month_of(shifted(day, -reach)), month_of(shifted(day, reach))}:
                 months[month].append((str(day), bool(has_offset), rows, str(changed)))
         return {month: _digest(months[month]) for month in sorted(months)}
+
+    def state(self, table: RawTable) -> str:
+        return _digest(list(self.fingerprint(table).items()))
 
     # -- what is there ---------------------------------------------------------------------------------
 
@@ -344,5 +348,5 @@ def _lineage(shape: TableShape, now: datetime, position: str) -> dict[str, str]:
     }
 
 
-def _digest(days: list[tuple[str, bool, int, str]]) -> str:
-    return hashlib.sha256(repr(sorted(days)).encode()).hexdigest()[:16]
+def _digest(found: list[Any]) -> str:
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]

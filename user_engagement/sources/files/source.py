@@ -93,6 +93,10 @@ class FilesSource:
                 marks[month].append(mark)
         return {month: _digest(files) for month, files in sorted(marks.items())}
 
+    def state(self, table: RawTable) -> str:
+        files = self._read(lambda: files_of(table, self.folder))
+        return _digest([str(file_state(file)) for file in files])
+
     # -- what is there ---------------------------------------------------------------------------------
 
     def _look(self, table: RawTable) -> Look | None:

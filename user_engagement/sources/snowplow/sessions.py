@@ -5,6 +5,7 @@ The package's docstring says what the rules are.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -511,6 +512,10 @@ class SessionSource(ABC):
     def fingerprint(self, table: RawTable) -> dict[str, str]:
         """A mark for each month, made of its sessions: a login that gives a user to an earlier month marks that."""
         return self._sessions().fingerprint()
+
+    def state(self, table: RawTable) -> str:
+        read = (self._state(), self.heartbeat_seconds, self.minimum_visit_seconds, self.duration)
+        return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
 
     def _sessions(self) -> _Sessions:
         state = self._state()

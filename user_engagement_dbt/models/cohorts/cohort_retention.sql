@@ -25,30 +25,6 @@ signup_days as (
 
 ),
 
--- the first and the last day of every period of whoever signed up on a day
-windows as (
-
-    {% for kind in kinds -%}
-    select
-        days.signup_date,
-        '{{ kind }}' as period_kind,
-        numbers.number as period_number,
-        {%- if kind == 'calendar_month' %}
-        {{ add_months('days.signup_month', 'numbers.number') }} as period_start,
-        {{ add_days(add_months('days.signup_month', 'numbers.number + 1'), -1) }} as period_end
-        {%- elif kind == 'relative_month' %}
-        {{ add_months('days.signup_date', 'numbers.number') }} as period_start,
-        {{ add_days(add_months('days.signup_date', 'numbers.number + 1'), -1) }} as period_end
-        {%- else %}
-        {{ add_days('days.signup_date', '30 * numbers.number') }} as period_start,
-        {{ add_days('days.signup_date', '30 * numbers.number + 29') }} as period_end
-        {%- endif %}
-    from (select distinct signup_date, signup_month from signup_days) as days
-    inner join {{ ref('numbers') }} as numbers on numbers.number <= {{ var('max_periods') }}
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
-),
-
 -- put together by signup month, whole windows alone, before there is a row for each segment
 active as (
 
@@ -69,7 +45,7 @@ active as (
         from members
         group by segment_cell, signup_month, signup_date, {{ bits }}
     ) as members
-    inner join windows
+    inner join {{ ref('retention_windows') }} as windows
         on
             members.signup_date = windows.signup_date
             and windows.period_kind = '{{ kind }}'
@@ -128,7 +104,7 @@ sizes as (
         sum(case when windows.period_end <= horizon.as_of then days.users else 0 end) as eligible_users,
         min(windows.period_start) as first_start
     from segment_days as days
-    inner join windows on days.signup_date = windows.signup_date
+    inner join {{ ref('retention_windows') }} as windows on days.signup_date = windows.signup_date
     cross join {{ ref('horizon') }} as horizon
     group by
         days.segment_name,

@@ -65,7 +65,7 @@ spine as (
         segments.segment_name,
         segments.segment_value,
         calendar.calendar_date
-    from (select distinct segment_name, segment_value from {{ ref('segment_values') }}) as segments
+    from {{ ref('segments') }} as segments
     cross join {{ ref('calendar') }} as calendar
 
 ),

@@ -1,17 +1,14 @@
 with flows as (
 
-    {% for kind, churn_date in {'declared': 'declared_churn_date', 'inactive': 'inactive_churn_date'}.items() -%}
     select
-        '{{ kind }}' as churn_kind,
+        churn_kind,
         segment_cell,
         signup_month,
-        {{ month_start(churn_date) }} as churn_month,
+        {{ month_start('churn_date') }} as churn_month,
         count(*) as users
-    from {{ ref('user_history') }}
-    where in_scope
-    group by segment_cell, signup_month, {{ month_start(churn_date) }}
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
+    from {{ ref('churn_dates') }}
+    group by churn_kind, segment_cell, signup_month, {{ month_start('churn_date') }}
+
 ),
 
 changes as (
@@ -70,7 +67,7 @@ spine as (
         union all
         select 'inactive' as churn_kind
     ) as kinds
-    cross join (select distinct segment_name, segment_value from {{ ref('segment_values') }}) as segments
+    cross join {{ ref('segments') }} as segments
     cross join {{ ref('periods') }} as periods
     where periods.period_kind = 'month'
 

@@ -53,34 +53,6 @@ engagement as (
 
 ),
 
--- rows that count and have no event id
-unidentified as (
-
-    select
-        {{ hash64([
-            'stg.user_id', 'stg.engaged_at', 'stg.session_duration', 'stg.interaction_type', 'stg.device_type',
-            'stg.further_hash',
-        ]) }} as row_hash
-    from {{ ref('stg_user_engagement') }} as stg
-    inner join {{ ref('users') }} as users on stg.user_id = users.user_id
-    cross join {{ ref('horizon') }} as horizon
-    where
-        stg.event_id is null
-        and stg.activity_date >= users.signup_date
-        and stg.activity_date <= horizon.as_of
-
-),
-
--- neighbours in the order of the hashes: a sort of one number a row costs less than counting each
-neighbours as (
-
-    select
-        row_hash,
-        lag(row_hash) over (order by row_hash) as previous_hash
-    from unidentified
-
-),
-
 found as (
 
     select table_name, reason, rows_found from rejected
@@ -129,8 +101,7 @@ found as (
     from {{ ref('active_days') }}
     union all
     select 'user_engagement' as table_name, 'identical_row' as reason, count(*) as rows_found
-    from neighbours
-    where row_hash = previous_hash
+    from {{ ref('identical_rows') }}
     union all
     select 'user_engagement' as table_name, 'total' as reason, count(*) as rows_found
     from {{ ref('stg_user_engagement') }}

@@ -93,7 +93,7 @@ spine as (
         segments.segment_value,
         periods.period_start as month,
         periods.is_complete
-    from (select distinct segment_name, segment_value from {{ ref('segment_values') }}) as segments
+    from {{ ref('segments') }} as segments
     cross join {{ ref('periods') }} as periods
     where periods.period_kind = 'month'
 

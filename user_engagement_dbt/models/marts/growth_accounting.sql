@@ -90,7 +90,7 @@ spine as (
         segments.segment_name,
         segments.segment_value,
         periods.*
-    from (select distinct segment_name, segment_value from {{ ref('segment_values') }}) as segments
+    from {{ ref('segments') }} as segments
     cross join {{ ref('periods') }} as periods
 
 ),

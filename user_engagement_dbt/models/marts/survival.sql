@@ -1,34 +1,14 @@
 -- Kaplan & Meier 1958 (doi:10.1080/01621459.1958.10501452) with Greenwood's variance on the log-log scale.
-with durations as (
-
-    {% for kind, churn_date in {'declared': 'declared_churn_date', 'inactive': 'inactive_churn_date'}.items() -%}
-    select
-        '{{ kind }}' as churn_kind,
-        history.segment_cell,
-        coalesce(history.{{ churn_date }}, horizon.as_of) - history.signup_date as days_since_signup,
-        case when history.{{ churn_date }} is null then 0 else 1 end as churned,
-        count(*) as users
-    from {{ ref('user_history') }} as history
-    cross join {{ ref('horizon') }} as horizon
-    where history.in_scope
-    group by
-        history.segment_cell,
-        coalesce(history.{{ churn_date }}, horizon.as_of) - history.signup_date,
-        case when history.{{ churn_date }} is null then 0 else 1 end
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
-),
-
-per_day as (
+with per_day as (
 
     select
         durations.churn_kind,
         segments.segment_name,
         segments.segment_value,
         durations.days_since_signup,
-        sum(case when durations.churned = 1 then durations.users else 0 end) as churned,
-        sum(case when durations.churned = 0 then durations.users else 0 end) as censored
-    from durations
+        sum(case when durations.is_churned then durations.users else 0 end) as churned,
+        sum(case when durations.is_churned then 0 else durations.users end) as censored
+    from {{ ref('survival_durations') }} as durations
     inner join {{ ref('segment_values') }} as segments on durations.segment_cell = segments.segment_cell
     group by
         durations.churn_kind, segments.segment_name, segments.segment_value, durations.days_since_signup

@@ -1,0 +1,108 @@
+"""Cohorts by periods since signup."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.charts.chart import FEW_USERS, Chart, nothing_to_draw
+from user_engagement.dashboard.data import Frame
+from user_engagement.dashboard.theme import Style, layout
+
+Row = Any
+"""A row of a frame, as `itertuples` gives it."""
+
+
+def cohorts(rows: Frame, style: Style, *, key: str, title: str, about: str, period: str) -> Chart:
+    """Cohorts by periods since signup; a cell that not every member has completed is grey and says how far it is."""
+    if rows.empty:
+        return Chart(key, title, about, nothing_to_draw(rows), None, rows)
+    ordered = rows.sort_values(["signup_month", "period_number"])
+    cells = ordered.assign(
+        cohort=[fmt.month(m) for m in ordered.signup_month],
+        number=[_cell_number(r) for r in ordered.itertuples()],
+        hover=[_cell_hover(r, period) for r in ordered.itertuples()],
+        unfinished=np.where(ordered.is_complete, np.nan, 0.0),
+    )
+    labels, theme = list(cells.cohort.drop_duplicates()), style.theme
+    later = cells[cells.is_complete & (cells.period_number > 0)].retention_rate
+    grid = partial(_grid, cells, labels)
+    shared = {
+        "type": "heatmap",
+        "x": grid("number").columns.tolist(),
+        "y": labels,
+        "text": grid("number").fillna("").to_numpy().tolist(),
+        "hovertext": grid("hover").fillna("").to_numpy().tolist(),
+        "texttemplate": "%{text}",
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "hoverongaps": False,
+        "xgap": 1,
+        "ygap": 1,
+    }
+    unfinished = {
+        "z": grid("unfinished").to_numpy(),
+        "textfont": {"color": theme.text},
+        "colorscale": [[0, theme.incomplete], [1, theme.incomplete]],
+        "showscale": False,
+    }
+    complete = {
+        "z": grid("retention_rate").to_numpy(),
+        "zmin": 0,
+        # in the first period nearly all are active: it would leave no colours for the others
+        "zmax": float(later.max()) if len(later) else 1.0,
+        "colorscale": [[i / 4, colour] for i, colour in enumerate(theme.scale)],
+        "colorbar": {"tickformat": ".0%", "outlinewidth": 0, "thickness": 10},
+    }
+    figure = {
+        "data": [shared | unfinished, shared | complete],
+        "layout": layout(
+            theme,
+            110 + 26 * len(labels),
+            {"title": f"{fmt.label(period)}s since signup", "dtick": 1, "showgrid": False},
+            {"type": "category", "autorange": "reversed", "showgrid": False},
+            hovermode="closest",
+        ),
+    }
+    return Chart(key, title, about, _cohorts_in_words(cells, period), figure, ordered)
+
+
+def _grid(cells: Frame, labels: list[str], column: str) -> Frame:
+    return cells.pivot(index="cohort", columns="period_number", values=column).loc[labels]
+
+
+def _cell_number(row: Row) -> str:
+    if not row.is_complete:
+        return "…"
+    return f"{100 * row.retention_rate:.0f}{'*' if row.eligible_users < FEW_USERS else ''}"
+
+
+def _cell_hover(row: Row, period: str) -> str:
+    name = f"<b>{fmt.month(row.signup_month)}</b>, {period} {row.period_number}<br>"
+    if row.is_complete:
+        return (
+            f"{name}{fmt.value(row.retention_rate, 'rate')} retained: {row.retained_users:,} of "
+            f"{row.eligible_users:,} users<br>95 % interval {fmt.interval(row.ci_low, row.ci_high, 'rate')}"
+        )
+    so_far = f"<br>of these {row.retained_users:,} retained" if row.eligible_users else ""
+    return f"{name}incomplete: {row.eligible_users:,} of {row.cohort_size:,} users have completed it{so_far}"
+
+
+def _cohorts_in_words(cells: Frame, period: str) -> str:
+    count = cells.cohort.nunique()
+    text = f"{count} cohorts by month of signup." if count > 1 else "One cohort."
+    first = cells[cells.is_complete & (cells.period_number == 1)]
+    if len(first):
+        told = [
+            f"{name} for {row.cohort} ({fmt.value(row.retention_rate, 'rate')} of {row.eligible_users:,})"
+            for name, row in (
+                ("highest", first.loc[first.retention_rate.idxmax()]),
+                ("lowest", first.loc[first.retention_rate.idxmin()]),
+            )
+        ]
+        text += f" In {period} 1 retention is {fmt.enumeration(told)}."
+    if (cells[cells.is_complete].eligible_users < FEW_USERS).any():
+        text += f" * stands for fewer than {FEW_USERS} users."
+    return text

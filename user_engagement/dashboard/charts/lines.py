@@ -1,0 +1,215 @@
+"""Lines over time and over the days or periods since signup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.charts.chart import (
+    FEW_USERS,
+    HEIGHT,
+    Chart,
+    Figure,
+    Measure,
+    groups,
+    marks,
+    nothing_to_draw,
+    short,
+    small_note,
+    time_axis,
+)
+from user_engagement.dashboard.data import Frame
+from user_engagement.dashboard.theme import Style, layout
+
+FEW_PERIODS = 13
+FEW_POINTS = 40
+
+
+def timeline(
+    rows: Frame,
+    x: str,
+    measure: Measure,
+    style: Style,
+    *,
+    key: str,
+    title: str,
+    about: str,
+    by: str = "segment_value",
+    earlier: tuple[str, Frame] | None = None,
+) -> Chart:
+    """A line per value of ``by``; ``earlier`` is the comparison's name and rows, their `drawn_at` on this axis."""
+    drawn = rows[rows.is_complete] if "is_complete" in rows else rows
+    drawn = drawn[drawn[measure.column].notna()]
+    if drawn.empty:
+        return Chart(key, title, about, nothing_to_draw(rows), None, rows)
+    monthly = bool((drawn[x].dt.day == 1).all())
+    when = fmt.month if monthly else fmt.day
+    by_value = groups(drawn, by)
+    traces: list[Figure] = []
+    sentences: list[str] = []
+    for value, line in by_value.items():
+        if measure.has_interval and len(by_value) == 1:
+            traces.append(_band(line, x, style, value))
+        traces.append(_line(line, x, measure, style, value))
+        sentences.append(_course(style.label(value), line, x, measure, when, alone=len(by_value) == 1))
+    sentences = short(sentences)
+    if earlier and not earlier[1].empty:
+        name, before = earlier
+        known = before[before[measure.column].notna()]
+        traces += [
+            _earlier_line(line, x, measure, style, value, name.lower(), when, alone=len(by_value) == 1)
+            for value, line in groups(known, by).items()
+        ]
+        sentences.append(f"Dotted: {name.lower()}.")
+    if len(drawn) < len(rows):
+        left = rows[~rows.index.isin(drawn.index)][x].drop_duplicates()
+        sentences.append(
+            f"Not drawn, since not complete or over nobody: {fmt.enumeration([when(d) for d in left[-3:]])}."
+        )
+    sentences += small_note(drawn, measure)
+    figure = {
+        "data": traces,
+        "layout": layout(
+            style.theme,
+            HEIGHT,
+            time_axis(drawn[x], monthly),
+            measure.axis(),
+            showlegend=sum(trace.get("showlegend", True) for trace in traces) > 1,
+            **marks(style, drawn[x].min(), drawn[x].max()),
+        ),
+    }
+    return Chart(key, title, about, " ".join(sentences), figure, rows)
+
+
+def curves(
+    rows: Frame,
+    x: str,
+    measure: Measure,
+    style: Style,
+    *,
+    key: str,
+    title: str,
+    about: str,
+    x_title: str,
+    by: str = "segment_value",
+    stepped: bool = False,
+    colours: Mapping[str, str] | None = None,
+) -> Chart:
+    """A line per value of ``by`` over days or periods since signup; a stepped one ends where few users are left."""
+    drawn = rows[rows[measure.column].notna()]
+    if stepped and measure.base and (drawn[measure.base] >= FEW_USERS).any():
+        drawn = drawn[drawn[measure.base] >= FEW_USERS]
+    if drawn.empty:
+        return Chart(key, title, about, nothing_to_draw(rows), None, rows)
+    traces: list[Figure] = []
+    sentences: list[str] = []
+    by_value = groups(drawn, by)
+    for value, line in by_value.items():
+        if measure.has_interval and len(by_value) == 1:
+            traces.append(_band(line, x, style, value))
+        trace = _line(line, x, measure, style, value)
+        if stepped:
+            trace["mode"] = "lines"
+            trace["line"]["shape"] = "hv"
+        if colours:
+            trace["line"] |= {"color": colours[value], "dash": "solid"}
+            trace["marker"]["color"] = colours[value]
+        traces.append(trace)
+        first, last = line.iloc[0], line.iloc[-1]
+        sentences.append(
+            f"{style.label(value)}: {fmt.value(first[measure.column], measure.unit)} at {first[x]:.0f}, "
+            f"{fmt.value(last[measure.column], measure.unit)} at {last[x]:.0f}."
+        )
+    sentences = [f"{x_title}.", *short(sentences), *small_note(drawn, measure)]
+    if stepped and len(drawn) < len(rows):
+        sentences.append(f"Not drawn where fewer than {FEW_USERS} users are left; the table has it all.")
+    figure = {
+        "data": traces,
+        "layout": layout(
+            style.theme,
+            HEIGHT,
+            {"title": x_title, "showgrid": False, "rangemode": "tozero"}
+            | ({"dtick": 1} if drawn[x].max() <= FEW_PERIODS else {}),
+            measure.axis(),
+            showlegend=len(by_value) > 1,
+        ),
+    }
+    return Chart(key, title, about, " ".join(sentences), figure, rows)
+
+
+def _line(line: Frame, x: str, measure: Measure, style: Style, value: str) -> Figure:
+    colour = style.colour(value)
+    few = len(line) <= FEW_POINTS
+    small = (line[measure.base] < FEW_USERS).to_numpy() if measure.base else np.zeros(len(line), bool)
+    trace: Figure = {
+        "type": "scatter",
+        "x": line[x].to_numpy(),
+        "y": measure.drawn(line[measure.column]),
+        "name": style.label(value),
+        "mode": "lines+markers" if few or small.any() else "lines",
+        "line": {"color": colour, "width": 2.2, "dash": style.dash(value)},
+        "marker": {"color": colour, "size": 5},
+        "customdata": line[measure.behind].to_numpy(dtype=float),
+        "hovertemplate": measure.hover(f"{style.label(value)}: "),
+    }
+    if small.any():
+        trace["marker"] |= {
+            "size": np.where(small, 7, 5 if few else 0),
+            "symbol": np.where(small, "circle-open", "circle").tolist(),
+        }
+    if measure.unit == "seconds":
+        trace["text"] = [fmt.value(seconds, "seconds") for seconds in line[measure.column]]
+    return trace
+
+
+def _earlier_line(
+    line: Frame,
+    x: str,
+    measure: Measure,
+    style: Style,
+    value: str,
+    name: str,
+    when: Callable[[Any], str],
+    alone: bool,
+) -> Figure:
+    """The same as `_line`, dotted, where it is drawn; its hover text says when it was."""
+    trace = _line(line, "drawn_at", measure, style, value)
+    values = [fmt.value(v, measure.unit) for v in line[measure.column]]
+    trace |= {
+        "name": f"{style.label(value)}, {name}",
+        "mode": "lines",
+        "text": [f"{when(day)}: {shown}" for day, shown in zip(line[x], values, strict=True)],
+        "hovertemplate": f"{style.label(value)}, %{{text}}<extra></extra>",
+    }
+    trace["line"] |= {"dash": "dot", "width": 1.6} | ({"color": style.theme.muted} if alone else {})
+    return trace
+
+
+def _band(line: Frame, x: str, style: Style, value: str) -> Figure:
+    known = line[line.ci_low.notna() & line.ci_high.notna()]
+    return {
+        "type": "scatter",
+        "x": np.concatenate([known[x], known[x][::-1]]),
+        "y": np.concatenate([known.ci_high, known.ci_low[::-1]]),
+        "fill": "toself",
+        "fillcolor": style.band(value),
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[Any], str], alone: bool) -> str:
+    values, days = line[measure.column].to_numpy(dtype=float), line[x]
+
+    def at(position: int) -> str:
+        return f"{fmt.value(float(values[position]), measure.unit)} ({when(days.iloc[position])})"
+
+    text = f"{name}: from {at(0)} to {at(-1)}"
+    if alone and len(line) > 2:
+        text += f"; highest {at(int(values.argmax()))}, lowest {at(int(values.argmin()))}"
+    return text + "."

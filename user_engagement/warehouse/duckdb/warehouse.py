@@ -1,0 +1,88 @@
+"""The embedded warehouse behind the door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from user_engagement.errors import WarehouseError
+from user_engagement.settings import Settings
+from user_engagement.sources.base import Extract
+from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.duckdb import loading
+from user_engagement.warehouse.duckdb.reader import DuckDBReader
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import pandas as pd
+
+    from user_engagement.dagster_internals import TableSlice
+
+
+@dataclass(frozen=True)
+class DuckDBWarehouse:
+    """A `Warehouse` in a DuckDB file. ``memory_limit`` bounds each connection."""
+
+    file: Path
+    memory_limit: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> DuckDBWarehouse:
+        return cls(settings.warehouse_file, settings.memory_limit)
+
+    def exists(self) -> bool:
+        return self.file.exists()
+
+    @contextmanager
+    def reader(self) -> Iterator[DuckDBReader]:
+        if not self.exists():
+            raise WarehouseError(f"{self.file}: there is no warehouse yet. Run: user-engagement run")
+        with self.connect() as connection:
+            yield DuckDBReader(connection)
+
+    def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
+        with self.connect() as connection:
+            return loading.replace_slice(connection, extract)
+
+    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
+        with self.connect() as connection:
+            loading.replace_tables(connection, schema, tables)
+
+    def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:
+        # as long to import as all else that a reader of marts needs
+        from dagster_duckdb_pandas import DuckDBPandasTypeHandler
+
+        with self.connect() as connection:
+            return DuckDBPandasTypeHandler().load_input(context, table_slice, connection)
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed, and so gives up the file's lock, whatever happens.
+
+        Raises:
+            WarehouseError: another process holds the file, or it is no warehouse.
+        """
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            config = {"memory_limit": self.memory_limit, "preserve_insertion_order": False}
+            connection = duckdb.connect(str(self.file), config=config)
+        except (duckdb.Error, OSError) as error:
+            reason = str(error).splitlines()[0]
+            if "lock" in reason:
+                raise WarehouseError(
+                    f"{self.file}: another process holds this file. Wait for that run to end, or stop it. ({reason})"
+                ) from None
+            raise WarehouseError(
+                f"{self.file}: cannot be opened as a warehouse. Move it away, or choose another folder with "
+                f"USER_ENGAGEMENT_HOME. ({reason})"
+            ) from None
+        try:
+            yield connection
+        finally:
+            connection.close()

@@ -1,0 +1,176 @@
+"""Whether Snowflake lets this project work, tried rather than read from grants; and the statement that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from snowflake.connector import DictCursor, SnowflakeConnection
+from snowflake.connector.errors import Error
+
+from user_engagement.errors import WarehouseError
+from user_engagement.warehouse.snowflake.account import SCHEMAS, SnowflakeAccount
+from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
+
+# a key pair's token is refused by an account whose clock differs by more
+MOST_SECONDS_APART = 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, and if it will not do, what mends it."""
+
+    name: str
+    passed: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(account: SnowflakeAccount) -> Iterator[Finding]:
+    """Connection, role, warehouse, clock, settings and rights, in an order in which each needs those before it.
+
+    Ends early where the rest cannot be tried. What is created is dropped.
+    """
+    try:
+        with connect(account, asset="doctor") as connection:
+            yield Finding("connection", True, f"{account.user} at {account.account}")
+            for look in (_role, _warehouse, _clock, _names, _schemas, _rights):
+                finding = look(connection, account)
+                yield finding
+                if not finding.passed and look in (_role, _warehouse):
+                    return
+    except WarehouseError as error:
+        yield Finding("connection", False, str(error), _way_in(account, str(error)))
+
+
+def _way_in(account: SnowflakeAccount, said: str) -> str:
+    if "is not granted to this user" in said or "Role" in said:
+        return f"grant role {account.role} to user {account.user};"
+    if account.private_key_path:
+        return (
+            f"alter user {account.user} set rsa_public_key = '<the public key that belongs to "
+            f"{account.private_key_path.name}, without its first and last line>';"
+        )
+    return (
+        f"Look at SNOWFLAKE_ACCOUNT, SNOWFLAKE_USER and the secret; at network policies: "
+        f"show parameters like 'network_policy' for user {account.user};"
+    )
+
+
+def _role(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    found = value_of(connection, "select current_role()")
+    return Finding(
+        "role", found == account.role, str(found), f"grant role {account.role} to user {account.user};"
+    )
+
+
+def _warehouse(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    found = value_of(connection, "select current_warehouse()")
+    remedy = f"grant usage, operate on warehouse {account.warehouse} to role {account.role};"
+    return Finding("warehouse", found == account.warehouse, str(found or "none"), remedy)
+
+
+def _clock(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    before = datetime.now(UTC).replace(tzinfo=None)
+    theirs = value_of(connection, "select sysdate()")
+    after = datetime.now(UTC).replace(tzinfo=None)
+    apart = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
+    remedy = "Set this machine's clock, best by NTP: tokens of key pairs are refused."
+    return Finding("clock", apart <= MOST_SECONDS_APART, f"{apart:.0f} s apart", remedy)
+
+
+def _names(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    shown = rows_of(connection, "show parameters like 'QUOTED_IDENTIFIERS_IGNORE_CASE' in session")
+    ignored = any(str(row[1]).lower() == "true" for row in shown)
+    remedy = f"alter user {account.user} set quoted_identifiers_ignore_case = false;"
+    return Finding(
+        "names", not ignored, "quoted names " + ("ignore" if ignored else "keep") + " their case", remedy
+    )
+
+
+def _schemas(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    try:
+        with connection.cursor(DictCursor) as cursor:
+            cursor.execute(f"show schemas in database {account.database}")
+            owners = {row["name"]: row.get("owner") for row in cursor}
+    except Error as error:
+        return Finding(
+            "database",
+            False,
+            essence(error),
+            f"create database if not exists {account.database}; "
+            f"grant usage, create schema on database {account.database} to role {account.role};",
+        )
+    return judged_schemas(owners, account)
+
+
+def judged_schemas(owners: Mapping[str, str | None], account: SnowflakeAccount) -> Finding:
+    """Schemas that are there already must belong to the role: it replaces tables, which only an owner may."""
+    held = sorted({account.schema_name(schema) for schema in SCHEMAS} & set(owners))
+    others = [name for name in held if owners[name] not in (None, account.role)]
+    if not others:
+        return Finding("database", True, f"{account.database}: {', '.join(held) or 'no schemas yet'}")
+    grants = (
+        f"grant ownership on schema {account.database}.{name} to role {account.role} copy current grants;"
+        for name in others
+    )
+    return Finding("database", False, f"{', '.join(others)} belong to another role", " ".join(grants))
+
+
+def _rights(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    """Everything that loading and modelling do, once, in a schema of its own."""
+    schema = f"{account.database}.{account.schema_prefix}DOCTOR_{uuid4().hex[:8].upper()}"
+    steps: list[tuple[str, Callable[[], object], str]] = [
+        (
+            "create a schema",
+            lambda: rows_of(connection, f"create schema {schema}"),
+            f"grant usage, create schema on database {account.database} to role {account.role};",
+        ),
+        (
+            "create a table",
+            lambda: rows_of(connection, f"create transient table {schema}.tried (c0 number)"),
+            f"grant create table, create view, create stage on schema {schema} to role {account.role};",
+        ),
+        (
+            "upload and copy a file",
+            lambda: _copy(connection, schema),
+            "Let this machine reach the hosts that `select system$allowlist();` lists, stages among them.",
+        ),
+        (
+            "change rows in a transaction",
+            lambda: [
+                rows_of(connection, sql)
+                for sql in ("begin transaction", f"delete from {schema}.tried", "commit")
+            ],
+            f"grant operate on warehouse {account.warehouse} to role {account.role};",
+        ),
+    ]
+    try:
+        for words, step, remedy in steps:
+            try:
+                step()
+            except Error as error:
+                return Finding("rights", False, f"cannot {words}: {essence(error)}", remedy)
+        return Finding("rights", True, "can " + ", ".join(words for words, _, _ in steps))
+    finally:
+        rows_of(connection, f"drop schema if exists {schema}")
+
+
+def _copy(connection: SnowflakeConnection, schema: str) -> None:
+    with TemporaryDirectory(prefix="user-engagement-") as folder:
+        pq.write_table(pa.table({"C0": [1]}), Path(folder) / "tried.parquet")
+        stage = f"@{schema}.%TRIED"
+        rows_of(
+            connection, f"put 'file://{Path(folder).as_posix()}/tried.parquet' {stage} auto_compress = false"
+        )
+        rows_of(
+            connection,
+            f"copy into {schema}.tried from {stage} file_format = (type = parquet) "
+            "match_by_column_name = case_insensitive",
+        )

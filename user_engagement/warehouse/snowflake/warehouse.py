@@ -1,0 +1,66 @@
+"""Snowflake behind the door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from snowflake.connector.errors import ProgrammingError
+
+from user_engagement.contracts.raw import SCHEMA
+from user_engagement.sources.base import Extract
+from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.snowflake import loading
+from user_engagement.warehouse.snowflake.account import SnowflakeAccount
+from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of
+from user_engagement.warehouse.snowflake.reader import SnowflakeReader
+
+if TYPE_CHECKING:
+    import dagster as dg
+    import pandas as pd
+
+    from user_engagement.dagster_internals import TableSlice
+
+
+@dataclass(frozen=True)
+class SnowflakeWarehouse:
+    """A `Warehouse` in a Snowflake account."""
+
+    account: SnowflakeAccount
+
+    def exists(self) -> bool:
+        """Whether the schema of the raw tables exists; asking wakes no virtual warehouse."""
+        name = self.account.schema_name(SCHEMA)
+        with connect(self.account, asset="reader") as connection:
+            try:
+                found = rows_of(connection, f"show schemas like '{name}' in database {self.account.database}")
+            except ProgrammingError as error:
+                if does_not_exist(error):
+                    return False
+                raise
+        # `_` in the pattern stands for any character
+        return any(row[1] == name for row in found)
+
+    @contextmanager
+    def reader(self) -> Iterator[SnowflakeReader]:
+        with connect(self.account, asset="reader") as connection:
+            yield SnowflakeReader(connection, self.account)
+
+    def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
+        return loading.replace_slice(self.account, extract, **tags)
+
+    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
+        loading.replace_tables(self.account, schema, tables, **tags)
+
+    def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:
+        # it imports Snowpark, SQLAlchemy and more, for seconds
+        from dagster_snowflake_pandas import SnowflakePandasTypeHandler
+
+        placed = table_slice._replace(
+            database=self.account.database, schema=self.account.schema_name(table_slice.schema)
+        )
+        with connect(self.account, **tags) as connection:
+            return SnowflakePandasTypeHandler().load_input(context, placed, connection)
