@@ -264,7 +264,7 @@ class ValueRules:
     def _is_implausible(self, value: str) -> str:
         """Whether a text that is no usable date names a day, but one that is not believed."""
         return (
-            rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|BC\)?$') "
+            rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|\(BC\)$') "
             rf"or regexp_matches({value}, '^\d{{4}}-\d\d-\d\d') "
             f"and not {self._is_believed(value)})"
         )

@@ -72,7 +72,9 @@ CLIENT_SESSION = """
 """
 
 BOT = r"""
-    coalesce(regexp_matches(useragent, '(?i)(^|[^u])bot\b|crawl|spider|slurp|headless|lighthouse|pingdom|bingpreview'), false)
+    coalesce(regexp_matches(
+        useragent, '(?i)(^|[^u])bot\b|crawl|spider|slurp|headless|lighthouse|pingdom|bingpreview'
+    ), false)
     or coalesce(regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Robot|"spiderOrRobot"\s*:\s*true'), false)
     or coalesce(regexp_matches(spiders_and_robots, '"spider_?[oO]r_?[rR]obot"\s*:\s*true'), false)
 """
