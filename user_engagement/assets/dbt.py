@@ -20,7 +20,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
 from user_engagement.settings import PREFIX, Settings
@@ -96,7 +96,19 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "inactivity_days": settings.inactivity_days,
         "max_session_seconds": settings.max_session_seconds,
         "max_periods": settings.max_periods,
+        "signups_are_plain_days": signups_are_plain_days(reader),
     }
+
+
+def signups_are_plain_days(reader: WarehouseReader) -> bool:
+    """Whether no signup says at what time, but some session does: the zone of such a day is not known."""
+    return not _has_times(reader, USER_SIGNUPS) and _has_times(reader, USER_ENGAGEMENT)
+
+
+def _has_times(reader: WarehouseReader, table: RawTable) -> bool:
+    day = table.date_column
+    timed = f"select count(*) as found from raw.{table.name} where {day} <> cast({day} as date)"
+    return reader.query(timed).to_pylist()[0]["found"] > 0
 
 
 # -- how Dagster sees the models ---------------------------------------------------------------------------

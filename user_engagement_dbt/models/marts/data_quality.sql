@@ -102,6 +102,11 @@ found as (
     union all
     select 'user_engagement' as table_name, 'identical_row' as reason, count(*) as rows_found
     from {{ ref('identical_rows') }}
+    {% if days_before_signup() -%}
+    union all
+    select 'user_engagement' as table_name, 'day_before_signup' as reason, sum(sessions_day_before) as rows_found
+    from {{ ref('active_days') }}
+    {% endif -%}
     union all
     select 'user_engagement' as table_name, 'total' as reason, count(*) as rows_found
     from {{ ref('stg_user_engagement') }}
@@ -111,10 +116,12 @@ found as (
 reasons as (
 
     {% for table, reasons in {
-        'user_signups': ['null_user_id', 'null_date', 'unparseable_date', 'after_as_of', 'duplicate_user'],
+        'user_signups': [
+            'null_user_id', 'null_date', 'unparseable_date', 'implausible_date', 'after_as_of', 'duplicate_user',
+        ],
         'user_engagement': [
-            'null_user_id', 'null_date', 'unparseable_date', 'orphan', 'before_signup', 'after_as_of',
-            'duplicate_event', 'identical_row',
+            'null_user_id', 'null_date', 'unparseable_date', 'implausible_date', 'bot', 'stray_pings', 'orphan',
+            'before_signup', 'after_as_of', 'duplicate_event', 'identical_row', 'day_before_signup',
         ],
         'churn_data': [
             'null_user_id', 'null_date', 'unparseable_date', 'orphan', 'before_signup', 'after_as_of',
