@@ -39,6 +39,26 @@ IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
+_SQL_WORDS = """
+    account all alter analyse analyze and any array as asc asymmetric between both by case cast check collate
+    column connect constraint create cross current database default deferrable delete desc describe distinct do
+    drop else end except exists false fetch following for foreign from full grant group gscluster having ilike
+    in increment initially inner insert intersect into is issue join lambda lateral leading left like limit
+    localtime localtimestamp minus natural not null of offset on only or order organization placing pivot
+    primary qualify references regexp returning revoke right rlike row rows sample schema select set show some
+    start summarize symmetric table tablesample then to trailing trigger true try_cast union unique unpivot
+    update using values variadic view when whenever where window with
+"""
+SQL_WORDS = frozenset(_SQL_WORDS.split())
+"""Words that neither warehouse takes for a column's name unquoted."""
+_OWN_COLUMNS = """
+    active_calendar_months active_day_n active_days active_days_30 active_relative_months days_since_signup
+    declared_churn_date first_active_date in_scope inactive_churn_count inactive_churn_date is_inactive
+    last_active_date lifecycle_state observed_through reactivated_date segment_cell sessions signed_up_at
+    signup_date signup_month signup_number user_id user_number
+"""
+OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
+"""Columns that the models add to a user's own."""
 MISSING_WORDS = ("nan", "nat", "null", "none", "undefined", "<na>", "n/a", "#n/a", "\\n")
 EARLIEST_DATE = date(1971, 1, 1)
 
@@ -103,6 +123,9 @@ class Settings(BaseSettings):
     sentinel_dates: Annotated[tuple[date, ...], NoDecode] = Field(
         (),
         description="More days that are placeholders, comma-separated; the year 2900 and later always are.",
+    )
+    accept_loss: bool = Field(
+        False, description="Load a source although most of a table, or its newest part, is gone."
     )
     segments: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_SEGMENTS, description="Signup columns to break metrics down by, comma-separated."
@@ -232,8 +255,11 @@ class Settings(BaseSettings):
     @classmethod
     def _column_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not IDENTIFIER.fullmatch(name) or name in ("user_id", "signup_date"):
-                raise ValueError(f"{name!r} is no column to break users down by")
+            if not IDENTIFIER.fullmatch(name) or name in OWN_COLUMNS | SQL_WORDS:
+                raise ValueError(
+                    f"{name!r} cannot name a segment: it is a word of SQL, a column of the models' own, or not in "
+                    "lower-case letters, digits and _; rename the column in the source, or map it to another name"
+                )
         return value
 
     @model_validator(mode="after")

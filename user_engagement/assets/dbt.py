@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import dagster as dg
@@ -48,6 +50,10 @@ NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 # -- what dbt is told --------------------------------------------------------------------------------------
 
 
+SHORTEST_GAP = 14
+"""Days without any session behind which a few rows are no activity."""
+
+
 def window_args(window: Window) -> list[str]:
     """The window of a range of months as dbt arguments; open ends become dates beyond any data."""
     start, end = window.start or FAR_PAST, window.end or FAR_FUTURE
@@ -65,8 +71,34 @@ def horizon_of(reader: WarehouseReader, settings: Settings, now: datetime) -> da
     for table in (USER_ENGAGEMENT, USER_SIGNUPS):
         newest = reader.newest_day(table.name, table.date_column, yesterday)
         if newest is not None:
-            return newest
+            return before_stray_days(_sessions_by_day(reader, newest)) or newest
     return yesterday
+
+
+def before_stray_days(sessions: Mapping[date, int]) -> date | None:
+    """The last day before a gap behind which next to nothing follows: a stray row, or a wrong clock; None without one.
+
+    The gap is at least two weeks long and twice as long as any before it; the days behind it have less than half of
+    the sessions that a day before it usually has.
+    """
+    days = sorted(sessions)
+    gaps = [(later - earlier).days for earlier, later in pairwise(days)]
+    if not gaps or max(gaps) < SHORTEST_GAP:
+        return None
+    last = max(n for n, gap in enumerate(gaps) if gap >= SHORTEST_GAP)
+    others = max((gap for n, gap in enumerate(gaps) if n != last), default=1)
+    usual = median(sessions[day] for day in days[max(0, last - 27) : last + 1])
+    is_stray = gaps[last] >= 2 * others and max(sessions[day] for day in days[last + 1 :]) < usual / 2
+    return days[last] if is_stray else None
+
+
+def _sessions_by_day(reader: WarehouseReader, newest: date) -> dict[date, int]:
+    table = USER_ENGAGEMENT
+    day = f"cast({table.date_column} as date)"
+    window = Window(newest - timedelta(days=366), newest + timedelta(days=1))
+    counted = f"select {day} as day, count(*) as sessions from raw.{table.name}"
+    rows = reader.query(f"{counted} where {window.predicate(table.date_column)} group by {day}").to_pylist()
+    return {row["day"]: row["sessions"] for row in rows}
 
 
 def segments_of(reader: WarehouseReader, settings: Settings) -> list[str]:

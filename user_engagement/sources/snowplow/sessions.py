@@ -516,7 +516,13 @@ class SessionSource(ABC):
         return self._sessions().fingerprint()
 
     def state(self, table: RawTable) -> str:
-        read = (self._state(), self.heartbeat_seconds, self.minimum_visit_seconds, self.duration)
+        made_with = (
+            self.heartbeat_seconds,
+            self.minimum_visit_seconds,
+            self.duration,
+            self.visit_timeout_seconds,
+        )
+        read = (self._state(), *made_with, self.with_bots, self.rules)
         return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
 
     def _sessions(self) -> _Sessions:
