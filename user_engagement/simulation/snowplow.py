@@ -13,9 +13,11 @@ deliveries repeat all events of their session with the same event ids.
 Sessionised, this gives back user, start, interaction type and device type of every session. What differs:
 
 - engaged time is the duration rounded down to minimum visit + whole heartbeats: up to one heartbeat less.
-  Durations below the minimum visit, and absurd ones beyond the longest session that the world knows, have no
-  pings, so that their elapsed time counts: the duration itself. Elapsed time always is;
-- durations that are missing, zero or negative all become null, as events cannot tell them apart;
+  Durations below the minimum visit have no pings, so that their elapsed time counts: the duration itself. Elapsed
+  time always is;
+- a session over midnight is one row for each of its days;
+- durations that are missing, zero, negative, or absurd (beyond the longest session that the world knows) all become
+  null, as events cannot tell them apart;
 - duplicate deliveries are removed event by event, and are no rows of their own.
 """
 
@@ -70,7 +72,7 @@ EVENTS = """
         select
             cast(user_id as varchar) as user_id, engagement_date as started, interaction_type, device_type,
             {prefix_of_session} as prefix, {prefix_of_device} as device_prefix, anonymous,
-            greatest(coalesce(session_duration, 0), 0) as seconds,
+            case when session_duration between 0 and {longest} then session_duration else 0 end as seconds,
             case when seconds between {minimum} and {longest}
                 then (seconds - {minimum}) // {heartbeat} + 1 else 0 end as pings,
             to_days(cast(delivered - cast(engagement_date as date) as integer)) as delay

@@ -277,7 +277,8 @@ PLACED_EVENTS = """
         and numbered.owner is not distinct from firsts.owner
 """
 
-# a visit over midnight has a part on each of its days; the first part of a session keeps the plain name
+# a visit over midnight has a part on each of its days, with the visit's interaction and device; the first part of a
+# session keeps the plain name
 SESSIONS = """
     create table kept_file.sessions as
     with pinged_views as (
@@ -296,12 +297,18 @@ SESSIONS = """
     ),
     engaged as (select session_key, visit, owner, day, sum(seconds) as seconds from views group by all),
     names as (
-        select session_key, visit, owner, day, name, rank, count(*) as times from placed
+        select session_key, visit, owner, name, rank, count(*) as times from placed
         where name is not null group by all
     ),
     main as (
-        select session_key, visit, owner, day, arg_min(name, (rank, -times, name)) as name from names
-        group by session_key, visit, owner, day
+        select session_key, visit, owner, arg_min(name, (rank, -times, name)) as name from names
+        group by session_key, visit, owner
+    ),
+    devices as (
+        select
+            session_key, visit, owner,
+            arg_min(device, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as device_type
+        from placed group by session_key, visit, owner
     ),
     gathered as (
         select
@@ -310,7 +317,6 @@ SESSIONS = """
             max(happened) filter (is_timed) as ended,
             min(happened) as any_time,
             arg_min(place, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as place,
-            arg_min(device, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as device_type,
             count(*) as events,
             count_if(rank = 1) as page_views,
             count_if(rank = 2) as page_pings,
@@ -361,8 +367,11 @@ SESSIONS = """
         is_stray
     from parts
     left join main
-        on parts.session_key = main.session_key and parts.visit = main.visit and parts.day is not distinct from main.day
+        on parts.session_key = main.session_key and parts.visit = main.visit
         and parts.owner is not distinct from main.owner
+    left join devices
+        on parts.session_key = devices.session_key and parts.visit = devices.visit
+        and parts.owner is not distinct from devices.owner
     left join engaged
         on parts.session_key = engaged.session_key and parts.visit = engaged.visit and parts.day = engaged.day
         and parts.owner is not distinct from engaged.owner
