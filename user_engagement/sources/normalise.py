@@ -161,8 +161,8 @@ class ValueRules:
             whole = f"cast(try_cast({raw} as hugeint) as varchar)"
             zero = f"when {raw} = 0 then null " if placeholders else ""
             return (
-                f"case {zero}when {raw} = trunc({raw}) then coalesce({whole}, {text(raw)}) "
-                f"when isfinite({raw}) then {text(raw)} end"
+                f"case {zero}when not isfinite({raw}) then null "
+                f"when {raw} = trunc({raw}) then coalesce({whole}, {text(raw)}) else {text(raw)} end"
             )
         value = _as_text(raw, kind)
         bare = stripped(value)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from user_engagement.errors import SourceError
 from user_engagement.sources.data_files import FileState, file_state
 
 CHUNK_BYTES = 1 << 20
+GROWING = (".csv", ".jsonl", ".ndjson")
+"""Endings of files whose beginning means something without the rest."""
 
 
 class Snapshots:
@@ -32,7 +36,7 @@ class Snapshots:
         Raises:
             SourceError: a part of such a file means nothing.
         """
-        if file.suffix.lower() not in (".csv", ".jsonl", ".ndjson"):
+        if file.suffix.lower() not in GROWING:
             raise SourceError(f"{file}: changed while it was being read. Run again when it is complete.")
         root = self._new_root(file)
         copy = root / file.relative_to(self.folder)
@@ -63,7 +67,17 @@ class Snapshots:
         return roots[-1]
 
 
-def _end_of_last_line(file) -> int:
+def is_half_written(state: FileState) -> bool:
+    """Whether a text file was written to within the last minute, and does not end with a whole line."""
+    file, size, changed = state
+    if not size or file.suffix.lower() not in GROWING or time.time_ns() - changed > 60 * 10**9:
+        return False
+    with file.open("rb") as end:
+        end.seek(-1, 2)
+        return end.read(1) != b"\n"
+
+
+def _end_of_last_line(file: BinaryIO) -> int:
     end = file.seek(0, 2)
     while end > 0:
         start = max(0, end - CHUNK_BYTES)

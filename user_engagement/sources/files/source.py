@@ -27,7 +27,7 @@ from user_engagement.sources.data_files import FileState, file_state
 from user_engagement.sources.files.explain import broken_parquet, explained, line_of
 from user_engagement.sources.files.layout import files_of, grouped
 from user_engagement.sources.files.scan import SCAN_COLUMNS, FileGroup, connect
-from user_engagement.sources.files.snapshots import Snapshots
+from user_engagement.sources.files.snapshots import Snapshots, is_half_written
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
 
@@ -116,11 +116,14 @@ class FilesSource:
         unread = [state for state in states if (table.name, state) not in self._profiles]
         try:
             self._profile_files(table, self.folder, {state: state[0] for state in unread})
+            moving = self._changed(unread)
         except SourceError:
-            if not self._changed(unread):
+            # an error at the end of a file that is just being written may be half a line
+            moving = self._changed(unread) or [state for state in unread if is_half_written(state)]
+            if not moving:
                 raise
         read = {state[0]: state for state in states}
-        for state in self._changed(unread):
+        for state in moving:
             self._profiles.pop((table.name, state), None)
             snapshot, copy = self._read(lambda file=state[0]: self._snapshots.take(file))
             root = Path(str(copy).removesuffix(str(state[0].relative_to(self.folder))))
