@@ -34,7 +34,7 @@ run: .venv/run  ## Simulate a company and run the pipeline on it
 	$(SIMULATED) $(BIN)/user-engagement run
 
 dev: .venv/run  ## Start Dagster's UI and the dashboard
-	$(BIN)/user-engagement dev
+	$(SIMULATED) $(BIN)/user-engagement dev
 
 test: install lint  ## Run the linters and the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -120,11 +120,13 @@ def run(
     console.print(loading_summary(planned, progress))
     generation = resolve(settings.published_dir)
     _show(generation)
+    default = Settings.model_fields["home"].default.absolute()
+    at = "" if settings.home.absolute() == default else f"{PREFIX}HOME={settings.home} "
     for warning in warnings(settings, planned.reports, generation):
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     console.print(
-        "\nNext: [bold]user-engagement dashboard[/] for charts, [bold]user-engagement dev[/] for the asset graph, "
-        "[bold]user-engagement export DIR[/] for the marts as files."
+        f"\nNext: [bold]{at}user-engagement dashboard[/] for charts, [bold]{at}user-engagement dev[/] for the asset "
+        f"graph, [bold]{at}user-engagement export DIR[/] for the marts as files."
     )
 
 

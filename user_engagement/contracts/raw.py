@@ -1,8 +1,8 @@
 """What a raw table must hold: the interface between every source and every warehouse.
 
 Raw tables keep what the source said. Ids and attributes are text, so that ``007`` stays ``007``; dates are
-wall-clock timestamps in the configured time zone; any extra source column is kept as text beside them. Ids have no
-blanks around them, and a blank one is null, so that models compare them as they are.
+wall-clock timestamps in the configured time zone; any extra source column is kept as text beside them. No text
+has blanks around it, and one that says nothing is null, so that models compare them as they are.
 """
 
 from __future__ import annotations
@@ -118,12 +118,14 @@ REJECTED_ROWS = RawTable(
     required=(
         Column("table_name", "VARCHAR", "The raw table that the row was meant for."),
         Column(
-            "reason", "VARCHAR", "`null_user_id`, `null_date` or `unparseable_date`: the first that applies."
+            "reason",
+            "VARCHAR",
+            "The first of `null_user_id`, `null_date`, `unparseable_date`, `implausible_date`; `bot`, `stray_pings`.",
         ),
         Column("user_id", "VARCHAR", "The row's user, where it has one."),
         Column("date_value", "VARCHAR", "What stood where a date was expected."),
     ),
-    description="Rows without a usable date, which belong to no month.",
+    description="Rows without a usable date, which belong to no month, and events that are no engagement.",
 )
 
 
