@@ -44,6 +44,8 @@ TINY_USERS = 500
 SHORT_START, SHORT_DAYS, STRETCH = date(2024, 1, 1), 182, 4
 FLOOR = Path(__file__).with_name("floor.sql")
 BIN = Path(sys.executable).parent
+ALONE = {"USER_ENGAGEMENT_INSIGHTS": "false", "USER_ENGAGEMENT_PUBLISH_REPORT": "false"}
+"""Settings of contenders that neither explain nor draw anything."""
 TOLERANCE = 1e-9
 FLOOR_DATABASE = "floor.duckdb"
 RUN_SCRIPT = """
@@ -104,12 +106,11 @@ class Cost:
         return Cost(self.seconds - other.seconds, self.cpu_seconds - other.cpu_seconds, self.peak_mib)
 
 
-def measured(command: Sequence[str], home: Path) -> Cost:
+def measured(command: Sequence[str], home: Path, variables: Mapping[str, str] = ALONE) -> Cost:
     """What a command costs with `home` as its state; it must succeed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("USER_ENGAGEMENT_", "DAGSTER_"))}
     environment["USER_ENGAGEMENT_HOME"] = str(home)
-    # neither contender explains or draws anything
-    environment |= {"USER_ENGAGEMENT_INSIGHTS": "false", "USER_ENGAGEMENT_PUBLISH_REPORT": "false"}
+    environment |= variables
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         figures = Path(folder) / "figures.json"
         launched = subprocess.run(

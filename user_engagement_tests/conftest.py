@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,7 @@ from dagster._core.test_utils import environ
 from user_engagement import simulation
 from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, load_settings
-
-THROUGH = date(2025, 5, 20)
-
-
-# what takes as long as all the rest of a run, and what most tests are not about
-EXTRAS = {PREFIX + "INSIGHTS": "false", PREFIX + "PUBLISH_REPORT": "false"}
+from user_engagement_tests.support.company import EXTRAS, THROUGH
 
 
 def pytest_configure() -> None:

@@ -72,3 +72,15 @@ def test_every_private_name_of_dagster_is_still_where_it_was() -> None:
         if not found:
             gone.append(f"{module}.{name}")
     assert not gone, f"Dagster has moved {', '.join(gone)}; find them anew, and change {INTERNALS}"
+
+
+def test_test_modules_import_no_other_test_module() -> None:
+    """What several tests need stands in `support`."""
+    found = [
+        f"{file.name}: {module}"
+        for file in (PROJECT_ROOT / "user_engagement_tests").rglob("*.py")
+        for module, _ in imported_names(file)
+        if module.startswith("user_engagement_tests.")
+        and not module.startswith("user_engagement_tests.support.")
+    ]
+    assert not found, found

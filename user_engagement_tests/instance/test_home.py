@@ -15,6 +15,8 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from user_engagement.instance.event_log import BatchingEventLogStorage
 from user_engagement.instance.home import EVER_SHIPPED, SHIPPED, open_instance, prepare_dagster_home
+from user_engagement.instance.run_coordinator import PooledRunCoordinator
+from user_engagement.instance.run_launcher import LocalRunLauncher
 from user_engagement.settings import PROJECT_ROOT, Settings
 from user_engagement_tests.support.postgres import running_server
 
@@ -65,6 +67,27 @@ def test_a_copy_that_its_user_changed_is_left_as_it_is(settings: Settings) -> No
     assert config.read_text() == own
     with open_instance(settings) as instance:
         assert not instance.run_monitoring_enabled
+
+
+def test_an_up_to_date_copy_is_not_written_again(settings: Settings) -> None:
+    prepare_dagster_home(settings)
+    config = settings.dagster_home / "dagster.yaml"
+    config.chmod(0o400)
+    written = config.stat().st_mtime_ns
+    prepare_dagster_home(settings)
+    assert config.stat().st_mtime_ns == written
+
+
+def test_a_users_own_copy_that_names_the_old_places_of_launcher_and_coordinator_still_works(
+    settings: Settings,
+) -> None:
+    old = SHIPPED.read_text().replace("user_engagement.instance.", "user_engagement.")
+    own = old.replace("max_concurrent_runs: 4", "max_concurrent_runs: 2")
+    assert "module: user_engagement.run_launcher" in own
+    configure(settings, own)
+    with open_instance(settings) as instance:
+        assert isinstance(instance.run_launcher, LocalRunLauncher)
+        assert isinstance(instance.run_coordinator, PooledRunCoordinator)
 
 
 def test_this_version_of_dagster_yaml_is_on_the_list_of_those_that_may_be_replaced() -> None:

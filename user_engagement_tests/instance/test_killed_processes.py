@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from user_engagement.instance.run_launcher import HOST_TAG
 from user_engagement.settings import PROJECT_ROOT
-from user_engagement_tests.conftest import EXTRAS
+from user_engagement_tests.support.company import EXTRAS
 from user_engagement_tests.support.postgres import running_server
 from user_engagement_tests.support.servers import BIN, RUN_SECONDS, START_SECONDS, Deployment, files_of
 

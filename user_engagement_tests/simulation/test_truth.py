@@ -57,6 +57,28 @@ def test_the_truth_has_one_row_for_each_user_and_knows_what_the_sources_lack(tmp
     ]
 
 
+def test_counterfactuals_are_the_worlds_that_would_have_been_without_a_story() -> None:
+    """Counted anew from the events of the same world with the story switched off."""
+    config = replace(YEAR, stories=Stories(price_change=None))
+    found = {each.without: each for each in truth(config, THROUGH).counterfactuals}
+    assert list(found) == ["none", "mobile_release", "channel_mix", "onboarding_change", "all"]
+    for without, stories in {
+        "none": config.stories,
+        "onboarding_change": replace(config.stories, onboarding_change=None),
+        "all": Stories.none(),
+    }.items():
+        events = events_of(replace(config, stories=stories), THROUGH)
+        on = events.engagement_date.dt.normalize()
+        weeks = on.between(
+            "2026-01-26", "2026-02-22"
+        )  # Mondays to Sundays; the 28th of February is a Saturday
+        days = pd.DataFrame({"user": events.user_id[weeks], "day": on[weeks]}).drop_duplicates()
+        week = days.day.dt.to_period("W-SUN")
+        assert found[without].active_days == len(days) / 4
+        assert found[without].weekly_active_users == days.groupby(week).user.nunique().mean()
+    assert found["all"].active_days > found["onboarding_change"].active_days > found["none"].active_days
+
+
 def test_a_later_day_adds_users_to_the_truth_and_changes_none() -> None:
     early = truth(SMALL, day(40)).users
     late = truth(SMALL, day(99)).users

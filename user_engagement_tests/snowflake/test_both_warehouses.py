@@ -1,4 +1,4 @@
-"""Both warehouses hold the same marts, row for row, whatever the road: runs of the real pipeline, Dagster included."""
+"""Both warehouses hold the same marts, row for row, whatever the path: runs of the real pipeline, Dagster included."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.conftest import THROUGH
-from user_engagement_tests.snowflake.conftest import PASSWORD, Snowflake
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.comparing import assert_same_marts
-from user_engagement_tests.support.proxy import Cut, cut_wire
-from user_engagement_tests.support.worlds import World, exported
-from user_engagement_tests.test_load_paths import (
+from user_engagement_tests.support.load_paths import (
     EARLY_EVENTS,
     LATE_EVENTS,
     MONTHS,
     WORLD,
-    Road,
+    LoadPath,
     with_rows,
 )
+from user_engagement_tests.support.proxy import Cut, cut_wire
+from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
+from user_engagement_tests.support.worlds import World, exported
 
 pytestmark = pytest.mark.slow
 
 EARLY = with_rows(WORLD, engagement=EARLY_EVENTS)
 
 
-class SnowflakeRoad(Road):
+class SnowflakePath(LoadPath):
     """The same, with the tables in Snowflake."""
 
     def settings(self, world: World, **overrides: Any) -> Settings:
@@ -56,7 +56,7 @@ def marts_of_run(settings: Settings, folder: Path) -> dict[str, pa.Table]:
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     """The marts of the world, loaded at once into DuckDB."""
-    embedded = Road(tmp_path_factory.mktemp("embedded"))
+    embedded = LoadPath(tmp_path_factory.mktemp("embedded"))
     embedded.load(WORLD)
     return embedded.marts(WORLD)
 
@@ -70,11 +70,11 @@ def test_every_road_ends_where_it_ends_in_duckdb(
     sends it again: the emulator runs it a second time. dbt leaves the failed transaction open in a session that it
     goes on using, and Snowflake commits what is open when the next table is created: the window must stay as it was.
     """
-    embedded, road = Road(tmp_path / "duckdb"), SnowflakeRoad(tmp_path / "snowflake")
+    embedded, path = LoadPath(tmp_path / "duckdb"), SnowflakePath(tmp_path / "snowflake")
     embedded.load(EARLY)
-    road.load(replace(EARLY, inputs=replace(EARLY.inputs, as_of=MONTHS[3])))
-    road.load(EARLY)
-    assert_same_marts(road.marts(EARLY), embedded.marts(EARLY))
+    path.load(replace(EARLY, inputs=replace(EARLY.inputs, as_of=MONTHS[3])))
+    path.load(EARLY)
+    assert_same_marts(path.marts(EARLY), embedded.marts(EARLY))
 
     counted = "select count(*), sum(sessions) from activity.user_days"
     before = snowflake.rows(counted)
@@ -84,17 +84,17 @@ def test_every_road_ends_where_it_ends_in_duckdb(
         environ({"SNOWFLAKE_PORT": str(port)}),
         pytest.raises(RunFailedError, match="the window of user_days was not replaced once"),
     ):
-        road.load(WORLD, LATE_EVENTS)
+        path.load(WORLD, LATE_EVENTS)
     assert cut.made == 1
     assert snowflake.rows(counted) == before
-    road.load(WORLD, LATE_EVENTS)
-    assert_same_marts(road.marts(WORLD), wanted)
+    path.load(WORLD, LATE_EVENTS)
+    assert_same_marts(path.marts(WORLD), wanted)
 
     cohort = f"signup_month = '{MONTHS[1]}'"
     snowflake.rows(f"update cohorts.cohort_retention set retained_users = 999 where {cohort}")
     snowflake.rows(f"delete from cohorts.user_lifecycle where {cohort}")
-    road.rebuild_cohort(WORLD, MONTHS[1])
-    assert_same_marts(road.marts(WORLD), wanted)
+    path.rebuild_cohort(WORLD, MONTHS[1])
+    assert_same_marts(path.marts(WORLD), wanted)
 
 
 def test_classroom_files_give_the_same_marts(snowflake: Snowflake, tmp_path: Path) -> None:

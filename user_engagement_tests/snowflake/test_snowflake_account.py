@@ -11,7 +11,7 @@ import pytest
 
 from user_engagement.errors import SettingsError, WarehouseError
 from user_engagement.warehouse.snowflake.account import load_account
-from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.support.company import THROUGH
 
 SECRET = "s3cret-that-nobody-may-see"
 ACCOUNT = {

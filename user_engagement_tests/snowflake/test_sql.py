@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ from pathlib import Path
 
 import pytest
 import sqlglot
+from dagster._core.test_utils import environ
 from sqlglot import exp
 
 from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, window_args
+from user_engagement.contracts.marts import MARTS
 from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.snowflake.conftest import Emulator, Snowflake, database_of
-from user_engagement_tests.test_load_paths import MONTHS, WORLD
+from user_engagement_tests.support.load_paths import MONTHS, WORLD
+from user_engagement_tests.support.snowflake import Emulator, Snowflake, database_of
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +35,9 @@ class Told:
 
     compiled: dict[str, str]
     windowed: set[str]
+    session_parameters: dict[str, str]
+    temporary: set[str]
+    forgotten: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,8 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
         dbt.cli(["run", *variables, *window_args(Window())], target_path=folder / "first").wait()
         month = window_args(Window(MONTHS[2], MONTHS[3]))
         dbt.cli(["build", *NO_UNIT_TESTS, *variables, *month], target_path=folder / "month").wait()
+    sent = emulator.statements().lower()
+    altered = re.findall(r"alter session set query_tag = '[^']*'(.*?)(?:;|$)", sent, re.M | re.S)
     results = json.loads((folder / "month" / "run_results.json").read_text())["results"]
     manifest = json.loads((folder / "month" / "manifest.json").read_text())
     return Told(
@@ -56,6 +64,9 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
             for node in manifest["nodes"].values()
             if node["config"].get("incremental_strategy") == "replace_window"
         },
+        dict(PARAMETER.findall(altered[-1])),
+        set(re.findall(r"create or replace\s+transient table (\S+__dbt_tmp)", sent)),
+        set(re.findall(r"alter table (\S+) set data_retention_time_in_days = 0", sent)),
     )
 
 
@@ -99,6 +110,8 @@ def traps(tree: sqlglot.Expr) -> list[str]:
             found.append("no operators on bits in Snowflake")
         elif isinstance(node, exp.Interval):
             found.append("date + interval is a timestamp in DuckDB")
+        elif isinstance(node, exp.In) and isinstance(node.parent, exp.Not) and node.args.get("query"):
+            found.append("`not in` a query finds nothing once it yields a null, and is no anti-join")
     return found
 
 
@@ -118,10 +131,50 @@ NEVER_ZERO = {
 }
 
 
+PARAMETER = re.compile(r"(\w+) = ('[^']*'|\w+)")
+
+
+def test_dbts_sessions_have_the_parameters_of_those_in_python(told: Told, emulator: Emulator) -> None:
+    """SQL depended on the account's formats, week start and time zone wherever dbt ran it."""
+    with database_of(emulator) as snowflake:
+        wanted = snowflake.account.connection_arguments()["session_parameters"]
+    texts = {name: f"'{value}'" if isinstance(value, str) else str(value) for name, value in wanted.items()}
+    assert told.session_parameters == {
+        name.lower(): text.lower() for name, text in texts.items() if name != "QUERY_TAG"
+    }
+
+
+def test_tables_that_live_for_one_load_keep_no_history(told: Told) -> None:
+    """Their rows were kept for a day after they were dropped, and paid for."""
+    kept = [name for name in told.temporary if name not in told.forgotten]
+    assert told.temporary
+    assert kept == []
+
+
+def test_readers_are_granted_aggregated_marts_and_nothing_with_a_row_per_user(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    with database_of(emulator), environ({"SNOWFLAKE_READER_ROLE": "reader"}):
+        settings = load_settings(home=tmp_path, warehouse="snowflake")
+        dbt_resource(settings).cli(["parse"], target_path=tmp_path / "target").wait()
+    nodes = json.loads((tmp_path / "target" / "manifest.json").read_text())["nodes"].values()
+    granted = {
+        node["name"]: node["config"]["grants"].get("select") for node in nodes if node["config"].get("grants")
+    }
+    wanted: dict[str, list[str]] = {name: ["READER"] for name, mart in MARTS.items() if not mart.is_per_user}
+    # a view of users among the marts is granted to nobody, and whoever had it loses it
+    assert granted == {**wanted, "user_activity_daily": []}
+
+
 WINDOWED = {
     "user_days": "activity_date",
     "user_day_kinds": "activity_date",
     "session_buckets": "activity_date",
+    "event_hashes": "activity_date",
+    "repeated_events": "activity_date",
+    "quarantined_rows": "activity_date",
+    "identical_days": "activity_date",
+    "row_counts": "activity_date",
     "user_history": "signup_month",
     "cohort_retention": "signup_month",
     "user_lifecycle": "signup_month",
@@ -131,31 +184,41 @@ WINDOWED = {
 def test_every_incremental_model_reads_rows_of_its_window_alone(compiled: dict[str, str], told: Told) -> None:
     assert told.windowed == set(WINDOWED)
     for model, day in WINDOWED.items():
-        wheres = [
-            where.sql() for where in sqlglot.parse_one(compiled[model], read="snowflake").find_all(exp.Where)
-        ]
-        bounded = [
-            where
-            for where in wheres
-            if f"{day} >= CAST('2024-03-01' AS DATE)" in where
-            and f"{day} < CAST('2024-04-01' AS DATE)" in where
-        ]
-        assert bounded, model
-
-
-def test_raw_events_are_read_by_window_wherever_a_model_is_incremental(compiled: dict[str, str]) -> None:
-    for model in ("user_days", "user_day_kinds", "session_buckets"):
         tree = sqlglot.parse_one(compiled[model], read="snowflake")
-        reading = [
-            select
-            for select in tree.find_all(exp.Select)
-            if any(t.name == "stg_user_engagement" for t in direct_tables(select))
+        assert any(is_window(where.sql(), day) for where in tree.find_all(exp.Where)), model
+
+
+READERS_BEYOND_THE_WINDOW = {
+    "repeated_events": "the first delivery of an event that the window repeats",
+    "quarantined_rows": "days that a signup of another month, or the horizon, takes out",
+    "session_statistics": "durations of the few seconds in which a quantile lies",
+}
+
+
+def test_raw_events_are_read_by_window_in_every_model_and_test(compiled: dict[str, str]) -> None:
+    beyond = set()
+    for name, sql in compiled.items():
+        tree = sqlglot.parse_one(sql, read="snowflake")
+        for select in tree.find_all(exp.Select):
+            if any(table.name.lower() == "stg_user_engagement" for table in direct_tables(select)):
+                where = select.args.get("where")
+                if where is None or not is_window(where.sql(), "activity_date"):
+                    beyond.add(name)
+    assert beyond <= set(READERS_BEYOND_THE_WINDOW)
+    for name in ("repeated_events", "quarantined_rows"):
+        joined = [
+            select.args["joins"][0].this.name
+            for select in sqlglot.parse_one(compiled[name], read="snowflake").find_all(exp.Select)
+            if any(table.name.lower() == "stg_user_engagement" for table in direct_tables(select))
         ]
-        assert reading
-        for select in reading:
-            condition = select.args["where"].sql()
-            assert "activity_date >= CAST('2024-03-01' AS DATE)" in condition, model
-            assert "activity_date < CAST('2024-04-01' AS DATE)" in condition, model
+        assert joined
+        assert set(joined) <= {"places", "days"}, "all rows are joined with the few that are wanted"
+
+
+def is_window(condition: str, day: str) -> bool:
+    """Whether a condition keeps the rows of March 2024 alone."""
+    bounds = (f"{day} >= CAST('2024-03-01' AS DATE)", f"{day} < CAST('2024-04-01' AS DATE)")
+    return all(bound in condition for bound in bounds) and "NOT (" not in condition
 
 
 def direct_tables(select: exp.Select) -> list[exp.Table]:

@@ -246,7 +246,7 @@ def test_columns_that_name_a_person_are_left_out_unless_a_segment_asks_for_them(
 
 @pytest.mark.parametrize("name", ["group", "order", "signup_number", "sessions", "имя", "1st"])
 def test_a_segment_that_models_cannot_name_is_refused_before_anything_is_read(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name!r} cannot name a segment"):
+    with pytest.raises(SettingsError, match=f"{name!r} cannot be a segment"):
         load_settings(segments=name)
 
 

@@ -33,6 +33,7 @@ KEYS: dict[str, list[str]] = {
     "active_users_daily": ["segment_name", "segment_value", "activity_date"],
     "growth_accounting": ["segment_name", "segment_value", "period_kind", "period_start"],
     "churn_monthly": ["segment_name", "segment_value", "churn_kind", "month"],
+    "churn_reasons": ["segment_name", "segment_value", "month", "churn_reason"],
     "survival": ["segment_name", "segment_value", "churn_kind", "days_since_signup"],
     "session_metrics": ["month", "interaction_type"],
     "engagement_frequency": ["segment_name", "segment_value", "month"],
@@ -114,6 +115,7 @@ class Oracle:
             "active_users_daily": self.active_users_daily,
             "growth_accounting": self.growth_accounting,
             "churn_monthly": self.churn_monthly,
+            "churn_reasons": self.churn_reasons,
             "survival": self.survival,
             "session_metrics": self.session_metrics,
             "engagement_frequency": self.engagement_frequency,
@@ -203,14 +205,16 @@ class Oracle:
         return sessions
 
     def _accepted_churn(self) -> dict[str, date]:
-        first: dict[str, date] = {}
-        for user_id, day, _ in self._in_life("churn_data", self.inputs.churn or [], "churn_date"):
-            if user_id in first:
-                self._count("churn_data", "duplicate_churn")
-            else:
-                self._count("churn_data", "kept")
-            first[user_id] = min(day, first.get(user_id, day))
-        return first
+        """Every user's first churn day; the reason that came with it is kept beside it."""
+        found: dict[str, list[tuple[datetime, str]]] = {}
+        for user_id, _, row in self._in_life("churn_data", self.inputs.churn or [], "churn_date"):
+            self._count("churn_data", "duplicate_churn" if user_id in found else "kept")
+            moment = moment_of(str(row["churn_date"]), self.zone)
+            assert moment
+            found.setdefault(user_id, []).append((moment, _known(row.get("churn_reason"))))
+        first = {user_id: min(churns, key=lambda churn: churn[0]) for user_id, churns in found.items()}
+        self._churn_reasons = {user_id: reason for user_id, (_, reason) in first.items()}
+        return {user_id: moment.date() for user_id, (moment, _) in first.items()}
 
     def _users(self) -> list[User]:
         active: dict[str, set[date]] = {user_id: set() for user_id in self._signup_rows}
@@ -456,6 +460,24 @@ class Oracle:
                         "churned_same_month": same_month,
                         "is_complete": UNSAID if month < (self.inputs.data_start or month) else whole,
                     }
+
+    def churn_reasons(self) -> Iterator[dict[str, Any]]:
+        for segment, members in self._segments(in_scope_only=True):
+            users = [self.users[i] for i in members]
+            given = Counter(
+                (user.declared.replace(day=1), self._churn_reasons[user.user_id])
+                for user in users
+                if user.declared
+            )
+            for (month, reason), count in given.items():
+                all_of_month = sum(n for (other, _), n in given.items() if other == month)
+                yield {
+                    **segment,
+                    "month": month,
+                    "churn_reason": reason,
+                    "churned_users": count,
+                    "share": count / all_of_month,
+                }
 
     def survival(self) -> Iterator[dict[str, Any]]:
         """Every day at which somebody churns or is censored."""

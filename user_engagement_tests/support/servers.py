@@ -22,7 +22,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from user_engagement.cli.dev_server import HOST
 from user_engagement.settings import PREFIX
-from user_engagement_tests.conftest import EXTRAS
+from user_engagement_tests.support.company import EXTRAS
 
 START_SECONDS = 120
 RUN_SECONDS = 180

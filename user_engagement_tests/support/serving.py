@@ -17,7 +17,7 @@ import pyarrow as pa
 from user_engagement.dashboard.ports import free_port
 from user_engagement.publishing.generations import publish
 from user_engagement.settings import PREFIX
-from user_engagement_tests.conftest import THROUGH
+from user_engagement_tests.support.company import THROUGH
 
 
 def publish_marts(published: Path, marts: dict[str, pa.Table], run: str = "run") -> None:

@@ -30,12 +30,13 @@ from user_engagement.publishing.export import export_marts
 from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.conftest import EXTRAS
+from user_engagement_tests.support.company import EXTRAS
 from user_engagement_tests.support.oracle import Inputs, Row
 
 SIGNUP_COLUMNS = ("user_id", "signup_date", "product_type")
 ENGAGEMENT_COLUMNS = ("user_id", "engagement_date", "session_duration", "interaction_type")
-CHURN_COLUMNS = ("user_id", "churn_date")
+CHURN_COLUMNS = ("user_id", "churn_date", "churn_reason")
+CHURN_REASONS = ("price", None, "not used", "price", " ")
 
 ATTRIBUTES = {
     "product_type": ("basic", "pro", "all", "", None),
@@ -327,7 +328,8 @@ class Builder:
         self.engagement.append({name: row[name] for name in self.columns["engagement"]})
 
     def leave(self, user_id: str | None, day: str | None) -> None:
-        self.churn.append({"user_id": user_id, "churn_date": day})
+        reason = CHURN_REASONS[len(self.churn) % len(CHURN_REASONS)]
+        self.churn.append({"user_id": user_id, "churn_date": day, "churn_reason": reason})
 
     def _sign_up_again(self, user_id: str, signup: date, kind: str, random: Random) -> None:
         later = [signup + timedelta(days=random.randint(1, 60)) for _ in range(3)]

@@ -17,8 +17,9 @@ fill the same scratch database, in which the same SQL turns events into one row 
 - **Pings alone.** A visit of page pings only adds neither a day nor time: its events count into the user's visit
   before it in the session, or, where there is none, it is a rejected row with reason ``stray_pings``.
 - **Bots** are rejected rows with reason ``bot``, one for each session and day.
-- **Time.** A row is dated by its first event (``derived_tstamp``, else ``collector_tstamp``, UTC moved into
-  the configured zone) and made of all its events, whatever month is asked for. An event without a usable time counts into its session but moves neither end of it.
+- **Time.** A row is dated by its first event (``derived_tstamp``, else ``collector_tstamp``, UTC moved into the
+  configured zone) and made of all its events, whatever month is asked for. An event without a usable time counts into
+  its session but moves neither end of it.
 - **Duration.** ``engaged``, as Snowplow's unified package has it: for each page view with pings, heartbeat x
   (distinct heartbeat intervals with a ping - 1) + minimum visit. A ping is timed by the tracker, whose clock
   the heartbeat follows (``true_tstamp``, else ``dvce_created_tstamp``). Pings without a web page context,

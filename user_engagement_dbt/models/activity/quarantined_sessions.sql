@@ -1,12 +1,12 @@
 with quarantined as (
 
     select
-        stg.activity_date,
-        stg.interaction_type,
-        stg.session_seconds
-    from {{ ref('stg_user_engagement') }} as stg
+        found.activity_date,
+        found.interaction_type,
+        found.session_seconds
+    from {{ ref('quarantined_rows') }} as found
     inner join {{ ref('quarantined_days') }} as days
-        on stg.user_id = days.user_id and stg.activity_date = days.activity_date
+        on found.user_id = days.user_id and found.activity_date = days.activity_date
 
     union all
 

@@ -12,6 +12,7 @@ with kinds as (
         interaction_type,
         device_type
     from {{ ref('stg_user_engagement') }}
+    where {{ in_run_window('activity_date') }}
 
 ),
 

@@ -90,9 +90,8 @@ found as (
     union all
     select 'user_engagement' as table_name, reason, rows_found from engagement
     union all
-    select 'user_engagement' as table_name, 'null_user_id' as reason, count(*) as rows_found
-    from {{ ref('stg_user_engagement') }}
-    where user_id is null
+    select 'user_engagement' as table_name, 'null_user_id' as reason, sum(rows_without_user) as rows_found
+    from {{ ref('row_counts') }}
     union all
     select 'user_engagement' as table_name, 'duplicate_event' as reason, count(*) as rows_found
     from {{ ref('duplicate_events') }}
@@ -100,16 +99,20 @@ found as (
     select 'user_engagement' as table_name, 'kept' as reason, sum(sessions) as rows_found
     from {{ ref('active_days') }}
     union all
-    select 'user_engagement' as table_name, 'identical_row' as reason, count(*) as rows_found
-    from {{ ref('identical_rows') }}
+    select 'user_engagement' as table_name, 'identical_row' as reason, sum(identical.repetitions) as rows_found
+    from {{ ref('identical_days') }} as identical
+    inner join {{ ref('users') }} as users
+        on identical.user_id = users.user_id
+        and identical.activity_date >= users.signup_date - {{ days_before_signup() }}
+    inner join {{ ref('horizon') }} as horizon on identical.activity_date <= horizon.as_of
     {% if days_before_signup() -%}
     union all
     select 'user_engagement' as table_name, 'day_before_signup' as reason, sum(sessions_day_before) as rows_found
     from {{ ref('active_days') }}
     {% endif -%}
     union all
-    select 'user_engagement' as table_name, 'total' as reason, count(*) as rows_found
-    from {{ ref('stg_user_engagement') }}
+    select 'user_engagement' as table_name, 'total' as reason, sum(total_rows) as rows_found
+    from {{ ref('row_counts') }}
 
 ),
 
