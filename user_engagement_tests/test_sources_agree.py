@@ -167,7 +167,7 @@ def as_tracked(engagement: pa.Table) -> pa.Table:
     parts = rows[is_over].assign(
         session_duration=second[is_over],
         engagement_date=first_ping_after.where(after > 0, ends)[is_over],
-        event_id=rows.event_id[is_over] + "/2",
+        event_id=-rows.event_id[is_over],
     )
     both = pd.concat([rows.assign(session_duration=first), parts])
     return pa.Table.from_pandas(both, schema=engagement.schema, preserve_index=False)
