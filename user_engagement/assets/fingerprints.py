@@ -62,7 +62,10 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
 
 
 def _reading_settings(settings: Settings) -> str:
-    return f"{settings.timezone}/{settings.max_session_seconds:g}"
+    values = (settings.missing_words, str(settings.earliest_date), [str(d) for d in settings.sentinel_dates])
+    events = (settings.snowplow_visit_timeout_seconds, settings.snowplow_bots)
+    rules = _digest([repr(values), *([repr(events)] if settings.source == "snowplow" else [])])
+    return f"{settings.timezone}/{settings.max_session_seconds:g}/{rules}"
 
 
 def _content_hashes(files: Iterable[Path]) -> Iterable[str]:
