@@ -8,9 +8,9 @@ BIN := .venv/bin
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-install: .venv/dev  ## Create .venv with all that developing needs
+install: .venv/dev  ## Create .venv with everything for development
 
-# one environment: `make run` needs half of what `make test` adds to
+# one environment for all targets: `make run` installs half of it, `make test` adds the rest
 .venv/run: requirements-run.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
 	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
@@ -22,8 +22,8 @@ install: .venv/dev  ## Create .venv with all that developing needs
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
 	touch $@
 
-# the run-time lock, with every extra that a deployment may use, holds the same versions
-lock:  ## Write requirements.lock and requirements-run.lock anew, from pyproject.toml
+# the run-time lock includes the extras that a deployment may use, and has the same versions
+lock:  ## Update requirements.lock and requirements-run.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra postgresql --extra snowflake --extra snowplow -c requirements.lock -o requirements-run.lock pyproject.toml
 
@@ -37,10 +37,10 @@ dev: .venv/run  ## Start Dagster's UI and the dashboard
 test: install lint  ## Run the linters and the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-all: install lint  ## Run more variants of the tests, too
+test-all: install lint  ## Run the linters and all variants of the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --exhaustive
 
-test-fast: install  ## Run the tests that start no process and no pipeline, in parallel
+test-fast: install  ## Run only the quick tests (no process, no pipeline), in parallel
 	$(BIN)/python -m pytest -m "not slow" -n auto
 
 lint: install  ## Run the linters

@@ -1,4 +1,4 @@
-"""The code location, assembled for given settings."""
+"""Builds the code location for given settings."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from user_engagement.warehouse.io_manager import RawIOManager
 
 
 def first_month(source: Source, settings: Settings) -> date:
-    """The month in which the calendar begins: that of the first signup.
+    """The first month of the calendar: the month of the first signup.
 
-    A source that cannot be read must not keep the code location from loading: the runs will say what is
-    wrong with it. The calendar then begins with the setting ``START``, or this month.
+    If the source cannot be read, the calendar begins with the setting ``START`` or this month. The code location must
+    load in this case, too; its runs report what is wrong with the source.
     """
     try:
         report = source.inspect(USER_SIGNUPS)
@@ -39,7 +39,7 @@ def first_month(source: Source, settings: Settings) -> date:
 
 
 def build_definitions(settings: Settings, source: Source | None = None) -> dg.Definitions:
-    """Everything that Dagster shows and runs, for one set of settings."""
+    """All assets, checks, jobs, sensors, schedules and resources, for one set of settings."""
     source = source or open_source(settings)
     partitions = monthly_partitions(first_month(source, settings), settings.as_of)
     return dg.Definitions(

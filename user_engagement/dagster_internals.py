@@ -1,7 +1,7 @@
 """Names that Dagster does not export, each with the reason why this project needs it.
 
-No other module imports from inside Dagster. `pyproject.toml` pins the version, and a test names every one of these
-that an upgrade has moved.
+No other module imports private names of Dagster. `pyproject.toml` pins the version, and a test lists the names that an
+upgrade has moved.
 """
 
 # The command line runs jobs in this process, on the home's instance and over a range of months, and shows events as
@@ -15,29 +15,28 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateRe
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.run_request import DagsterRunReaction
 
-# A storage that writes a batch of events at once has to know which of them belong to assets, and what it extends.
+# The event log that stores events in batches: its base class, and the types of asset events.
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.execution.api import execute_run_iterator
 
-# The command line's runs keep no copies of the output of steps, and store events in batches: overrides of the
-# instance that `dagster.yaml` describes.
+# The command line overrides the instance in `dagster.yaml`: its runs keep no compute logs and store events in batches.
 from dagster._core.instance.ref import InstanceRef
 
-# A launcher that can say whether the process of a run lives answers in these types.
+# The types that a launcher returns when it checks whether the process of a run is alive.
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
-# Checks that have ended, as against those that are planned: the records have no public query.
+# Completed check evaluations, as opposed to planned ones: the records have no public query.
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
 )
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-# What the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas take when they load a raw table.
+# The arguments of the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas.
 from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
-# The tags by which Dagster itself tells the months, the code server and the retries of a run.
+# The tags in which Dagster stores the months, the code server and the retries of a run.
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,

@@ -1,10 +1,10 @@
-"""Errors that a user can mend: their message is the whole story, and the command line exits with 2."""
+"""Errors that a user can fix. The command line shows only their message, and exits with 2."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Wrong input or configuration. The message names what was found, where, and what to do about it."""
+    """Wrong input or configuration. The message says what was found, where, and what to do."""
 
 
 class SettingsError(UserError):
@@ -12,8 +12,8 @@ class SettingsError(UserError):
 
 
 class SourceError(UserError):
-    """A source cannot be read as its contract asks."""
+    """A source cannot be read, or breaks its contract."""
 
 
 class WarehouseError(UserError):
-    """The warehouse cannot be opened, or holds a table that cannot take what is to be loaded."""
+    """The warehouse cannot be opened, or one of its tables cannot take the rows to be loaded."""

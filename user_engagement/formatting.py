@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
+
+from user_engagement.errors import UserError
 
 PERCENT = "\u00a0%"
 NOTHING = "–"
 MINUS = "−"
+_LABELS: dict[str, str] = {}
+"""What `use_labels` has read, for the whole process."""
 
 
 def is_missing(value: Any) -> bool:
@@ -33,6 +39,13 @@ def value(number: float | None, unit: str) -> str:
     if unit == "sessions" and abs(number) < 10:
         return f"{number:.2f}"
     return f"{number:,.1f}" if abs(number) < 100 else f"{number:,.0f}"
+
+
+def brief_value(number: float | None, unit: str) -> str:
+    """The same to two significant figures where it is a share of a tenth or more: 37 %."""
+    if unit == "rate" and number is not None and abs(number) >= 0.1:
+        return f"{100 * number:.0f}{PERCENT}"
+    return value(number, unit)
 
 
 def duration(seconds: float) -> str:
@@ -110,8 +123,26 @@ def is_whole_month(start: date, end: date) -> bool:
     )
 
 
+def use_labels(file: Path | None) -> None:
+    """Lets a CSV file with the columns name and label say what names are called; without a file, the rule does.
+
+    Raises:
+        UserError: the file cannot be read as such.
+    """
+    _LABELS.clear()
+    if file is None:
+        return
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            _LABELS.update({row["name"].strip(): row["label"].strip() for row in csv.DictReader(lines)})
+    except (OSError, UnicodeError, KeyError, AttributeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read ({error!r}). Labels have the columns name,label.") from None
+
+
 def label(name: str) -> str:
     """A column's or value's name for people: `paid_social` is Paid social, while DE and iOS stay as they are."""
+    if name in _LABELS:
+        return _LABELS[name]
     text = name.replace("_", " ").strip()
     return text[:1].upper() + text[1:] if text.islower() else text
 

@@ -1,7 +1,7 @@
 """One monthly calendar for every partitioned asset.
 
-Raw signups and cohort models are partitioned by month of signup; everything else by the month in which the
-activity, or the churn, happened. Sharing one definition lets a user choose months once for the whole graph.
+Raw signups and cohort models are partitioned by month of signup, all other assets by the month of the activity or the
+churn. With one shared definition a user selects months once for the whole graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def next_month(day: date) -> date:
 
 
 def monthly_partitions(first_month: date, as_of: date | None) -> dg.MonthlyPartitionsDefinition:
-    """Months from ``first_month`` to that of ``as_of``, or to the current one, that included."""
+    """The months from ``first_month`` through the month of ``as_of``, or through the current month."""
     if as_of is not None:
         return dg.MonthlyPartitionsDefinition(
             start_date=first_month.strftime(KEY_FORMAT), end_date=next_month(as_of).strftime(KEY_FORMAT)
@@ -40,9 +40,9 @@ def monthly_partitions(first_month: date, as_of: date | None) -> dg.MonthlyParti
 
 
 def window_of(partitions: dg.MonthlyPartitionsDefinition, keys: dg.PartitionKeyRange) -> Window:
-    """The days of a range of months; unbounded on the side of the calendar's first and last month.
+    """The days of a range of months. The calendar's first month has no lower bound, its last month no upper bound.
 
-    What is dated before or after the whole calendar so lives in the first or last month's slice.
+    So rows dated before or after the calendar belong to the slice of its first or last month.
     """
     start = date.fromisoformat(keys.start)
     end = next_month(date.fromisoformat(keys.end))
@@ -85,7 +85,7 @@ def months_of_run(tags: Mapping[str, str], keys: Sequence[str]) -> list[str]:
 
 
 def contiguous_ranges(months: Iterable[date]) -> Iterator[Months]:
-    """Sorted months as ranges without gaps, so that each is one run."""
+    """Groups sorted months into ranges without gaps, one per run."""
     current: Months | None = None
     for month in months:
         if current and month == next_month(current.last):

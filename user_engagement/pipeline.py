@@ -1,11 +1,11 @@
-"""One run of the whole pipeline inside this process: check the source, load months, rebuild what follows."""
+"""Runs the whole pipeline inside this process: check the source, load months, rebuild marts, publish."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -40,8 +40,8 @@ class Step:
 class Plan:
     """What a run will do: the ranges of months to load, and the signup months whose cohorts it rebuilds.
 
-    ``cohorts`` is None where everything is up to date and there is nothing to do. ``state`` is the source's state
-    that the run brings everything up to; None if it leaves out months.
+    ``cohorts`` is None if everything is up to date. ``state`` is the source's state that the run loads completely;
+    None if it leaves months out.
     """
 
     source: Source
@@ -59,7 +59,7 @@ class Plan:
         for months in self.load:
             yield Step("refresh_activity", months, loads=True)
         if not self.load:
-            # the horizon or a setting may have changed: what reads them is rebuilt without the source
+            # the horizon or a setting may have changed, so the models that use them are rebuilt
             yield Step("refresh_activity", Months(self.cohorts.last, self.cohorts.last), loads=False)
         yield Step("refresh_cohorts", self.cohorts, loads=False)
 
@@ -69,14 +69,14 @@ class RunFailedError(Exception):
 
 
 def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
-    """Checks every table of the source, and decides on the months.
+    """Checks every table of the source, and decides which months to load.
 
-    With ``START`` or ``END`` set, or ``full``, the months asked for are loaded whether they changed or not;
-    otherwise those whose source changed since they were last loaded. If nothing did, and settings and code are those
-    with which the current generation was published, there is nothing to do, unless ``rebuild`` is set.
+    With ``START``, ``END`` or ``full``, the run loads the requested months, changed or not; otherwise it loads the
+    months whose source has changed since their last load. If no month, setting or code has changed since the current
+    generation was published, the plan is empty unless ``rebuild`` is set.
 
     Raises:
-        SourceError: the source breaks its contract, or has nothing in the months asked for. Nothing was written.
+        SourceError: the source breaks its contract, or has no data in the requested months. Nothing was written.
     """
     source = open_source(settings)
     is_partial = bool(settings.start or settings.end)
@@ -84,26 +84,26 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
         with open_instance(settings) as instance:
             if is_up_to_date(instance, source, settings, datetime.now(UTC)):
                 return Plan(source)
-    # before reading: what arrives meanwhile must look like a change afterwards
+    # before reading the rows: data that arrives meanwhile must count as a change
     state = None if is_partial else source_state(source, settings)
     reports = tuple(report for table in RAW_TABLES if (report := source.inspect(table)))
     signups = next(report for report in reports if report.table is USER_SIGNUPS)
     if signups.first_day is None:
         raise SourceError(
-            f"{signups.locations[0]}: there are no signups with a usable date, so there is nothing to load."
+            f"{signups.locations[0]}: no signup has a usable date, so there is nothing to load."
         )
     first = first_of_month(signups.first_day)
     calendar = monthly_partitions(first, settings.as_of)
     newest = date.fromisoformat(calendar.get_last_partition_key() or key_of(first))
     if newest < first:
         raise SourceError(
-            f"{signups.locations[0]}: the first signup is of {signups.first_day}, after {settings.as_of}."
+            f"{signups.locations[0]}: the first signup is on {signups.first_day}, after AS_OF {settings.as_of}."
         )
     last = min(max(first_of_month(r.last_day) for r in reports if r.last_day), newest)
     load = Months(max(settings.start or first, first), min(settings.end or last, newest))
     if load.first > load.last:
         raise SourceError(
-            f"nothing to load: the source holds {first:%Y-%m} to {last:%Y-%m}; change --start or --end."
+            f"nothing to load: the source has data from {first:%Y-%m} to {last:%Y-%m}. Change --start or --end."
         )
     cohorts = Months(first, max(last, load.last))
     if full or is_partial or not open_warehouse(settings).exists():
@@ -123,10 +123,10 @@ def run(
 ) -> None:
     """Runs the planned jobs one after the other, on the instance that the UI shows.
 
-    ``on_event`` is told Dagster's events, ``on_line`` what dbt prints while it works.
+    ``on_event`` receives each Dagster event, ``on_line`` each line that dbt prints.
 
     Raises:
-        RunFailedError: a step failed; what it had not finished is as it was before.
+        RunFailedError: a step failed. Slices that it had not finished are unchanged.
     """
     if planned.cohorts is None:
         return
@@ -143,13 +143,18 @@ def run(
                 asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
             )
             with contextlib.redirect_stdout(_Lines(on_line)):
+                failed_checks: list[dg.AssetCheckEvaluation] = []
                 for event in execute_run_iterator(InMemoryJob(job), started, instance):
                     on_event(event)
-                    _raise_if_failed(event)
+                    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                        evaluation = event.asset_check_evaluation_data
+                        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+                            failed_checks.append(evaluation)
+                    _raise_if_failed(event, failed_checks)
 
 
 class _Lines(io.TextIOBase):
-    """A text stream that hands on whole lines."""
+    """A text stream that passes complete lines to a function."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -162,18 +167,29 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def _raise_if_failed(event: dg.DagsterEvent) -> None:
+def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetCheckEvaluation]) -> None:
     if event.event_type == dg.DagsterEventType.STEP_FAILURE:
         error = event.step_failure_data.error
         while error and error.cause:
             error = error.cause
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
-        raise RunFailedError(f"{event.step_key}: {_essence(message or '')}")
+        found = "".join(f"\n{_found_by(check)}" for check in failed_checks)
+        raise RunFailedError(f"{event.step_key}: {_essence(message or '')}{found}")
     if event.event_type == dg.DagsterEventType.RUN_FAILURE:
         raise RunFailedError(event.message or "the run failed")
 
 
+def _found_by(check: dg.AssetCheckEvaluation) -> str:
+    """What a failed check found, and what to do about it."""
+    rows = check.metadata.get("dagster_dbt/failed_row_count")
+    found = check.description or (f"{rows.value} rows fail it." if rows else "it gave no reason.")
+    return (
+        f"{check.check_name} of {check.asset_key.to_user_string()}: {found} What was published last stays. Fix the "
+        "data in the source, or the rule, and run again."
+    )
+
+
 def _essence(message: str) -> str:
-    """What went wrong, without the command line and the advice that dbt's wrapper puts before it."""
+    """The error itself, without the command line and the advice that dagster-dbt puts before it."""
     return re.sub(r"\n\s*\n+", "\n", message.rpartition("Errors parsed from dbt logs:")[2]).strip()

@@ -1,6 +1,6 @@
-"""Every setting, from the environment, validated once.
+"""All settings, read from the environment and validated once.
 
-A wrong value ends in one `SettingsError` that names the variable, the value and what is allowed.
+A wrong value raises a `SettingsError` that names the variable, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PREFIX = "USER_ENGAGEMENT_"
 PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = PACKAGE / "shipped"
 PROJECT_ROOT = _SHIPPED if _SHIPPED.exists() else PACKAGE.parent
-"""The folder of the dbt project, ``dagster.yaml`` and ``workspace.yaml``: the checkout, or copies in the package."""
+"""The folder with the dbt project, ``dagster.yaml`` and ``workspace.yaml``: the checkout, or copies in the package."""
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
@@ -43,7 +43,7 @@ SHORTEST_KEY = 32
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TableMapping:
-    """Where a raw table lives in a source's database.
+    """The table and columns of a source's database that hold a raw table.
 
     Args:
         table: the table or view, schema-qualified where it is not in the default schema.
@@ -91,35 +91,42 @@ class Settings(BaseSettings):
     segments: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_SEGMENTS, description="Signup columns to break metrics down by, comma-separated."
     )
-    active_window_days: int = Field(28, ge=2, le=366, description="Days in which a user counts into `mau`.")
+    active_window_days: int = Field(
+        28, ge=2, le=366, description="Window of monthly active users (`mau`) in days."
+    )
     inactivity_days: int = Field(
         28, ge=2, le=366, description="Days without activity that make a user churn."
     )
     max_session_seconds: float = Field(
-        86_400, gt=0, le=MOST_SESSION_SECONDS, description="Longer sessions are not believed."
+        86_400,
+        gt=0,
+        le=MOST_SESSION_SECONDS,
+        description="Longer sessions count as active days, but not in durations.",
     )
     max_periods: int = Field(24, ge=1, le=60, description="Last retention period published.")
-    seed: int = Field(7, ge=0, description="Seed of everything that draws random numbers.")
+    seed: int = Field(7, ge=0, description="Seed of all random numbers.")
     memory_limit: str = Field(
         "2GB",
         pattern=r"(?i)^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
-        description="What DuckDB may hold in memory.",
+        description="Memory limit of DuckDB.",
     )
     dbt_in_process: bool = Field(True, description="Run dbt inside this process rather than as a subprocess.")
     automation: bool = Field(True, description="Whether sensors and schedules start switched on.")
     stale_after_minutes: float = Field(
         10,
         ge=0,
-        description="How long new source data may wait to be loaded before checks call the marts stale.",
+        description="Minutes that new source data may wait before checks report the marts as stale.",
     )
     stale_after_hours: float = Field(
-        36, gt=0, description="Age at which the freshness policy of marts and published output fails."
+        36,
+        gt=0,
+        description="Age in hours at which the freshness policy of marts and published output fails.",
     )
     alert_webhook_url: SecretStr | None = Field(
         None, description="Where alerts are posted, http or https; they go to the log if unset."
     )
     alert_webhook_secret: SecretStr | None = Field(
-        None, description="What posted alerts are signed with, known to their receiver alone."
+        None, description="Secret that signs posted alerts; only their receiver knows it."
     )
     insights: bool = Field(True, description="Whether to compute why engagement changes.")
     publish_users: bool = Field(
@@ -127,12 +134,21 @@ class Settings(BaseSettings):
         description="Publish `user_lifecycle` and `at_risk_users` too, user ids replaced by keyed hashes.",
     )
     pseudonym_key: SecretStr | None = Field(
-        None, description="Key of those hashes, at least 32 characters; who has it can recognise a user."
+        None,
+        description="Key of these hashes, at least 32 characters; anybody who has it can recognise users.",
     )
     publish_report: bool = Field(True, description="Write the report, one HTML file, into each generation.")
+    csv_escape_formulas: bool = Field(
+        True,
+        description="Write an apostrophe before text in exported CSV files that a spreadsheet would run.",
+    )
     annotations: Path | None = Field(
         None,
         description="CSV file with columns `day` and `label`: releases and campaigns, drawn on time lines.",
+    )
+    labels: Path | None = Field(
+        None,
+        description="CSV file with columns `name` and `label`: what columns and values are called on screen.",
     )
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
@@ -175,7 +191,7 @@ class Settings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        # `localtime` and the like are whatever a machine says they are
+        # `localtime` means another zone on each machine
         if value not in available_timezones() or value == "localtime":
             raise ValueError("not a time zone name; use one such as UTC or Europe/Berlin")
         return value
@@ -188,7 +204,9 @@ class Settings(BaseSettings):
         addresses = tuple(part.strip().lower() for part in value.split(",") if part.strip())
         for address in addresses:
             if not ADDRESS.fullmatch(address):
-                raise ValueError(f"{address!r} is no e-mail address; write ann@example.com or *@example.com")
+                raise ValueError(
+                    f"{address!r} is not an e-mail address; write ann@example.com or *@example.com"
+                )
         return addresses
 
     @field_validator("segments", mode="before")
@@ -203,7 +221,7 @@ class Settings(BaseSettings):
     def _column_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if not IDENTIFIER.fullmatch(name) or name in ("user_id", "signup_date"):
-                raise ValueError(f"{name!r} is no column to break users down by")
+                raise ValueError(f"{name!r} cannot be a segment; use a column name of user_signups")
         return value
 
     @model_validator(mode="after")
@@ -214,14 +232,14 @@ class Settings(BaseSettings):
             )
         return self
 
-    # of the model, not of its fields: errors of these repeat the value, which is secret
+    # validators of the model, because errors of a field's validator show its value, which is secret here
     @model_validator(mode="after")
     def _signed_webhook(self) -> Settings:
         if self.alert_webhook_url is None:
             return self
         if not _is_http_url(self.alert_webhook_url.get_secret_value()):
             raise ValueError(
-                f"{PREFIX}ALERT_WEBHOOK_URL (not shown: it may hold secrets) is no http or https URL;"
+                f"{PREFIX}ALERT_WEBHOOK_URL (not shown: it may hold secrets) is not an http or https URL;"
                 " write it as https://alerts.example.com/hook"
             )
         if self.alert_webhook_secret is None:
@@ -280,10 +298,10 @@ def _secret(value: SecretStr | None) -> str:
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises for what is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return False
-    # anything but visible ASCII has to be percent-encoded in a URL
+    # a URL must percent-encode everything except visible ASCII
     return (
         parts.scheme in ("http", "https")
         and bool(parts.hostname)
@@ -292,7 +310,7 @@ def _is_http_url(text: str) -> bool:
 
 
 def describe(error: ValidationError) -> str:
-    """A pydantic error as one line per variable: its name, the value found, and what is allowed."""
+    """A pydantic error as text, one line per variable: its name, its value and what is allowed."""
     lines = []
     for problem in error.errors():
         message = problem["msg"].removeprefix("Value error, ")
@@ -315,10 +333,10 @@ def _refuse_unknown_names() -> None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings of the environment, with ``overrides`` on top.
+    """The settings from the environment; ``overrides`` that are not None replace them.
 
     Raises:
-        SettingsError: a value cannot be used; the message names each variable concerned.
+        SettingsError: a value cannot be used; the message names each such variable.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     _refuse_unknown_names()
@@ -330,5 +348,5 @@ def load_settings(**overrides: Any) -> Settings:
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process's environment, read once."""
+    """The settings from the environment of this process, read once."""
     return load_settings()

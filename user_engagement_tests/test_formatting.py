@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from user_engagement import formatting as fmt
+from user_engagement.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,30 @@ def test_a_movement_is_a_predicate() -> None:
 )
 def test_a_name_becomes_a_label(name: str, text: str) -> None:
     assert fmt.label(name) == text
+
+
+def test_a_file_says_what_names_are_called(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("name,label\npaid_social,Paid ads\nacquisition_channel,Came from\n", encoding="utf-8")
+    try:
+        fmt.use_labels(file)
+        assert fmt.label("paid_social") == "Paid ads"
+        assert fmt.label("product_type") == "Product type"
+    finally:
+        fmt.use_labels(None)
+    assert fmt.label("paid_social") == "Paid social"
+
+
+@pytest.mark.parametrize("content", [None, "key,value\na,b\n", "name,label\nonly\n"])
+def test_a_file_of_labels_that_cannot_be_read_is_refused_with_its_columns(
+    tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "labels.csv"
+    if content:
+        file.write_text(content)
+    with pytest.raises(UserError, match="columns name,label"):
+        fmt.use_labels(file)
+    fmt.use_labels(None)
 
 
 @pytest.mark.parametrize(

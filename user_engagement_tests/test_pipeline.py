@@ -81,6 +81,26 @@ def test_a_run_with_nothing_new_rebuilds_nothing_until_the_source_a_setting_or_w
     assert list(pipeline.plan(settings).steps()), "there is nothing to look at any more"
 
 
+def test_a_run_that_a_check_stops_says_what_the_check_found(
+    settings_for: Callable[..., Settings], tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "user_signups.csv").write_text(
+        "user_id,signup_date,product_type,country\n1,2025-01-03,basic,AT\n2,2025-02-05,basic,BE\n"
+    )
+    (source / "user_engagement.csv").write_text(
+        "user_id,engagement_date,session_duration,interaction_type\n1,2025-01-04,60,visit\n2,2025-02-06,60,visit\n"
+    )
+    settings = settings_for(source_path=str(source), as_of="2025-02-28")
+    run(settings)
+    (source / "user_signups.csv").write_text(
+        "user_id,signup_date,product_type\n1,2025-01-03,basic\n2,2025-02-05,basic\n"
+    )
+    with pytest.raises(pipeline.RunFailedError, match=r"source_schema of raw/user_signups: Gone .* country"):
+        run(settings)
+
+
 def test_cohort_partitions_carry_figures_that_the_ui_can_plot(settings_for: Callable[..., Settings]) -> None:
     settings = settings_for()
     run(settings)

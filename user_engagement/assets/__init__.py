@@ -1,8 +1,8 @@
-"""The assets: sources, raw extracts, dbt models, and what is published of them."""
+"""The assets: sources, raw extracts, dbt models, insights and the published generation."""
 
 import warnings
 
 import dagster as dg
 
-# single-run backfills are the design here; their API is marked beta on every use
+# every asset uses single-run backfills, whose API Dagster marks as beta on each use
 warnings.filterwarnings("ignore", message=".*`backfill_policy`.*", category=dg.BetaWarning)

@@ -1,4 +1,4 @@
-"""What assets share: owners, the pool of those that write to the warehouse, keys, and the freshness policy."""
+"""Owners, keys, the freshness policy, and the pool of assets that write to the warehouse."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from user_engagement.contracts.raw import RawTable
 from user_engagement.settings import Settings
 
 OWNERS = ["team:data-platform"]
-# one run at a time writes to the embedded warehouse (see dagster.yaml)
+# the embedded warehouse takes one writer, so one run at a time (see dagster.yaml)
 WAREHOUSE_POOL = "warehouse"
 PUBLISHED_KEY = dg.AssetKey(["published", "generation"])
 
@@ -22,6 +22,6 @@ def raw_key(table: RawTable) -> dg.AssetKey:
 
 
 def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:
-    """The policy of assets that people look at: a warning at three quarters of the age at which it fails."""
+    """The freshness policy of published assets: fails at `STALE_AFTER_HOURS`, warns at three quarters of it."""
     limit = timedelta(hours=settings.stale_after_hours)
     return dg.FreshnessPolicy.time_window(fail_window=limit, warn_window=0.75 * limit)

@@ -1,9 +1,9 @@
-"""dbt-core run inside this process, behind dagster-dbt's own resource.
+"""Runs dbt-core inside this process, through dagster-dbt's resource.
 
-The stock resource starts ``dbt --version`` and then a dbt process per call: 7 to 9 seconds each before the first
-model. Here dbt runs in a thread, and what reads its output is still dagster-dbt's `DbtCliInvocation`, so events,
-checks and errors are the stock ones. The setting ``USER_ENGAGEMENT_DBT_IN_PROCESS=false`` brings the stock
-resource back. dagster-dbt and dbt-core are pinned for the names that this module takes from inside them.
+dagster-dbt starts ``dbt --version`` and then one dbt process per call: 7 to 9 seconds each before the first model.
+Here dbt runs in a thread. dagster-dbt's `DbtCliInvocation` still reads its output, so events, checks and errors are
+the same. The setting ``USER_ENGAGEMENT_DBT_IN_PROCESS=false`` switches back to processes. dagster-dbt and dbt-core are
+pinned because this module uses private names of both.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from packaging.version import Version
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-# the names of relations, which a parsed manifest holds, depend on these
+# the relation names in a parsed manifest depend on these
 NAMING_VARIABLES = ("SNOWFLAKE_DATABASE", "SNOWFLAKE_SCHEMA_PREFIX")
 _parsed: dict[tuple[str | None, ...], Any] = {}
 
 
 class DbtThread:
-    """What `DbtCliInvocation` uses of a `subprocess.Popen`, over dbt in a thread of this process."""
+    """dbt in a thread, with the part of the `subprocess.Popen` interface that `DbtCliInvocation` uses."""
 
     def __init__(self, args: Sequence[str], manifest: Any, environment: dict[str, str]) -> None:
         self.args = ["dbt", *args]
@@ -68,7 +68,7 @@ class DbtThread:
         return self.returncode
 
     def send_signal(self, _signal: int) -> None:
-        """Asks dbt to stop: it takes a KeyboardInterrupt for 'cancel', once its running query gives way."""
+        """Asks dbt to stop: it cancels on a KeyboardInterrupt, once its running query is cancelled."""
         from dbt.adapters.factory import FACTORY
 
         thread = ctypes.c_ulong(self._thread.ident or 0)
@@ -81,7 +81,7 @@ class DbtThread:
         try:
             with _one_at_a_time, _environment(self._environment), _released_adapters() as seen:
                 self.returncode = self._invoke(seen)
-        except BaseException as error:  # whatever ends the thread must reach whoever waits for it
+        except BaseException as error:  # the waiting thread must learn of any error that ends this one
             self._lines.put(f"{type(error).__name__}: {error}".encode())
         finally:
             if self.returncode is None:
@@ -107,7 +107,7 @@ class DbtThread:
 class InProcessDbt(DbtCliResource):
     """`DbtCliResource` whose `cli` runs dbt in a thread of this process rather than as a subprocess.
 
-    ``parse_dir`` is where dbt keeps what it parsed, so that the next process parses only what has changed.
+    ``parse_dir`` is the folder of dbt's parsed project, so that the next process parses only changed files.
     """
 
     parse_dir: str
@@ -183,10 +183,10 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
 
 @contextlib.contextmanager
 def _environment(extra: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the while, and the working directory back afterwards: dbt changes it.
+    """Sets environment variables temporarily, and restores the working directory, which dbt changes.
 
-    dbt writes the process's command line into its log and its results; this process's may hold the URL of a
-    database with its password.
+    Also hides the command line, which dbt writes into its log and its results: it may contain a database URL with a
+    password.
     """
     before, folder, command_line = {name: os.environ.get(name) for name in extra}, Path.cwd(), sys.argv
     os.environ.update(extra)
@@ -204,7 +204,7 @@ def _environment(extra: dict[str, str]) -> Iterator[None]:
 
 
 def _remember_environment(seen: dict[int, Any]) -> None:
-    """Keeps hold of dbt-duckdb's connection environment, which it forgets without closing it."""
+    """Remembers dbt-duckdb's connection environment, which dbt-duckdb drops without closing it."""
     module = sys.modules.get("dbt.adapters.duckdb.connections")
     environment = module.DuckDBConnectionManager._ENV if module else None
     if environment is not None:
@@ -213,7 +213,7 @@ def _remember_environment(seen: dict[int, Any]) -> None:
 
 @contextlib.contextmanager
 def _released_adapters() -> Iterator[dict[int, Any]]:
-    """Closes afterwards every connection that dbt opened, and so gives up the lock on the DuckDB file."""
+    """Closes every connection that dbt opened when the block ends, which releases the lock on the DuckDB file."""
     seen: dict[int, Any] = {}
     try:
         yield seen

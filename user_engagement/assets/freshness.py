@@ -1,8 +1,8 @@
-"""What is up to date, by what the last successful loads recorded about their source.
+"""What is up to date, decided by the fingerprints that the last successful loads recorded.
 
-A month is up to date if its source looks as it did when the month was last loaded, and its activity was rebuilt
-since; what follows from activity is, if it was rebuilt after the newest activity. All of it are events of the Dagster
-instance: there is no state beside it that could disagree.
+A month is up to date if its source has the same fingerprint as at its last load, and its activity was rebuilt since.
+Cohorts, marts and the publication are up to date if they were rebuilt after the newest activity. All this comes from
+the events of the Dagster instance; there is no second state that could disagree with them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BY_MONTH_KEYS = [
         )
     ),
 ]
-"""The models that read raw engagement by month, and keep what they read."""
+"""The models that read raw engagement by month, and store the result by month."""
 COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
 CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
 
@@ -55,8 +55,10 @@ FRESH_CHECKS = [dg.AssetCheckKey(key, FRESH) for key in (COHORTS_KEY, CHURN_KEY,
 NOT_FAILED_CHECKS = [dg.AssetCheckKey(key, NOT_FAILED) for key in (raw_key(USER_ENGAGEMENT), COHORTS_KEY)]
 
 
-def recorded(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[int, str | None]]:
-    """Of each month ever materialized: the storage id of its latest event, and the fingerprint in it."""
+def recorded_fingerprints(
+    instance: dg.DagsterInstance, key: dg.AssetKey
+) -> dict[str, tuple[int, str | None]]:
+    """For each month ever materialized, the storage id of its latest event and the fingerprint in that event."""
     log = instance.event_log_storage
     latest = log.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
     if not latest:
@@ -72,17 +74,17 @@ def recorded(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[
 
 @dataclass(frozen=True)
 class Comparison:
-    """Months of the source against those that were loaded.
+    """The months of the source, compared with those that were loaded.
 
-    ``fingerprints`` are the source's, one a table, by month; ``outdated`` are the tables that differ from what was
-    loaded last, by month.
+    ``fingerprints`` maps a month to the source's fingerprints, one per table. ``outdated`` maps a month to the tables
+    that have changed since their last load.
     """
 
     fingerprints: Mapping[str, Sequence[str]]
     outdated: Mapping[str, Sequence[str]]
 
-    def mark(self, months: Iterable[str]) -> str:
-        """One mark for the source in these months."""
+    def digest(self, months: Iterable[str]) -> str:
+        """One hash of the source's fingerprints in these months."""
         found = [(key, list(self.fingerprints[key])) for key in sorted(months)]
         return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
@@ -90,17 +92,17 @@ class Comparison:
 def compare(
     instance: dg.DagsterInstance, source: Source, settings: Settings, keys: Sequence[str]
 ) -> Comparison:
-    """Compares the months of the calendar, in its order.
+    """Compares each month of the calendar, in its order.
 
-    A month that holds nothing and never did is up to date. A warehouse that is not there makes every other month
-    outdated, whatever was recorded; so does what insights need, where it has not been built.
+    A month that has no rows and never had any is up to date. Every other month is outdated if the warehouse does not
+    exist, whatever was recorded, or if a model that insights need has not been built for it.
     """
-    is_there = open_warehouse(settings).exists()
-    rebuilt = rebuilt_months(instance, settings) if is_there else {}
+    warehouse_exists = open_warehouse(settings).exists()
+    rebuilt = rebuilt_months(instance, settings) if warehouse_exists else {}
     fingerprints: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
-        loaded = recorded(instance, raw_key(table)) if is_there else {}
+        loaded = recorded_fingerprints(instance, raw_key(table)) if warehouse_exists else {}
         now = source_fingerprints(source, table, settings, keys)
         for key in keys:
             event, known = loaded.get(key, (0, None))
@@ -112,40 +114,40 @@ def compare(
 
 
 def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:
-    """When each month was last rebuilt by all that is built by month of activity; one may fail where others do not."""
+    """The storage id of each month's rebuild: the oldest of its models, since one model may fail alone."""
     models = [*BY_MONTH_KEYS, *([KINDS_KEY] if settings.insights else [])]
-    events = [recorded(instance, model) for model in models]
+    events = [recorded_fingerprints(instance, model) for model in models]
     months = set.intersection(*(set(of_model) for of_model in events))
     return {key: min(of_model[key][0] for of_model in events) for key in months}
 
 
 def loaded_months(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
-    """The months from the calendar's first to the last whose activity was ever built."""
-    newest = max(recorded(instance, ACTIVITY_KEY), default="")
+    """The months of the calendar up to the newest one whose activity was ever built."""
+    newest = max(recorded_fingerprints(instance, ACTIVITY_KEY), default="")
     return [key for key in keys if key <= newest]
 
 
-def behind_activity(instance: dg.DagsterInstance, months: Sequence[str]) -> str | None:
-    """What has not been rebuilt since the newest activity, in words; None if everything has."""
-    newest = max((event for event, _ in recorded(instance, ACTIVITY_KEY).values()), default=0)
-    cohorts = {key: event for key, (event, _) in recorded(instance, COHORTS_KEY).items()}
+def older_than_activity(instance: dg.DagsterInstance, months: Sequence[str]) -> str | None:
+    """A sentence that names what is older than the newest activity; None if everything is up to date."""
+    newest = max((event for event, _ in recorded_fingerprints(instance, ACTIVITY_KEY).values()), default=0)
+    cohorts = {key: event for key, (event, _) in recorded_fingerprints(instance, COHORTS_KEY).items()}
     older = [key for key in months if cohorts.get(key, 0) < newest]
     if older:
         return f"Cohorts of {len(older)} signup months, {older[0]} to {older[-1]}, are older than the newest activity."
     published = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records
     if months and (not published or published[0].storage_id < max(cohorts.values())):
-        return "What is published is older than the cohorts."
+        return "The publication is older than the cohorts."
     return None
 
 
 def is_up_to_date(instance: dg.DagsterInstance, source: Source, settings: Settings, now: datetime) -> bool:
-    """Whether what is published was made of the source as it is now, with these settings and this code.
+    """Whether the publication was made from the source as it is now, with these settings and this code.
 
-    Nothing may have been loaded or rebuilt since, and the published generation has to be the current one. No file of
-    the source is opened for it. False also where the last run did not bring everything up to the source.
+    Nothing may have been loaded or rebuilt since, and the published generation must be the current one. Also False if
+    the last run left months out. The function opens no file of the source.
 
     Raises:
-        SourceError: the source cannot be looked at.
+        SourceError: the state of the source cannot be read.
         WarehouseError: the warehouse cannot be read.
     """
     records = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records

@@ -1,4 +1,4 @@
-"""The last asset: what the dashboard and `user-engagement kpis` read."""
+"""The last asset: the published generation, which the dashboard and `user-engagement kpis` read."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from user_engagement import formatting as fmt
 from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt import dbt_vars
 from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
@@ -28,7 +29,7 @@ WITH_IDS = f"""
 
 
 def published_tables(settings: Settings) -> dict[str, str]:
-    """The tables of a generation, and the schema of each; those with a row per user only if that is set."""
+    """The tables of a generation and their schemas; tables with a row per user only with `PUBLISH_USERS`."""
     tables = {name: mart.schema for name, mart in MARTS.items()}
     if settings.insights:
         tables |= dict.fromkeys(INSIGHT_TABLES, INSIGHTS)
@@ -37,7 +38,7 @@ def published_tables(settings: Settings) -> dict[str, str]:
 
 
 def published_asset(settings: Settings) -> dg.AssetsDefinition:
-    """Writes marts and insights as one generation, and a report made of them."""
+    """The asset that writes marts, insights and a report as one generation."""
     tables = published_tables(settings)
 
     @dg.asset(
@@ -50,7 +51,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
         freshness_policy=freshness_policy(settings),
         owners=OWNERS,
         kinds={"parquet"},
-        description="One generation of Parquet files with a manifest, visible at once and kept while it is read.",
+        description="One generation of Parquet files with a manifest; readers see all of it or none.",
         pool=WAREHOUSE_POOL,
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -81,7 +82,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
 def _contents(reader: WarehouseReader, schema: str, name: str, settings: Settings) -> pa.RecordBatchReader:
     if name not in (USERS, AT_RISK):
         return reader.ordered(schema, name)
-    assert settings.pseudonym_key, "settings do not validate without"
+    assert settings.pseudonym_key, "settings with publish_users require it"
     if name == AT_RISK:
         users = reader.query(WITH_IDS).drop_columns("user_number")
     else:
@@ -90,15 +91,19 @@ def _contents(reader: WarehouseReader, schema: str, name: str, settings: Setting
 
 
 def _add_report(settings: Settings, log: dg.DagsterLogManager, generation: Path) -> None:
-    # Plotly is imported for the run that publishes, not for every process that loads the code location
+    # Plotly is imported only by the run that publishes, not by every process that loads the code location
     from user_engagement.dashboard.annotations import read_marks
     from user_engagement.dashboard.report import write_report
 
     try:
+        fmt.use_labels(settings.labels)
+    except UserError as error:
+        log.warning(f"The report shows names by the rule. {error}")
+    try:
         marks = read_marks(settings.annotations)
     except UserError as error:
-        # no reason to hold back the numbers
-        log.warning(f"The report is without annotations. {error}")
+        # the numbers are published all the same
+        log.warning(f"The report has no annotations. {error}")
         marks = read_marks(None)
     write_report(generation, generation / REPORT, marks)
 

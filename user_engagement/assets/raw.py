@@ -1,4 +1,4 @@
-"""Raw extracts: one asset per raw table, a slice a month, loaded as the source delivered it."""
+"""Raw extracts: one asset per raw table, one slice per month, loaded as the source delivered it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -53,7 +53,7 @@ def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
 
 
 def rejected_rows_spec(settings: Settings) -> dg.AssetSpec:
-    """Written by the raw extracts, each for its own table, in the transaction that loads it."""
+    """The table of rejected rows. Each raw extract writes the rows of its own table, in the transaction of its load."""
     return dg.AssetSpec(
         key=REJECTED_ROWS_KEY,
         deps=[raw_key(table) for table in RAW_TABLES],
@@ -68,10 +68,10 @@ def rejected_rows_spec(settings: Settings) -> dg.AssetSpec:
 def schema_drift(
     extract: Extract, stored: Mapping[str, bool], segments: Sequence[str]
 ) -> dg.AssetCheckResult:
-    """Compares the source's columns with those of the warehouse; ``stored`` says of each whether it holds any value.
+    """Compares the source's columns with ``stored``: the warehouse's columns, and whether each has any value.
 
-    A column that is gone is an error if metrics rest on it: its users would all become `unknown`. Any other change
-    is a warning.
+    A missing column is an error if metrics use it, because all its users would become `unknown`. Any other change is a
+    warning.
     """
     table = extract.table
     used = {c.name for c in table.optional} | (set(segments) if table is USER_SIGNUPS else set())
@@ -81,23 +81,23 @@ def schema_drift(
         | set(extract.extra_columns)
         | {c.name for c in table.optional if c.name not in extract.missing}
     )
-    gone = [
+    missing = [
         name for name, has_values in stored.items() if has_values and name[0] != "_" and name not in present
     ]
-    lost = [name for name in gone if name in used]
+    lost = [name for name in missing if name in used]
     new = [name for name in extract.extra_columns if stored and name not in stored]
     sentences = []
     if lost:
         sentences.append(
-            f"Gone from the source, and used by metrics: {', '.join(lost)}. Restore them; or, if they are gone for "
-            "good, load all months, after which this passes."
+            f"Missing from the source, but used by metrics: {', '.join(lost)}. Restore them. If they were removed "
+            "on purpose, load all months; then this check passes."
         )
-    if other := [name for name in gone if name not in lost]:
-        sentences.append(f"Gone from the source, and kept as null: {', '.join(other)}.")
+    if other := [name for name in missing if name not in lost]:
+        sentences.append(f"Missing from the source, and kept as null: {', '.join(other)}.")
     if new:
         sentences.append(f"New in the source, and kept: {', '.join(new)}.")
     return dg.AssetCheckResult(
-        passed=not gone and not new,
+        passed=not missing and not new,
         check_name=SCHEMA_CHECK,
         severity=dg.AssetCheckSeverity.ERROR if lost else dg.AssetCheckSeverity.WARN,
         description=" ".join(sentences) or None,
@@ -116,7 +116,7 @@ def stored_columns(settings: Settings, table: RawTable) -> dict[str, bool]:
 def raw_asset(
     table: RawTable, source: Source, settings: Settings, partitions: dg.MonthlyPartitionsDefinition
 ) -> dg.AssetsDefinition:
-    """The asset that loads one raw table, a month or a range of months at a time."""
+    """The asset that loads one raw table, for one month or a range of months per run."""
 
     @dg.asset(
         key=raw_key(table),
@@ -135,7 +135,7 @@ def raw_asset(
                 SCHEMA_CHECK,
                 asset=raw_key(table),
                 blocking=True,
-                description="The source has the columns that it had when it was loaded last.",
+                description="The source has the same columns as at the last load.",
             )
         ],
     )
@@ -145,7 +145,7 @@ def raw_asset(
             f"{table.name}: extracting {context.partition_keys[0]} to {context.partition_keys[-1]}"
         )
         try:
-            # before reading: what arrives meanwhile must look like a change afterwards
+            # before reading the rows: data that arrives meanwhile must count as a change
             fingerprints = source_fingerprints(source, table, settings, partitions.get_partition_keys())
             extracted = source.extract(table, window)
             drift = schema_drift(extracted, stored_columns(settings, table), settings.segments)
@@ -156,7 +156,7 @@ def raw_asset(
             and not drift.passed
             and drift.severity == dg.AssetCheckSeverity.ERROR
         ):
-            # only a person accepts that a column is gone: a sensor's next attempt would find it gone from here too
+            # only a person may accept a lost column: after this load the sensor would no longer notice the loss
             raise dg.Failure(f"{table.name}: nothing was loaded. {drift.description}", allow_retries=False)
         for key in context.partition_keys:
             context.add_asset_metadata({FINGERPRINT: fingerprints[key]}, partition_key=key)

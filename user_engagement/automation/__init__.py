@@ -1,1 +1,1 @@
-"""When the assets run."""
+"""Jobs, sensors, checks and alerts: when the assets run, and who hears about a problem."""

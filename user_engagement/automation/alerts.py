@@ -1,7 +1,8 @@
-"""Sensors that tell people what needs them: failed runs, failed checks and stale assets, and when these are mended.
+"""Sensors that alert people to failed runs, failed checks and stale assets, and to their recovery.
 
-An alert counts as sent once its delivery has succeeded, so it may arrive twice, with the same id, but is not lost.
-Runs that the command line starts are not watched, since it reports their failure itself; their checks are.
+An alert counts as sent once its delivery has succeeded. So it may arrive twice, with the same id, but it is not lost.
+The command line reports the failure of the runs that it starts, so the sensors ignore those runs. They do report the
+checks of those runs.
 """
 
 import json
@@ -37,23 +38,23 @@ from user_engagement.dagster_internals import (
 from user_engagement.settings import Settings
 
 LONGEST_ERROR = 600
-HOLD_BACK = timedelta(days=1)
+LONGEST_RETRY = timedelta(days=1)
 # Dagster ends an evaluation after 60 seconds, and a delivery may take 35
 START_DELIVERIES_SECONDS = 20
 FAILED_ROWS = "dagster_dbt/failed_row_count"
 OUTDATED = (
-    "Look whether the source delivers, whether runs fail or wait in the queue, and whether sensors and schedules"
-    " are switched on; then run what rebuilds the asset."
+    "Check whether the source delivers, whether runs fail or wait in the queue, and whether sensors and schedules"
+    " are switched on. Then run the job that rebuilds the asset."
 )
 FRESHNESS: dict[FreshnessState, tuple[Severity, str, str]] = {
     FreshnessState.FAIL: ("error", "is stale", f"It is older than its freshness policy allows. {OUTDATED}"),
-    FreshnessState.WARN: ("warning", "is almost stale", f"Its freshness policy soon fails. {OUTDATED}"),
+    FreshnessState.WARN: ("warning", "is almost stale", f"Its freshness policy will fail soon. {OUTDATED}"),
     FreshnessState.PASS: ("info", "is fresh again", "It was rebuilt in the meantime."),
 }
 
 
 def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors, running unless switched off, with the delivery that the settings name."""
+    """Both alert sensors, switched on, with the delivery that the settings name."""
     delivery = delivery_of(settings)
     return [run_failures_sensor(delivery), stale_or_failed_checks_sensor(delivery)]
 
@@ -62,34 +63,35 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def run_failures_sensor(delivery: Delivery) -> dg.SensorDefinition:
-    """Alerts of every failed run of this code location, in their order, one a tick.
+    """Sends an alert for every failed run of this code location, oldest first, one per tick.
 
-    A receiver that cannot be reached holds them back for a day; a refused alert is passed over, and its tick fails.
+    While the receiver cannot be reached, the sensor retries the same run for up to a day. When the receiver refuses an
+    alert, the tick fails and the sensor goes on to the next run.
     """
 
     @dg.run_failure_sensor(
         name="run_failures",
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Says which run failed, in which step, for which months, why, and what to do.",
+        description="Reports each failed run: its job, months, step and error, and what to do.",
     )
     def run_failures(context: dg.RunFailureSensorContext) -> DagsterRunReaction:
         alert = alert_of_run(context)
         try:
             delivery.deliver(alert, context.log)
         except DeliveryError as error:
-            if isinstance(error, AlertRefusedError) or datetime.now(UTC) - alert.occurred_at > HOLD_BACK:
+            if isinstance(error, AlertRefusedError) or datetime.now(UTC) - alert.occurred_at > LONGEST_RETRY:
                 raise
-            # after any other error Dagster would take the run for handled
+            # Dagster counts the run as handled after any error of another class
             raise dg.DagsterError(str(error)) from None
-        # ends the tick, so that it is saved that this run is done, whatever becomes of the next one's alert
+        # ends the tick, so Dagster saves that this run is done, even if the alert of the next run fails
         return DagsterRunReaction(context.dagster_run, run_status=dg.DagsterRunStatus.FAILURE)
 
     return run_failures
 
 
 def alert_of_run(context: dg.RunFailureSensorContext) -> Alert:
-    """What failed in a run, why, and how to repeat it."""
+    """The alert for a failed run: what failed, why, and how to run it again."""
     run = context.dagster_run
     record = context.instance.get_run_record_by_id(run.run_id)
     ended = record.end_time if record else None
@@ -97,15 +99,15 @@ def alert_of_run(context: dg.RunFailureSensorContext) -> Alert:
     name = "Run of selected assets" if run.job_name.startswith("__") else f"Job {run.job_name}"
     is_retried = run.tags.get(WILL_RETRY_TAG) == "true"
     advice = (
-        "Dagster starts it again by itself."
+        "Dagster retries it automatically."
         if is_retried
-        else "Mend the cause, then re-execute the run from its failure or materialize its partitions again."
+        else "Fix the cause, then re-execute the run from its failure or materialize its partitions again."
     )
     return Alert(
         kind="run_failed",
         severity="warning" if is_retried else "error",
         title=f"{name} failed" + (f" for {partitions}" if partitions else ""),
-        text=f"{what_failed(context)} What was published last stays. Run {run.run_id} has the whole log. {advice}",
+        text=f"{what_failed(context)} The last publication stays in place. See the log of run {run.run_id}. {advice}",
         occurred_at=datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC),
         asset_keys=tuple(sorted(key.to_user_string() for key in run.asset_selection or ())),
         job_name=run.job_name,
@@ -114,33 +116,35 @@ def alert_of_run(context: dg.RunFailureSensorContext) -> Alert:
 
 
 def partitions_of(tags: Mapping[str, str]) -> str | None:
-    """The partition, or the first and the last one, that the tags of a run name."""
+    """The partition in the tags of a run, or its first and last partition; None if it has none."""
     first = tags.get(ASSET_PARTITION_RANGE_START_TAG, tags.get(PARTITION_NAME_TAG))
     last = tags.get(ASSET_PARTITION_RANGE_END_TAG, first)
     return first if first == last else f"{first} to {last}"
 
 
 def what_failed(context: dg.RunFailureSensorContext) -> str:
-    """The first step that failed and its innermost error, or what ended a run in which no step failed."""
+    """The first failed step and its innermost error, or the error of a run in which no step failed."""
     steps = context.get_step_failure_events()
     if not steps:
-        # a run that is marked as failed from outside has no such data, only a message
+        # a run that was marked as failed from outside has only a message
         error = getattr(context.failure_event.event_specific_data, "error", None)
-        return one_line(error) if error else shortened(context.failure_event.message or "It gave no reason.")
+        return (
+            one_line(error) if error else shortened(context.failure_event.message or "No reason was given.")
+        )
     error = steps[0].step_failure_data.error
     others = f" (and {len(steps) - 1} more)" if len(steps) > 1 else ""
-    return f"Step {steps[0].step_key}{others}: {one_line(error) if error else 'it gave no reason.'}"
+    return f"Step {steps[0].step_key}{others}: {one_line(error) if error else 'no reason was given.'}"
 
 
 def one_line(error: SerializableErrorInfo) -> str:
-    """The error at the root of a chain, or the `dagster.Failure` in it, without the module of its class."""
+    """The message of the root cause, or of the `dagster.Failure` in the chain, without the module of its class."""
     while error.cause and error.cls_name != dg.Failure.__name__:
         error = error.cause
     return shortened(re.sub(r"^(\w+\.)+", "", error.message))
 
 
 def shortened(text: str) -> str:
-    """A sentence on one line. Of a long text both ends stay: dbt begins with its command and ends with the error."""
+    """The text as one line. A long text keeps both ends: dbt begins with its command and ends with the error."""
     line = " ".join(text.split())
     if len(line) > LONGEST_ERROR:
         line = f"{line[: LONGEST_ERROR // 3]} ... {line[-LONGEST_ERROR * 2 // 3 :]}"
@@ -151,50 +155,50 @@ def shortened(text: str) -> str:
 
 
 def stale_or_failed_checks_sensor(delivery: Delivery) -> dg.SensorDefinition:
-    """Alerts once of each check or asset that begins to fail or to be stale, changes severity, or is well again."""
+    """Sends one alert when a check or an asset's freshness starts to fail, changes severity, or recovers."""
 
     @dg.sensor(
         name="stale_or_failed_checks",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Says once which checks fail and which assets are stale, and when they are well again.",
+        description="Reports each failing check and stale asset once, and reports its recovery.",
     )
     def stale_or_failed_checks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         assert context.repository_def, "a sensor is evaluated in its code location"
         graph = context.repository_def.asset_graph
         alerts = {**check_alerts(context.instance, graph), **freshness_alerts(context.instance, graph)}
         before = json.loads(context.cursor) if context.cursor else {}
-        told, problems = tell_changes(alerts, before, delivery, context.log)
-        if problems and told == before:
-            # a failed tick shows best, and there is nothing that it would keep from being saved
+        reported, problems = deliver_changes(alerts, before, delivery, context.log)
+        if problems and reported == before:
+            # no progress to save, so the tick may fail, which is easiest to see
             raise DeliveryError(" ".join(problems))
-        context.update_cursor(json.dumps(told, sort_keys=True))
-        reason = f"Looked at {len(alerts)} checks and freshness states. Not well, and told of: {len(told)}."
+        context.update_cursor(json.dumps(reported, sort_keys=True))
+        reason = f"Evaluated {len(alerts)} checks and freshness states. Problems reported: {len(reported)}."
         return dg.SkipReason(" ".join([reason, *problems]))
 
     return stale_or_failed_checks
 
 
-def tell_changes(
+def deliver_changes(
     alerts: Mapping[str, Alert], before: Mapping[str, Severity], delivery: Delivery, log: logging.Logger
 ) -> tuple[dict[str, Severity], list[str]]:
-    """Delivers the alerts of what is not as it was told before.
+    """Delivers an alert for each check or asset whose severity changed since it was last reported.
 
     Args:
-        alerts: how each check and asset is now; "info" means well.
-        before: what was told last of those that were not well.
+        alerts: the current state of each check and asset; severity "info" means that it has no problem.
+        before: the severity that was last reported for each one with a problem.
 
     Returns:
-        What has now been told of those that are not well, without any that are gone from the code location; and
-        what kept alerts from being delivered, which will be tried again.
+        The severities reported so far for those that have a problem and are still in the code location; and the
+        reasons why alerts were not delivered, which the next tick tries again.
     """
-    told: dict[str, Severity] = {subject: before.get(subject, "info") for subject in alerts}
-    changed = [subject for subject, alert in alerts.items() if alert.severity != told[subject]]
+    reported: dict[str, Severity] = {subject: before.get(subject, "info") for subject in alerts}
+    changed = [subject for subject, alert in alerts.items() if alert.severity != reported[subject]]
     problems: list[str] = []
     end = time.monotonic() + START_DELIVERIES_SECONDS
     for position, subject in enumerate(changed):
         if time.monotonic() > end:
-            problems.append(f"Alerts that wait for the next tick: {len(changed) - position}.")
+            problems.append(f"Alerts left for the next tick: {len(changed) - position}.")
             break
         try:
             delivery.deliver(alerts[subject], log)
@@ -202,12 +206,12 @@ def tell_changes(
             log.error("%s", error)
             problems.append(str(error))
         else:
-            told[subject] = alerts[subject].severity
-    return {subject: severity for subject, severity in told.items() if severity != "info"}, problems
+            reported[subject] = alerts[subject].severity
+    return {subject: severity for subject, severity in reported.items() if severity != "info"}, problems
 
 
 def check_alerts(instance: dg.DagsterInstance, graph: AssetGraph) -> dict[str, Alert]:
-    """An alert of the latest evaluation of each check that was evaluated at all."""
+    """An alert for the latest evaluation of each check that was ever evaluated."""
     evaluations = latest_evaluations(instance, list(graph.asset_check_keys))
     return {
         f"check {key.to_user_string()}": alert_of_check(record, graph.get(key).blocking)
@@ -216,28 +220,28 @@ def check_alerts(instance: dg.DagsterInstance, graph: AssetGraph) -> dict[str, A
 
 
 def alert_of_check(record: AssetCheckExecutionRecord, blocking: bool) -> Alert:
-    """How a check ended, what that holds up, and what to do."""
+    """The alert for a check: its result, what waits for it, and what to do."""
     event, evaluation = record.event, record.evaluation
-    assert event, "a check that ended has its event"
-    assert evaluation, "and in it how it ended"
+    assert event, "an evaluated check has an event"
+    assert evaluation, "the event of an evaluated check has its result"
     asset = record.key.asset_key.to_user_string()
     severity: Severity = "info"
-    said = [shortened(evaluation.description)] if evaluation.description else []
+    sentences = [shortened(evaluation.description)] if evaluation.description else []
     if not evaluation.passed:
         severity = "error" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "warning"
         if FAILED_ROWS in evaluation.metadata:
-            said.append(f"Rows that fail it: {evaluation.metadata[FAILED_ROWS].value}.")
-        said += [
+            sentences.append(f"Rows that fail it: {evaluation.metadata[FAILED_ROWS].value}.")
+        sentences += [
             "Nothing that depends on the asset is rebuilt or published until it passes."
             if blocking and severity == "error"
             else "Nothing waits for it.",
-            "Look at it on the asset's page, mend the data or the rule, and materialize the asset again.",
+            "Open it on the asset's page, fix the data or the rule, and materialize the asset again.",
         ]
     return Alert(
         kind="check_recovered" if evaluation.passed else "check_failed",
         severity=severity,
         title=f"Check {record.key.name} of {asset} {'passes again' if evaluation.passed else 'failed'}",
-        text=" ".join(said) or "There is nothing to do.",
+        text=" ".join(sentences) or "There is nothing to do.",
         occurred_at=datetime.fromtimestamp(event.timestamp, UTC),
         asset_keys=(asset,),
         check_name=record.key.name,
@@ -246,7 +250,7 @@ def alert_of_check(record: AssetCheckExecutionRecord, blocking: bool) -> Alert:
 
 
 def freshness_alerts(instance: dg.DagsterInstance, graph: AssetGraph) -> dict[str, Alert]:
-    """An alert of the freshness of each asset with a policy, as Dagster's daemon found it last.
+    """An alert for each asset with a freshness policy, in the state that Dagster's daemon found last.
 
     Assets that were never materialized have none.
     """

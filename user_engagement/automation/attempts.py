@@ -1,4 +1,4 @@
-"""What runs have tried for each month: which months are busy, how often they failed, and when to try again."""
+"""Past and current runs of each month: which months are busy, how often they failed, and when to try again."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,40 +16,45 @@ from user_engagement.partitions import months_of_run
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
-RUNS_LOOKED_AT = 200
+RUNS_CONSIDERED = 200
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def pause_after(failures: int) -> timedelta:
-    """How long to wait after so many failures in a row: doubling from 30 seconds, at most an hour."""
+    """The pause after this many failures in a row: 30 seconds, then twice as long each time, at most an hour."""
     return min(FIRST_PAUSE * 2 ** (min(failures, 20) - 1), LONGEST_PAUSE)
 
 
 @dataclass(frozen=True)
-class Work:
-    """Runs that do one thing: jobs as a whole, or any run that is about one of the assets."""
+class RunSelection:
+    """Runs of one of the jobs as a whole, and runs of selected assets that include one of the assets."""
 
     jobs: frozenset[str]
     assets: frozenset[dg.AssetKey]
 
-    def is_done_by(self, run: dg.DagsterRun) -> bool:
+    def includes(self, run: dg.DagsterRun) -> bool:
         chosen = run.asset_selection
         return bool(chosen & self.assets) if chosen else run.job_name in self.jobs
 
 
-LOADING = Work(frozenset((INGEST_JOB, EVERYTHING_JOB)), frozenset(raw_key(table) for table in RAW_TABLES))
-SERVING = Work(frozenset((COHORTS_JOB, EVERYTHING_JOB)), frozenset((PUBLISHED_KEY,)))
+LOADING = RunSelection(
+    frozenset((INGEST_JOB, EVERYTHING_JOB)), frozenset(raw_key(table) for table in RAW_TABLES)
+)
+SERVING = RunSelection(frozenset((COHORTS_JOB, EVERYTHING_JOB)), frozenset((PUBLISHED_KEY,)))
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """What runs are about to do for each month, and how often and when they failed last since they succeeded."""
+    """The attempts at each month: ``busy`` maps a month to the unfinished run that covers it.
+
+    ``failures`` maps a month to the number of its failures since its last success, and to the time of the newest one.
+    """
 
     busy: Mapping[str, str]
     failures: Mapping[str, tuple[int, datetime]]
 
     def next_start(self, key: str) -> datetime | None:
-        """When a month may be tried again after failures; None without any."""
+        """The time (UTC) from which a failed month may be tried again; None if it has not failed."""
         if key not in self.failures:
             return None
         failed, last = self.failures[key]
@@ -58,32 +63,32 @@ class Attempts:
     def may_start(self, key: str, now: datetime) -> bool:
         return key not in self.busy and (self.next_start(key) or now) <= now
 
-    def why_not(self, keys: Iterable[str]) -> str:
-        """Why these months, none of which may start, have to wait: each reason with its months."""
+    def reasons_to_wait(self, keys: Iterable[str]) -> str:
+        """Each reason why some of these months have to wait, with those months; none of them may start."""
         waiting = groupby(keys, key=self._reason)
         return "; ".join(f"{reason}: {', '.join(months)}" for reason, months in waiting)
 
     def _reason(self, key: str) -> str:
         if key in self.busy:
-            return f"run {self.busy[key][:8]} is about"
-        return f"failed {self.failures[key][0]} times, tried again at {self.next_start(key):%H:%M:%S} UTC"
+            return f"covered by run {self.busy[key][:8]}"
+        return f"failed {self.failures[key][0]} times, next attempt at {self.next_start(key):%H:%M:%S} UTC"
 
 
 def attempts_at(
     instance: dg.DagsterInstance,
-    work: Work,
+    selection: RunSelection,
     keys: Sequence[str],
-    mark: Callable[[Sequence[str]], str] | None = None,
+    digest: Callable[[Sequence[str]], str] | None = None,
 ) -> Attempts:
-    """The unfinished runs of each month, and its failures since the last success.
+    """The unfinished runs of each month, and its failures since its last success.
 
-    With ``mark``, which says how the source looks now in some months, runs that were asked for when it looked
-    otherwise do not count: a source that has been mended is loaded at once.
+    ``digest`` computes the source's current digest for some months. If it is given, failures of runs that were
+    requested for another state of the source do not count, so that a corrected source is loaded at once.
     """
 
     def months(records: Sequence[dg.RunRecord]) -> Iterator[tuple[dg.RunRecord, list[str]]]:
         for record in records:
-            if work.is_done_by(record.dagster_run):
+            if selection.includes(record.dagster_run):
                 yield record, months_of_run(record.dagster_run.tags, keys)
 
     unfinished = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
@@ -91,12 +96,12 @@ def attempts_at(
     settled: set[str] = set()
     failures: dict[str, tuple[int, datetime]] = {}
     for record, covered in months(
-        instance.get_run_records(dg.RunsFilter(statuses=ENDED), limit=RUNS_LOOKED_AT)
+        instance.get_run_records(dg.RunsFilter(statuses=ENDED), limit=RUNS_CONSIDERED)
     ):
         run = record.dagster_run
-        asked_for = run.tags.get(SOURCE_TAG)
-        looks_alike = not (mark and asked_for) or asked_for == mark(covered)
-        if run.status == dg.DagsterRunStatus.SUCCESS or not looks_alike:
+        requested_for = run.tags.get(SOURCE_TAG)
+        is_same_source = not (digest and requested_for) or requested_for == digest(covered)
+        if run.status == dg.DagsterRunStatus.SUCCESS or not is_same_source:
             settled.update(covered)
             continue
         for key in set(covered) - settled:

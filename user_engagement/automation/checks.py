@@ -1,4 +1,4 @@
-"""The check of the marts' shape, which dbt's tests do not cover."""
+"""The check of the marts' columns and types, which dbt's tests do not cover."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from user_engagement.warehouse import open_warehouse
 
 
 def mart_contract_check(settings: Settings) -> dg.AssetChecksDefinition:
-    """Columns and types of every mart; nothing is published while one breaks the contract."""
+    """Checks columns and types of every mart; nothing is published while a mart breaks the contract."""
 
     @dg.multi_asset_check(
         name="mart_contract",

@@ -1,7 +1,7 @@
-"""Alerts, and the ways out of here that they can take: the log, or a webhook.
+"""Alerts and their delivery, to the log or to a webhook.
 
-The webhook is posted with the standard library alone. HTTP clients with retries of their own log the URL of each
-attempt, and a webhook's path or query often is its password.
+Only the standard library posts to the webhook. HTTP clients with retries of their own log the URL of each attempt,
+and the path or query of a webhook is often its password.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_WAIT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that a person should know: what happened in ``title``, what it means and what to do in ``text``.
+    """A message to people: ``title`` says what happened, ``text`` says what it means and what to do.
 
     ``occurred_at`` is the UTC time of the event itself, not that of its delivery.
     """
@@ -61,11 +61,11 @@ class Alert:
 
 
 class DeliveryError(Exception):
-    """An alert did not arrive. The message says where and why, and holds nothing secret."""
+    """An alert did not arrive. The message says where and why, and contains no secret."""
 
 
 class AlertRefusedError(DeliveryError):
-    """The receiver answered that it does not take this alert: sending it again would end the same way."""
+    """The receiver rejected this alert; sending it again would have the same result."""
 
 
 class Delivery(Protocol):
@@ -75,7 +75,7 @@ class Delivery(Protocol):
         """Returns once the alert has arrived; ``log`` is the logger of the sensor's tick.
 
         Raises:
-            DeliveryError: it has not, or nothing says that it has.
+            DeliveryError: the alert did not arrive, or the receiver did not confirm it.
         """
         ...
 
@@ -88,7 +88,7 @@ class LogDelivery:
 
 
 class _Problem(NamedTuple):
-    """Why an attempt did not succeed, whether another would end the same way, and the wait that was asked for."""
+    """Why an attempt failed, whether a retry is pointless, and how long the receiver asks to wait."""
 
     what: str
     final: bool = False
@@ -100,9 +100,9 @@ class WebhookDelivery:
     """Posts alerts as signed JSON.
 
     The header ``X-User-Engagement-Signature`` is ``sha256=`` and the hexadecimal HMAC-SHA256 of
-    ``<X-User-Engagement-Timestamp>.<body>``. What may pass (no connection, no answer within ``timeout_seconds``,
-    429, 5xx) is tried ``attempts`` times, with pauses that double from ``pause_seconds`` on, or are as long as
-    ``Retry-After`` asks, up to ``MOST_WAIT_SECONDS``. With the defaults a delivery ends within 35 seconds.
+    ``<X-User-Engagement-Timestamp>.<body>``. Temporary failures (no connection, no answer within
+    ``timeout_seconds``, 429, 5xx) are tried ``attempts`` times. The pauses double from ``pause_seconds`` on, or are as
+    long as ``Retry-After`` asks, up to ``MOST_WAIT_SECONDS``. With the defaults a delivery ends within 35 seconds.
     """
 
     url: SecretStr
@@ -112,7 +112,7 @@ class WebhookDelivery:
     pause_seconds: float = 1.0
 
     def deliver(self, alert: Alert, log: logging.Logger) -> None:
-        """As `Delivery.deliver`; raises AlertRefusedError for an answer that asks for no other attempt."""
+        """As `Delivery.deliver`; raises AlertRefusedError for an answer that makes a retry pointless."""
         body = json.dumps(alert.as_json()).encode()
         what = f"{alert.title!r} to the webhook at {self._shown_address}"
         for attempt in range(1, self.attempts + 1):
@@ -123,11 +123,11 @@ class WebhookDelivery:
             if problem.final:
                 raise AlertRefusedError(
                     f"Could not deliver {what}: it refused with {problem.what}. Check"
-                    f" {PREFIX}ALERT_WEBHOOK_URL, {PREFIX}ALERT_WEBHOOK_SECRET and what the receiver says."
+                    f" {PREFIX}ALERT_WEBHOOK_URL, {PREFIX}ALERT_WEBHOOK_SECRET and the receiver's log."
                 )
             if attempt == self.attempts:
                 raise DeliveryError(
-                    f"Could not deliver {what} in {attempt} attempts, the last ended with {problem.what}."
+                    f"Could not deliver {what} in {attempt} attempts. Last error: {problem.what}."
                     f" Check {PREFIX}ALERT_WEBHOOK_URL, and that the receiver runs and can be reached from here."
                 )
             doubled = self.pause_seconds * 2 ** (attempt - 1)
@@ -184,7 +184,7 @@ _opener = build_opener(_NoRedirects)
 
 
 def _seconds(retry_after: str | None) -> float:
-    """The wait that a ``Retry-After`` header asks for, in seconds or until a date; 0 if it cannot be read."""
+    """The seconds to wait that a ``Retry-After`` header (seconds or a date) asks for; 0 if it cannot be read."""
     if retry_after is None:
         return 0.0
     if retry_after.strip().isdecimal():
@@ -196,7 +196,7 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def delivery_of(settings: Settings) -> Delivery:
-    """The webhook of the settings, or the log."""
+    """The delivery to the webhook in the settings; to the log if there is none."""
     if settings.alert_webhook_url is None or settings.alert_webhook_secret is None:
         return LogDelivery()
     return WebhookDelivery(settings.alert_webhook_url, settings.alert_webhook_secret)

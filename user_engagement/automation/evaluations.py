@@ -1,4 +1,4 @@
-"""How asset checks ended last."""
+"""The latest results of asset checks."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,10 @@ from user_engagement.dagster_internals import AssetCheckExecutionRecord
 def latest_evaluations(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
 ) -> dict[dg.AssetCheckKey, AssetCheckExecutionRecord]:
-    """One query, and one more for each check that a run has yet to evaluate.
+    """The latest completed evaluation of each check that was ever evaluated.
 
-    A run enters its checks as planned when it is queued, which hides how they ended in the runs before it.
+    A queued run records its checks as planned, which hides their results in earlier runs. So this takes one query, and
+    one more for each planned check.
     """
     log = instance.event_log_storage
     found: dict[dg.AssetCheckKey, AssetCheckExecutionRecord] = {}

@@ -1,4 +1,4 @@
-"""The jobs: new activity for some months, all cohorts and what follows from them, or both."""
+"""The jobs: load activity of some months; rebuild all cohorts, marts and the publication; or both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dagster as dg
 
 from user_engagement.assets.freshness import FRESH_CHECKS, NOT_FAILED_CHECKS
 
-# about the instance and the source, not about a run
+# these check the instance and the source, not a run
 STANDING_CHECKS = dg.AssetSelection.checks(*FRESH_CHECKS, *NOT_FAILED_CHECKS)
 INGEST = dg.AssetSelection.groups("raw", "staging", "lookups", "activity") - STANDING_CHECKS
 SERVE = (
@@ -33,6 +33,6 @@ def build_jobs() -> Sequence[dg.UnresolvedAssetJobDefinition]:
         dg.define_asset_job(
             EVERYTHING_JOB,
             INGEST | SERVE,
-            description="Both, over the same months.",
+            description="Runs refresh_activity and refresh_cohorts over the same months.",
         ),
     ]

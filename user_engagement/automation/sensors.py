@@ -1,8 +1,8 @@
-"""Sensors that bring the warehouse up to what the source holds, and a daily schedule in case they are off.
+"""Sensors that keep the warehouse up to date with the source, and daily schedules in case the sensors are off.
 
-They reconcile: what there is to do follows from the source and from the events of the Dagster instance, and from
-nothing that a sensor remembers. A run that failed, was killed or never started leaves its months as they were, so
-they are asked for again, after a pause that grows with each failure.
+They reconcile: each tick compares the source with the events of the Dagster instance, and keeps no state of its own.
+A run that failed, was killed or never started leaves its months outdated. So the sensors request them again, after a
+pause that grows with each failure.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from user_engagement.assets.fingerprints import SOURCE_TAG
-from user_engagement.assets.freshness import Comparison, behind_activity, compare, loaded_months
+from user_engagement.assets.freshness import Comparison, compare, loaded_months, older_than_activity
 from user_engagement.automation.attempts import LOADING, SERVING, attempts_at
 from user_engagement.automation.evaluations import latest_evaluations
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
@@ -32,7 +32,7 @@ Requests = list[dg.RunRequest] | dg.SkipReason
 def requests_for_new_data(
     instance: dg.DagsterInstance, source: Source, settings: Settings, keys: Sequence[str], now: datetime
 ) -> Requests:
-    """Runs of the months whose source differs from what was loaded last, one for each contiguous range of them.
+    """One run for each contiguous range of months whose source has changed since their last load.
 
     Raises:
         SourceError: the source cannot be read.
@@ -43,27 +43,27 @@ def requests_for_new_data(
     if not found.outdated:
         tables = ", ".join(table.name for table in RAW_TABLES)
         return dg.SkipReason(
-            f"Compared {tables} in {len(keys)} months, {keys[0]} to {keys[-1]}, with what was loaded last: "
-            "nothing differs."
+            f"Compared {tables} in {len(keys)} months, {keys[0]} to {keys[-1]}, with their last loads: "
+            "nothing has changed."
         )
-    attempts = attempts_at(instance, LOADING, keys, found.mark)
+    attempts = attempts_at(instance, LOADING, keys, found.digest)
     due = [key for key in found.outdated if attempts.may_start(key, now)]
     if not due:
         return dg.SkipReason(
-            f"{len(found.outdated)} months differ from what was loaded last; {attempts.why_not(found.outdated)}."
+            f"Months changed since their last load: {len(found.outdated)}; {attempts.reasons_to_wait(found.outdated)}."
         )
     return [_load(months, found) for months in contiguous_ranges(date.fromisoformat(key) for key in due)]
 
 
 def _load(months: Months, found: Comparison) -> dg.RunRequest:
-    # without a run key, which would allow one such run ever, also after it failed
-    return dg.RunRequest(tags={**months.tags(), SOURCE_TAG: found.mark(months.keys())})
+    # no run key: Dagster starts a key only once, and so would never retry a failed run
+    return dg.RunRequest(tags={**months.tags(), SOURCE_TAG: found.digest(months.keys())})
 
 
-def broken_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> list[str]:
-    """The checks that nothing may be published against: blocking, of what cohorts are made of, and failed.
+def failed_blocking_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> list[str]:
+    """The failed blocking checks of the tables that cohorts are built from; nothing is published while one fails.
 
-    Within a run Dagster holds up what depends on them; here it is another run that would go on.
+    Dagster stops the assets that depend on such a check only within the same run. Cohorts are built in another run.
     """
     blocking = [
         key
@@ -82,20 +82,20 @@ def broken_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> list[str]:
 def requests_for_cohorts(
     instance: dg.DagsterInstance, graph: AssetGraph, keys: Sequence[str], now: datetime
 ) -> Requests:
-    """One run over all signup months, if cohorts or what is published are older than the newest activity."""
+    """One run over all signup months, if cohorts or the publication are older than the newest activity."""
     months = loaded_months(instance, keys)
-    behind = behind_activity(instance, months)
-    if not months or behind is None:
+    outdated = older_than_activity(instance, months)
+    if not months or outdated is None:
         return dg.SkipReason(
-            f"Compared cohorts of {len(months)} signup months, and what is published, with activity: nothing is older."
+            f"Compared cohorts of {len(months)} signup months and the publication with activity: all are up to date."
         )
     if loading := attempts_at(instance, LOADING, keys).busy:
-        return dg.SkipReason(f"{behind} Run {next(iter(loading.values()))[:8]} still loads activity.")
-    if broken := broken_checks(instance, graph):
-        return dg.SkipReason(f"{behind} Nothing is published while checks fail: {', '.join(broken)}.")
+        return dg.SkipReason(f"{outdated} Run {next(iter(loading.values()))[:8]} is still loading activity.")
+    if failed := failed_blocking_checks(instance, graph):
+        return dg.SkipReason(f"{outdated} Nothing is published while checks fail: {', '.join(failed)}.")
     attempts = attempts_at(instance, SERVING, keys)
     if not attempts.may_start(months[-1], now):
-        return dg.SkipReason(f"{behind} A new run waits: {attempts.why_not(months[-1:])}.")
+        return dg.SkipReason(f"{outdated} The next run has to wait: {attempts.reasons_to_wait(months[-1:])}.")
     return [dg.RunRequest(tags=Months(*map(date.fromisoformat, (months[0], months[-1]))).tags())]
 
 
@@ -111,7 +111,7 @@ def build_sensors(
         job_name=INGEST_JOB,
         minimum_interval_seconds=30,
         default_status=status,
-        description="Loads exactly the months whose source is not as it was when they were loaded last.",
+        description="Loads exactly the months whose source has changed since their last load.",
     )
     def new_source_data(context: dg.SensorEvaluationContext) -> Requests:
         keys = partitions.get_partition_keys()
@@ -121,7 +121,7 @@ def build_sensors(
         job_name=COHORTS_JOB,
         minimum_interval_seconds=30,
         default_status=status,
-        description="Rebuilds cohorts of all signup months, marts and what is published, once activity is newer.",
+        description="Rebuilds cohorts of all signup months, marts and the publication once activity is newer.",
     )
     def cohorts_follow_activity(context: dg.SensorEvaluationContext) -> Requests:
         keys = partitions.get_partition_keys()
@@ -131,14 +131,14 @@ def build_sensors(
 
 
 def _graph(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> AssetGraph:
-    assert context.repository_def, "there is one wherever sensors and schedules are evaluated"
+    assert context.repository_def, "sensors and schedules are evaluated in a code location"
     return context.repository_def.asset_graph
 
 
 def build_schedules(
     settings: Settings, source: Source, partitions: dg.MonthlyPartitionsDefinition
 ) -> list[dg.ScheduleDefinition]:
-    """Once a day what the sensors do all day, for instances that run without them."""
+    """Daily schedules that do the work of the sensors, for instances whose sensors are off."""
     status = dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED
 
     @dg.schedule(
@@ -159,7 +159,7 @@ def build_schedules(
         default_status=status,
     )
     def daily_refresh(context: dg.ScheduleEvaluationContext) -> Requests:
-        """Rebuilds and publishes what is older than the newest activity."""
+        """Rebuilds and publishes cohorts and marts that are older than the newest activity."""
         keys = partitions.get_partition_keys()
         return requests_for_cohorts(context.instance, _graph(context), keys, datetime.now(UTC))
 

@@ -1,6 +1,6 @@
-"""Standing checks: about the instance and the source rather than about a run.
+"""Standing checks: they check the instance and the source rather than a run.
 
-A sensor evaluates them, and reports those that end otherwise than before.
+A sensor evaluates them, and records each result that differs from the one before.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,36 +16,36 @@ from user_engagement.assets.freshness import (
     FRESH_CHECKS,
     NOT_FAILED,
     NOT_FAILED_CHECKS,
-    behind_activity,
     compare,
     loaded_months,
+    older_than_activity,
 )
-from user_engagement.automation.attempts import LOADING, SERVING, Work, attempts_at
+from user_engagement.automation.attempts import LOADING, SERVING, RunSelection, attempts_at
 from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.dagster_internals import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ENDED
 from user_engagement.errors import SourceError
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
 
-WORK = dict(
+CHECKED_RUNS = dict(
     zip(
         NOT_FAILED_CHECKS,
         (
             LOADING,
-            Work(SERVING.jobs, frozenset((COHORTS_KEY,))),
+            RunSelection(SERVING.jobs, frozenset((COHORTS_KEY,))),
         ),
         strict=True,
     )
 )
-"""Of each check, the runs that it concerns."""
+"""The runs that each check covers."""
 
 ALL_FRESH = "all fresh"
-"""The sensor's cursor while nothing is late; Dagster would not store an empty one, and so keep the old time."""
+"""The sensor's cursor while nothing is late. Dagster does not store an empty cursor; it would keep the old time."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a standing check would end now."""
+class Outcome:
+    """The result of a standing check, if it were evaluated now."""
 
     check: dg.AssetCheckKey
     passed: bool
@@ -75,40 +75,42 @@ class Standing:
 
 def freshness(
     instance: dg.DagsterInstance, source: Source, settings: Settings, keys: Sequence[str], now: datetime
-) -> list[Standing]:
-    """Whether the marts and what is published hold what the source holds, late and changed rows included.
+) -> list[Outcome]:
+    """Whether the marts and the publication contain all data of the source, late and changed rows included.
 
-    A source that cannot be read fails the checks as well.
+    The checks also fail if the source cannot be read.
     """
     try:
         outdated = compare(instance, source, settings, keys).outdated
-        held = newest_day_held(source, settings, now)
+        source_day = newest_complete_day(source, settings, now)
     except SourceError as error:
-        return [Standing(check, False, f"The source cannot be read. {error}", {}) for check in FRESH_CHECKS]
-    behind = behind_activity(instance, loaded_months(instance, keys))
+        return [Outcome(check, False, f"The source cannot be read. {error}", {}) for check in FRESH_CHECKS]
+    older = older_than_activity(instance, loaded_months(instance, keys))
     published = published_day(instance)
     metadata: dict[str, str | int] = {
         "newest_day_published": published or "none",
-        "newest_day_in_source": str(held or "none"),
+        "newest_day_in_source": str(source_day or "none"),
         "months_that_differ": len(outdated),
     }
-    if outdated or behind or published is None:
-        said = [f"The marts reach {published or 'no day yet'}; the source holds data through {held}."]
+    if outdated or older or published is None:
+        sentences = [
+            f"The marts end on {published or 'no day yet'}; the source has data through {source_day}."
+        ]
         if outdated:
             months = ", ".join(outdated)
-            said.append(
-                f"Not as it was loaded last: {months}. Run refresh_activity for them, then refresh_cohorts."
+            sentences.append(
+                f"Changed since the last load: {months}. Run refresh_activity for these months, then refresh_cohorts."
             )
-        elif behind:
-            said.append(f"{behind} Run refresh_cohorts for all months.")
-        passed, description = False, " ".join(said)
+        elif older:
+            sentences.append(f"{older} Run refresh_cohorts for all months.")
+        passed, description = False, " ".join(sentences)
     else:
-        passed, description = True, f"All that the source holds is in the marts, which reach {published}."
-    return [Standing(check, passed, description, metadata) for check in FRESH_CHECKS]
+        passed, description = True, f"The marts contain all data of the source, through {published}."
+    return [Outcome(check, passed, description, metadata) for check in FRESH_CHECKS]
 
 
-def newest_day_held(source: Source, settings: Settings, now: datetime) -> date | None:
-    """The newest day of engagement in the source that may be complete."""
+def newest_complete_day(source: Source, settings: Settings, now: datetime) -> date | None:
+    """The newest day of engagement in the source, yesterday or `AS_OF` at the latest; None without any."""
     report = source.inspect(USER_ENGAGEMENT)
     yesterday = now.astimezone(settings.zone).date() - timedelta(days=1)
     return min(report.last_day, settings.as_of or yesterday) if report and report.last_day else None
@@ -122,18 +124,18 @@ def published_day(instance: dg.DagsterInstance) -> str | None:
     return str(records[0].asset_materialization.metadata["as_of"].value)
 
 
-def left_failed(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[Standing]:
-    """Whether the last run about each month succeeded."""
+def failed_months(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[Outcome]:
+    """Whether the last run of each month succeeded."""
     found = []
-    for check, work in WORK.items():
-        failed = sorted(attempts_at(instance, work, keys).failures)
-        description = "The last run about each month succeeded."
+    for check, runs in CHECKED_RUNS.items():
+        failed = sorted(attempts_at(instance, runs, keys).failures)
+        description = "The last run of each month succeeded."
         if failed:
             description = (
-                f"{len(failed)} months whose last run failed or was cancelled: {', '.join(failed)}. Look at the run's "
-                "error, mend its cause, then materialize these months again; sensors also try again by themselves."
+                f"Months whose last run failed or was cancelled ({len(failed)}): {', '.join(failed)}. Open the run, "
+                "fix the cause of its error, then materialize these months again. Sensors also retry them."
             )
-        found.append(Standing(check, not failed, description, {"months_left_failed": len(failed)}))
+        found.append(Outcome(check, not failed, description, {"months_left_failed": len(failed)}))
     return found
 
 
@@ -144,7 +146,7 @@ def build_standing_checks(
         name=FRESH,
         specs=[
             dg.AssetCheckSpec(
-                FRESH, asset=check.asset_key, description="All that the source holds has arrived here."
+                FRESH, asset=check.asset_key, description="This asset contains all data of the source."
             )
             for check in FRESH_CHECKS
         ],
@@ -159,7 +161,7 @@ def build_standing_checks(
         name=NOT_FAILED,
         specs=[
             dg.AssetCheckSpec(
-                NOT_FAILED, asset=check.asset_key, description="No month's last run has failed."
+                NOT_FAILED, asset=check.asset_key, description="The last run of every month succeeded."
             )
             for check in NOT_FAILED_CHECKS
         ],
@@ -167,45 +169,47 @@ def build_standing_checks(
     )
     def no_month_left_failed(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         if not materializes_assets(context):
-            yield from selected(context, left_failed(context.instance, partitions.get_partition_keys()))
+            yield from selected(context, failed_months(context.instance, partitions.get_partition_keys()))
 
     return [as_new_as_source, no_month_left_failed]
 
 
 def materializes_assets(context: dg.AssetCheckExecutionContext) -> bool:
-    """Whether the run also materializes assets, a backfill for one: it would find undone what it is about to do."""
+    """Whether the run also materializes assets, as a backfill does. Checked before its end, its months would fail."""
     if context.run.asset_selection:
-        context.log.info("Left to the sensor standing_checks, since this run has not ended.")
+        context.log.info(
+            "Not evaluated: this run has not ended. The sensor standing_checks evaluates this check."
+        )
     return bool(context.run.asset_selection)
 
 
 def selected(
-    context: dg.AssetCheckExecutionContext, standings: Sequence[Standing]
+    context: dg.AssetCheckExecutionContext, outcomes: Sequence[Outcome]
 ) -> Iterator[dg.AssetCheckResult]:
-    return (s.result() for s in standings if s.check in context.selected_asset_check_keys)
+    return (outcome.result() for outcome in outcomes if outcome.check in context.selected_asset_check_keys)
 
 
-def changed(instance: dg.DagsterInstance, standings: Sequence[Standing]) -> list[dg.AssetCheckEvaluation]:
-    """Evaluations of the checks that do not end as they did last, or whose last end Dagster does not show.
+def changed(instance: dg.DagsterInstance, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
+    """Evaluations of the checks whose result differs from the last one, or whose last result Dagster does not show.
 
-    It shows none that is older than the asset, or that was followed by a run which has yet to evaluate the check.
+    Dagster hides a result that is older than the asset, and one that is followed by a run that planned the check.
     """
-    keys = [standing.check for standing in standings]
+    keys = [outcome.check for outcome in outcomes]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     assets = [record.asset_entry for record in instance.get_asset_records([key.asset_key for key in keys])]
-    made = {
+    materialized_at = {
         asset.asset_key: asset.last_materialization_record.timestamp
         for asset in assets
         if asset.last_materialization_record
     }
     found = []
-    for standing in standings:
-        record = latest.get(standing.check)
-        since = made.get(standing.check.asset_key, 0)
+    for outcome in outcomes:
+        record = latest.get(outcome.check)
+        since = materialized_at.get(outcome.check.asset_key, 0)
         is_shown = record and record.status in ENDED and record.event and record.event.timestamp > since
         known = record.evaluation if record and is_shown else None
-        if known is None or (known.passed, known.description) != (standing.passed, standing.description):
-            found.append(standing.evaluation())
+        if known is None or (known.passed, known.description) != (outcome.passed, outcome.description):
+            found.append(outcome.evaluation())
     return found
 
 
@@ -218,23 +222,23 @@ def build_check_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING
         if settings.automation
         else dg.DefaultSensorStatus.STOPPED,
-        description="Says when the source has moved on and the marts have not, and which months are left failed.",
+        description="Checks whether the marts are as new as the source, and which months have failed.",
     )
     def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now, keys, instance = datetime.now(UTC), partitions.get_partition_keys(), context.instance
-        standings = left_failed(instance, keys)
+        outcomes = failed_months(instance, keys)
         cursor = context.cursor or ALL_FRESH
         since = None if cursor == ALL_FRESH else datetime.fromisoformat(cursor)
         if settings.source != "simulated" or settings.simulated_home.exists():
             found = freshness(instance, source, settings, keys, now)
             since = None if found[0].passed else since or now
-            # what has just arrived is given the time that it takes to load it
+            # new data gets time to be loaded before the checks fail
             grace = timedelta(minutes=settings.stale_after_minutes)
             if since is None or now - since >= grace:
-                standings += found
-        events = changed(instance, standings)
+                outcomes += found
+        events = changed(instance, outcomes)
         return dg.SensorResult(
-            skip_reason=f"Evaluated {len(standings)} checks, of which {len(events)} end otherwise than before.",
+            skip_reason=f"Evaluated {len(outcomes)} checks; {len(events)} results have changed.",
             asset_events=events,
             cursor=since.isoformat() if since else ALL_FRESH,
         )

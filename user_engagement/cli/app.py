@@ -1,4 +1,4 @@
-"""``user-engagement``: thin commands over the package.
+"""The commands of ``user-engagement``; each calls a function of the package.
 
 Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input.
 """
@@ -40,7 +40,7 @@ class EventFormat(StrEnum):
 
 
 def configure(**options: object) -> Settings:
-    """Puts the given options into the environment, where every process of Dagster finds them, and validates."""
+    """Writes the given options to the environment, where Dagster's processes read them, and validates all settings."""
     for name, value in options.items():
         if value is not None:
             os.environ[PREFIX + name.upper()] = str(value)
@@ -50,8 +50,8 @@ def configure(**options: object) -> Settings:
     return settings
 
 
-def _show_version(is_asked: bool) -> None:
-    if is_asked:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         console.print(version("user-engagement"), highlight=False)
         raise typer.Exit
 
@@ -62,19 +62,21 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Churn, retention and engagement from raw sources, and why they fall."""
+    """Measure churn, retention and engagement from raw sources, and explain why engagement falls."""
 
 
 @app.command()
 def run(
-    source: Annotated[str | None, typer.Option(help="Kind of source: files.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Kind of source: simulated, files, database or snowplow.")
+    ] = None,
     path: Annotated[
-        str | None, typer.Option(help="Folder of the source; the shipped sample if not given.")
+        str | None, typer.Option(help="Folder or database URL of the source; not for simulated.")
     ] = None,
     start: Annotated[str | None, typer.Option(help="First month to load, YYYY-MM.")] = None,
     end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
     as_of: Annotated[str | None, typer.Option(help="Last complete day of data, YYYY-MM-DD.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Load months again that have not changed.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Load all months again, changed or not.")] = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Rebuild the marts even if nothing has changed.")
     ] = False,
@@ -106,10 +108,10 @@ def run(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Folder to write into; made if it does not exist.")],
-    format: Annotated[ExportFormat, typer.Option(help="Kind of file.")] = ExportFormat.parquet,  # noqa: A002
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; created if missing.")],
+    format: Annotated[ExportFormat, typer.Option(help="File format.")] = ExportFormat.parquet,  # noqa: A002
 ) -> None:
-    """Write every mart, and every insight table that names no user, as one file, named as in the contract."""
+    """Write each mart, and each insight table that names no user, to a file of its own, named after it."""
     settings = configure()
     from user_engagement.publishing.export import export_insights, export_marts
 
@@ -148,12 +150,31 @@ def kpis() -> None:
     _show(resolve(settings.published_dir))
 
 
+@app.command()
+def digest(
+    address: Annotated[
+        str, typer.Option(help="Where readers find the dashboard, for the links.")
+    ] = "http://127.0.0.1:8501",
+) -> None:
+    """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
+    settings = configure()
+    from user_engagement import formatting
+    from user_engagement.dashboard.data import UnavailableError, open_generation
+    from user_engagement.dashboard.digest import digest as message
+
+    formatting.use_labels(settings.labels)
+    try:
+        print(message(open_generation(settings.published_dir), address))
+    except UnavailableError as problem:
+        raise UserError(str(problem)) from None
+
+
 def _show(generation: Path) -> None:
     from user_engagement.cli.published import findings, kpi_table
 
     console.print(kpi_table(generation))
-    if told := findings(generation):
-        console.print(told)
+    if explanation := findings(generation):
+        console.print(explanation)
 
 
 simulate_app = typer.Typer(
@@ -168,12 +189,14 @@ app.add_typer(simulate_app, name="simulate")
 def simulate(
     context: typer.Context,
     users: Annotated[
-        int | None, typer.Option(help="Signups to expect by the end of 2026; 20,000 if new.")
+        int | None, typer.Option(help="Expected signups by the end of November 2026 (default: 20,000).")
     ] = None,
-    through: Annotated[str | None, typer.Option(help="Last day to simulate, YYYY-MM-DD; yesterday.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is drawn.")] = None,
+    through: Annotated[
+        str | None, typer.Option(help="Last day to simulate, YYYY-MM-DD (default: yesterday).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.")] = None,
     format: Annotated[  # noqa: A002
-        EventFormat, typer.Option(help="Also write the events as Snowplow's enriched files.")
+        EventFormat, typer.Option(help="snowplow: also write the events as Snowplow enriched files.")
     ] = EventFormat.parquet,
 ) -> None:
     """Create the simulated company, or advance it in time. Time only moves forward."""
@@ -197,7 +220,7 @@ def simulate(
 def truth(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
 ) -> None:
-    """Write what was planted, and each simulated user's latent churn day and cause."""
+    """Write the planted causes, and each simulated user's true churn day and cause."""
     settings = configure()
     from user_engagement.cli.simulated_company import write_truth
 
@@ -208,8 +231,10 @@ def truth(
 @simulate_app.command()
 def emit(
     collector: Annotated[str, typer.Argument(help="Address of a Snowplow collector, http://127.0.0.1:9090.")],
-    day: Annotated[str | None, typer.Option(help="Day whose events to send, YYYY-MM-DD; the newest.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many events to send at most.")] = 1000,
+    day: Annotated[
+        str | None, typer.Option(help="Day whose events to send, YYYY-MM-DD (default: the newest).")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of events to send.")] = 1000,
 ) -> None:
     """Send a day's events to a Snowplow collector with the official tracker."""
     settings = configure()
@@ -221,7 +246,7 @@ def emit(
 @app.command()
 def dev(
     port: Annotated[
-        int | None, typer.Option(help="Port of the UI; the next free one from 3000 if not given.")
+        int | None, typer.Option(help="Port of the UI (default: the first free one from 3000).")
     ] = None,
     with_dashboard: Annotated[
         bool, typer.Option("--dashboard/--no-dashboard", help="Whether to start the dashboard too.")
@@ -239,11 +264,12 @@ def doctor(
     full: Annotated[
         bool,
         typer.Option(
-            "--full", help="Also load a small simulated company and compare every mart with DuckDB's."
+            "--full",
+            help="Also load a small simulated company, and compare every mart with the one in DuckDB.",
         ),
     ] = False,
 ) -> None:
-    """Check that Snowflake can be worked with, and say what would mend it; the variables are SNOWFLAKE_*."""
+    """Check whether the Snowflake account (SNOWFLAKE_* variables) is ready, and show how to fix what is not."""
     configure()
     from user_engagement.warehouse.snowflake.account import load_account
 
@@ -251,14 +277,14 @@ def doctor(
     # after the account: the connector takes seconds to import
     from user_engagement.warehouse.snowflake.doctor import examine
 
-    is_well = True
+    is_ready = True
     for finding in examine(account):
-        is_well = is_well and finding.passed
+        is_ready = is_ready and finding.passed
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
         console.print(f"{mark} {finding.name}: {_escaped(finding.found)}", soft_wrap=True)
         if not finding.passed:
-            console.print(f"  mend with: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
-    if full and is_well:
+            console.print(f"  fix: [bold]{_escaped(finding.remedy)}[/]", soft_wrap=True)
+    if full and is_ready:
         from user_engagement.cli.warehouse_comparison import compare_warehouses
 
         comparison = compare_warehouses(lambda step: progress_console.print(f"[dim]{step}[/]"))
@@ -266,19 +292,19 @@ def doctor(
             console.print(f"{load}: {seconds:.1f} s")
         for difference in comparison.differences:
             console.print(f"[red]✗[/] {_escaped(difference)}", soft_wrap=True)
-        is_well = not comparison.differences
-        if is_well:
+        is_ready = not comparison.differences
+        if is_ready:
             console.print(f"[green]✓[/] all marts are equal, {comparison.rows:,} rows")
-    raise typer.Exit(0 if is_well else 1)
+    raise typer.Exit(0 if is_ready else 1)
 
 
 @app.command()
 def dashboard(
     port: Annotated[
-        int | None, typer.Option(help="First port to try; 8501, or the setting DASHBOARD_PORT.")
+        int | None, typer.Option(help="First port to try (default: the setting DASHBOARD_PORT, 8501).")
     ] = None,
 ) -> None:
-    """Show the published KPIs in a browser, on 127.0.0.1; Ctrl-C stops it."""
+    """Serve the dashboard of the published KPIs on 127.0.0.1; Ctrl-C stops it."""
     settings = configure(dashboard_port=port)
     from user_engagement.dashboard.server import serve
 
@@ -286,7 +312,7 @@ def dashboard(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one clear message and exit code 2, never a traceback."""
+    """Entry point. A user's mistake ends in one clear message and exit code 2, never in a traceback."""
     collect_less_often()
     try:
         app()

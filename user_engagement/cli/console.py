@@ -1,4 +1,4 @@
-"""What the command line shows of a run: progress while it works, and a summary."""
+"""The progress and the summary of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ mode
 
 
 class RunProgress:
-    """A live line per step of the run, and a permanent one for each that is done."""
+    """Shows the current step of a run in a live line, and prints a line for each step that is done."""
 
     def __init__(self, console: Console) -> None:
         self.loaded: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class RunProgress:
             )
 
     def on_line(self, line: str) -> None:
-        """dbt says which model or test it starts, long before Dagster hears of it."""
+        """Shows the model or test that dbt starts; Dagster's event for it comes much later."""
         if started := DBT_START.match(line):
             self.doing(f"{started['name']} ({started['number']} of {started['total']})")
 
@@ -89,7 +89,7 @@ class RunProgress:
         name = materialization.asset_key.to_user_string()
         metadata = {key: value.value for key, value in materialization.metadata.items()}
         if "replaced_rows" in metadata:
-            # each month's event tells the counts of the whole stretch
+            # the event of each month has the counts of the whole range
             self._loaded[name] = _number(metadata, "dagster/partition_row_count")
             self.rejected[name] = _number(metadata, "rejected_rows")
         rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
@@ -119,24 +119,22 @@ def _plain(step: str) -> str:
 
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
-    """The months loaded, those left alone, and the rows that each raw table received."""
+    """A sentence with the months loaded, the months left unchanged, and the rows loaded into each raw table."""
     if plan.cohorts is None:
         return (
-            "\nNothing new: source, settings and code are those of the last publication, so nothing was rebuilt. "
-            "--rebuild does it all the same."
+            "\nNothing new: source, settings and code have not changed since the last publication, so nothing was "
+            "rebuilt. Use --rebuild to rebuild anyway."
         )
     if not plan.load:
-        return f"\nNothing new in the source: {_named(plan.cohorts)} stays as loaded; the marts were rebuilt."
+        return f"\nNothing new in the source: no month was loaded. The marts of {_named(plan.cohorts)} were rebuilt."
     loaded = ", ".join(_named(months) for months in plan.load)
     rest = (
-        ""
-        if plan.load == (plan.cohorts,)
-        else f" Other months of {_named(plan.cohorts)} were left as they are."
+        "" if plan.load == (plan.cohorts,) else f" Other months of {_named(plan.cohorts)} have not changed."
     )
     tables = ", ".join(f"{name.removeprefix('raw/')} {rows:,}" for name, rows in progress.loaded.items())
     rejected = sum(progress.rejected.values())
-    aside = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
-    return f"\nLoaded {loaded}: {tables}.{rest}{aside}"
+    rejected_note = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
+    return f"\nLoaded {loaded}: {tables}.{rest}{rejected_note}"
 
 
 def _named(months: Months) -> str:

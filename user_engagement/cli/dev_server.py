@@ -1,4 +1,4 @@
-"""Dagster's UI and daemon, and the dashboard, as one foreground command.
+"""Runs Dagster's UI and daemon and the dashboard as one foreground command.
 
 `serve` starts `main` of this module as the root of a process group, in which all of Dagster's processes stay.
 """
@@ -28,20 +28,21 @@ STOP_SECONDS = 30
 
 
 def serve(settings: Settings, port: int | None, with_dashboard: bool, console: Console) -> int:
-    """Runs webserver, daemon, code server and maybe the dashboard until Ctrl-C or SIGTERM; returns the exit code.
+    """Runs webserver, daemon, code server and optionally the dashboard until Ctrl-C or SIGTERM; returns the exit code.
 
-    The first signal stops them in order, a second one at once. None of them outlives this process for longer
-    than a stop takes, however it ends.
+    The first signal stops them in order, the second kills them. However this process ends, they stop with it.
 
     Raises:
-        UserError: something else listens on ``port``, or what the dashboard's login needs is missing.
+        UserError: ``port`` is taken, or the dashboard's login is not configured completely.
     """
     if port and not is_free(port):
-        raise UserError(f"--port {port} is taken; name another, or none to have a free one chosen.")
-    chosen = port or free_port(FIRST_PORT)
+        raise UserError(
+            f"--port {port} is taken. Choose another port, or leave out --port to use a free one."
+        )
+    ui_port = port or free_port(FIRST_PORT)
     prepare_dagster_home(settings)
-    shown_at = free_port(settings.dashboard_port, reusing=False) if with_dashboard else NO_DASHBOARD
-    command = [sys.executable, "-m", __name__, str(shown_at)]
+    dashboard_port = free_port(settings.dashboard_port, reusing=False) if with_dashboard else NO_DASHBOARD
+    command = [sys.executable, "-m", __name__, str(dashboard_port)]
     command += [
         "dev",
         "--workspace",
@@ -49,11 +50,11 @@ def serve(settings: Settings, port: int | None, with_dashboard: bool, console: C
         "--host",
         HOST,
         "--port",
-        str(chosen),
+        str(ui_port),
     ]
-    # A session of its own, with default signal handling: Ctrl-C then reaches this process alone, which asks the
-    # root of the tree to stop, and that stops its children in order. A shell that starts this in the background
-    # hands down an ignored SIGINT, with which Dagster would ignore SIGTERM too.
+    # A session of its own: Ctrl-C then reaches only this process, which stops the root of the tree, and the root stops
+    # its children in order. Default signal handling: a shell that starts this command in the background makes it
+    # ignore SIGINT, and Dagster would then ignore SIGTERM too.
     root = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -63,9 +64,9 @@ def serve(settings: Settings, port: int | None, with_dashboard: bool, console: C
     )
     try:
         stopping = _on_stop_signals(root)
-        console.print(f"Dagster's UI: [bold]http://{HOST}:{chosen}[/]   (Ctrl-C stops it)")
+        console.print(f"Dagster's UI: [bold]http://{HOST}:{ui_port}[/]   (Ctrl-C stops it)")
         if with_dashboard:
-            console.print(f"Dashboard:    [bold]http://{HOST}:{shown_at}[/]")
+            console.print(f"Dashboard:    [bold]http://{HOST}:{dashboard_port}[/]")
         code = root.wait()
     finally:
         _end(root)
@@ -73,16 +74,17 @@ def serve(settings: Settings, port: int | None, with_dashboard: bool, console: C
 
 
 def main() -> None:
-    """`dagster dev` as the root of its group, all of which is stopped when its standard input ends.
+    """Runs `dagster dev` as the root of a process group, and stops the group when standard input ends.
 
-    It ends with the process that holds its other end, also when that is killed. The first argument is the port of
-    the dashboard, which runs in the group too, or `NO_DASHBOARD`; the others are Dagster's.
+    Standard input is a pipe from the process that runs `serve`, so it also ends when that process is killed. The first
+    argument is the port of the dashboard, which runs in the same group, or `NO_DASHBOARD`. The other arguments are
+    Dagster's.
     """
     from user_engagement.dagster_internals import dagster_cli
 
-    shown_at = int(sys.argv.pop(1))
-    if shown_at != NO_DASHBOARD:
-        subprocess.Popen(dashboard.command(shown_at), stdin=subprocess.DEVNULL)
+    dashboard_port = int(sys.argv.pop(1))
+    if dashboard_port != NO_DASHBOARD:
+        subprocess.Popen(dashboard.command(dashboard_port), stdin=subprocess.DEVNULL)
     threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     dagster_cli()
 
@@ -103,11 +105,11 @@ def _on_stop_signals(root: subprocess.Popen[bytes]) -> list[int]:
 
 
 def _end(root: subprocess.Popen[bytes]) -> None:
-    """Returns when nothing is left of the group: what does not end when asked to is killed."""
+    """Stops the group and returns when no process of it is left; kills processes that do not stop in time."""
     root.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         root.wait(STOP_SECONDS)
-    # Dagster leaves code servers to finish the runs that they have begun
+    # Dagster lets code servers finish the runs that they have begun
     _signal_group(root, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while _signal_group(root, 0) and time.monotonic() < deadline:
@@ -116,7 +118,7 @@ def _end(root: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(root: subprocess.Popen[bytes], number: int) -> bool:
-    """Sends the signal; whether there was a process to get it (macOS forbids signals to those that ended)."""
+    """Sends the signal; False if no process is left (macOS forbids signals to processes that ended)."""
     try:
         os.killpg(root.pid, number)
     except (ProcessLookupError, PermissionError):

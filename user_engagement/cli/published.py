@@ -1,6 +1,6 @@
-"""What the command line shows of a published generation.
+"""The KPIs and findings of a published generation in the terminal.
 
-It needs neither Dagster, nor dbt, nor pandas, whose imports take longer than all else that it does.
+This module imports neither Dagster, dbt nor pandas: their imports would take longer than all its work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BRIEF, MOST_FINDINGS = "decline_brief", 5
 
 
 def kpi_table(generation: Path) -> Table:
-    """The KPIs of a published generation, each with its interval, its period and the one before."""
+    """The KPIs of a published generation, one per row, with interval, period and previous value."""
     manifest = read_manifest(generation)
     title = f"KPIs as of {fmt.day(date.fromisoformat(manifest.as_of))}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -42,7 +42,7 @@ def kpi_table(generation: Path) -> Table:
 
 
 def findings(generation: Path) -> Table | None:
-    """What changed and why, the most harmful first; None where no insights were computed."""
+    """The main findings, the most harmful first; None if no insights were computed."""
     if BRIEF not in read_manifest(generation).tables:
         return None
     brief = pq.read_table(generation / f"{BRIEF}.parquet").sort_by("rank").to_pylist()

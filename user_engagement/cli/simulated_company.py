@@ -1,4 +1,4 @@
-"""The simulated company of this home: created, or moved forward in time."""
+"""Creates the simulated company of a home, or advances it in time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def yesterday(settings: Settings) -> date:
 
 
 def world_config(settings: Settings, users: int | None = None) -> simulation.WorldConfig:
-    """The configuration that the world has, or that a new one gets; ``users`` asks for a size."""
+    """The configuration of the existing world, or of a new one; ``users`` is the requested number of signups."""
     home = settings.simulated_home
     if simulation.reached(home) is None:
         return simulation.WorldConfig(seed=settings.seed, users=users or DEFAULT_USERS)
@@ -31,10 +31,10 @@ def simulate(
     through: date | None,
     on_progress: Callable[[date, int, int], None] | None = None,
 ) -> simulation.Summary:
-    """Creates the world, or advances it through a day (yesterday if not given, or as far as it is already).
+    """Creates the world, or advances it through a day (default: yesterday, or the day that it has reached if later).
 
     Raises:
-        SimulationError: another size or seed than the world has, or a day before the one that it has reached.
+        SimulationError: the size or seed is not that of the world, or the day is before the one that it has reached.
     """
     home = settings.simulated_home
     reached = simulation.reached(home)
@@ -44,7 +44,7 @@ def simulate(
 
 
 def write_snowplow_files(settings: Settings) -> Path:
-    """Writes the days of the world that are not yet there as Snowplow's enriched files; returns their folder."""
+    """Writes the missing days of the world as Snowplow enriched files; returns their folder."""
     home = settings.simulated_home
     folder = home / "snowplow"
     reached = simulation.reached(home)
@@ -70,7 +70,7 @@ def ensure_world(settings: Settings, on_progress: Callable[[date, int, int], Non
 
 
 def emit_day(settings: Settings, collector: str, day: date | None, limit: int) -> int:
-    """Sends the events of a day of the world, the newest if not given; returns how many the collector took."""
+    """Sends the events of a day (default: the newest) to a collector; returns how many it accepted."""
     home = settings.simulated_home
     return simulation.emit(
         home,
@@ -83,7 +83,7 @@ def emit_day(settings: Settings, collector: str, day: date | None, limit: int) -
 
 
 def write_truth(settings: Settings, folder: Path) -> list[Path]:
-    """Writes what was planted, and each user's latent churn day and cause."""
+    """Writes the planted causes, and each user's true churn day and cause; returns the paths."""
     return list(simulation.truth(settings.simulated_home, _reached(settings)).write(folder))
 
 

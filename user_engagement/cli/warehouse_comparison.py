@@ -1,4 +1,4 @@
-"""A whole run on a real Snowflake account, against the embedded warehouse on the same simulated company."""
+"""Runs the pipeline on a Snowflake account and on DuckDB for one simulated company, and compares the marts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from user_engagement.warehouse.snowflake.account import SCHEMAS, load_account
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
 
 USERS, THROUGH = 4_000, date(2025, 5, 20)
-# the last bits of logarithms and roots are not the same everywhere
+# the last bits of logarithms and roots differ between machines
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds that each load took in each warehouse, rows of all marts, and in which marts the warehouses differ."""
+    """Seconds of each load in each warehouse, rows of all marts, and one line for each mart that differs."""
 
     seconds: dict[str, float]
     rows: int
@@ -37,11 +37,11 @@ class Comparison:
 
 
 def compare_warehouses(report: Callable[[str], None]) -> Comparison:
-    """Loads a small company into schemas of its own and into DuckDB, compares every mart, and drops the schemas.
+    """Loads a small company into new Snowflake schemas and into DuckDB, compares every mart, and drops the schemas.
 
     Raises:
         WarehouseError: Snowflake cannot be reached.
-        RunFailedError: a run failed; the schemas are dropped all the same.
+        RunFailedError: a run failed. The schemas are dropped in this case, too.
     """
     with TemporaryDirectory(prefix="user-engagement-") as name, _own_schemas():
         folder = Path(name)
@@ -70,7 +70,7 @@ def compare_warehouses(report: Callable[[str], None]) -> Comparison:
 
 @contextmanager
 def _own_schemas() -> Iterator[None]:
-    """Schemas under a prefix that nobody else has, dropped afterwards."""
+    """Uses schemas with a unique prefix, and drops them afterwards."""
     before = os.environ.get("SNOWFLAKE_SCHEMA_PREFIX", "")
     os.environ["SNOWFLAKE_SCHEMA_PREFIX"] = f"{before}comparison_{uuid4().hex[:8]}_"
     try:
@@ -85,7 +85,7 @@ def _own_schemas() -> Iterator[None]:
 
 @contextmanager
 def _home(settings: Settings) -> Iterator[None]:
-    """dbt's profile finds the home in the environment."""
+    """Sets the home in the environment, where dbt's profile reads it."""
     before = os.environ.get(PREFIX + "HOME")
     os.environ[PREFIX + "HOME"] = str(settings.home)
     try:

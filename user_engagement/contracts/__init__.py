@@ -1,4 +1,4 @@
-"""What raw tables, marts and Snowplow events hold: facts that every layer may rely on."""
+"""The columns of raw tables, marts and Snowplow events, which every layer may use."""
 
 from user_engagement.contracts.raw import RAW_TABLES, RawTable, Window
 

@@ -1,4 +1,4 @@
-"""What every mart holds: its schema, its columns in their order, their types, and whether it has a row per user."""
+"""The contract of every mart: its schema, its columns in order, their types, and whether it has a row per user."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Mart:
     is_per_user: bool = False
 
     def breaches(self, columns: Mapping[str, str]) -> list[str]:
-        """What is wrong with the columns of a table, given their types; further columns may stand between."""
+        """The differences between the contract and a table's columns and types; extra columns are allowed."""
         problems = []
         for entry in f"{self.columns}, observed_through date".split(", "):
             name, kind = entry.split(" ")

@@ -1,8 +1,8 @@
-"""What a raw table must hold: the interface between every source and every warehouse.
+"""The columns of raw tables: the interface between every source and every warehouse.
 
-Raw tables keep what the source said. Ids and attributes are text, so that ``007`` stays ``007``; dates are
-wall-clock timestamps in the configured time zone; any extra source column is kept as text beside them. Ids have no
-blanks around them, and a blank one is null, so that models compare them as they are.
+Raw tables keep the values of the source. Ids and attributes are text, so that ``007`` stays ``007``; dates are
+wall-clock timestamps in the configured time zone; any extra source column is kept as text. Ids have no leading
+or trailing blanks, and a blank id is null, so that models can compare ids directly.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Column:
 
 @dataclass(frozen=True)
 class RawTable:
-    """One raw table: its name, the column that places a row in a month, and its columns.
+    """One raw table: its name, its columns, and the date column that decides the month of a row.
 
     ``required`` columns must be in the source. ``optional`` ones always exist in the warehouse and are null
-    where the source lacks them. Whatever else a source has is kept, as text, under its lower-case name.
+    where the source lacks them. All other columns of a source are kept as text, under their lower-case names.
     """
 
     name: str
@@ -64,7 +64,7 @@ IDS = ("user_id", "event_id")
 
 LINEAGE = (
     Column("_source", "VARCHAR", "File or table that the row came from."),
-    Column("_row_number", "BIGINT", "Position of the row in its source, from 1: what 'source order' means."),
+    Column("_row_number", "BIGINT", "Position of the row in its source, from 1: the 'source order'."),
     Column("_extracted_at", "TIMESTAMP", "When the row was extracted (UTC)."),
 )
 
@@ -90,7 +90,7 @@ USER_ENGAGEMENT = RawTable(
     ),
     optional=(
         Column(
-            "event_id", "VARCHAR", "The source's id of the session, by which repeated deliveries are known."
+            "event_id", "VARCHAR", "The source's id of the session; repeated deliveries have the same id."
         ),
         Column("device_type", "VARCHAR", "What they did it on."),
     ),
@@ -121,7 +121,7 @@ REJECTED_ROWS = RawTable(
             "reason", "VARCHAR", "`null_user_id`, `null_date` or `unparseable_date`: the first that applies."
         ),
         Column("user_id", "VARCHAR", "The row's user, where it has one."),
-        Column("date_value", "VARCHAR", "What stood where a date was expected."),
+        Column("date_value", "VARCHAR", "The value in place of the date."),
     ),
     description="Rows without a usable date, which belong to no month.",
 )
@@ -129,17 +129,17 @@ REJECTED_ROWS = RawTable(
 
 @dataclass(frozen=True)
 class Window:
-    """The days that a slice holds: ``start`` inclusive, ``end`` exclusive; None is unbounded.
+    """The days of a slice: ``start`` inclusive, ``end`` exclusive; None is unbounded.
 
-    The first and the last month of the calendar are unbounded outwards, so that a row dated before or after
-    every partition still has a slice of its own to live in and is accounted for.
+    The calendar's first month has no start and its last month no end, so that rows dated before or after the calendar
+    belong to a slice, too.
     """
 
     start: date | None = None
     end: date | None = None
 
     def predicate(self, column: str) -> str:
-        """The slice as a SQL condition on a timestamp or date column that holds no nulls."""
+        """The slice as a SQL condition on a timestamp or date column without nulls."""
         bounds = []
         if self.start is not None:
             bounds.append(f"{column} >= '{self.start.isoformat()}'")

@@ -1,4 +1,4 @@
-"""The fields of a Snowplow enriched event, in the order in which a line of an enriched file holds them."""
+"""The fields of a Snowplow enriched event, in the order of a line in an enriched file."""
 
 from __future__ import annotations
 

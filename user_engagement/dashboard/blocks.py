@@ -26,9 +26,94 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
+    """Many KPIs, shown when asked for."""
+
     kind: ClassVar[str] = "cards"
     title: str
     cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A small picture that stretches to its frame: an image, and where its last value lies (per cent from the top)."""
+
+    source: str
+    alt: str
+    last: float
+
+
+@dataclass(frozen=True)
+class Kpi:
+    """A headline figure; ``tone`` is good, bad or neutral, and the words say it as well."""
+
+    key: str
+    label: str
+    value: str
+    when: str
+    change: str
+    tone: str
+    definition: str
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the waterfall: where its bar and its interval lie, in per cent of the width."""
+
+    label: str
+    title: str
+    amount: str
+    interval: str
+    tone: str
+    start: float
+    width: float
+    interval_start: float | None = None
+    interval_width: float | None = None
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    title: str
+    about: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class SeriesDrawing:
+    """What happened against what was expected, with the change marked; places are in per cent of the frame."""
+
+    drawing: Drawing
+    last_label: str
+    expected_label: str
+    expected_last: float
+    first_day: str
+    last_day: str
+
+
+@dataclass(frozen=True)
+class Cause:
+    rank: int
+    title: str
+    facts: str
+    next_step: str
+    link: str
+    link_label: str
+    evidence: tuple[tuple[str, str], ...]
+    series: SeriesDrawing | None
+
+
+@dataclass(frozen=True)
+class Story:
+    """The first screen: figures, what became of the missing activity, and its causes with the largest first."""
+
+    kpis: tuple[Kpi, ...]
+    period: str
+    waterfall: Waterfall | None
+    causes: tuple[Cause, ...]
+    causes_title: str
+    note: str
+    risk: str
+    kind: ClassVar[str] = "story"
 
 
 @dataclass(frozen=True)
@@ -75,15 +160,16 @@ class Row:
     charts: tuple[Chart, ...]
 
 
-Block = Cards | Text | Table | Choice | Focus | Row | Chart
+Block = Story | Cards | Text | Table | Choice | Focus | Row | Chart
 
 
 @dataclass(frozen=True)
 class Page:
-    """``headline`` says in a sentence what happened."""
+    """``headline`` says in a sentence what happened; ``lead`` adds to it."""
 
     headline: str
     blocks: tuple[Block, ...] = field(default_factory=tuple)
+    lead: str = ""
 
     @property
     def tables(self) -> dict[str, Frame]:

@@ -43,10 +43,10 @@ def write_address(filters: Filters) -> None:
     st.session_state[WRITTEN] = wanted
 
 
-def sidebar(view: View) -> None:
-    """The filters that concern every page."""
+def filter_menu(view: View) -> None:
+    """The filters that concern every page, behind a button that says what they are set to."""
     filters, generation = view.filters, view.generation
-    with st.sidebar:
+    with st.popover(view.short_words, icon=":material/tune:"):
         _select("Days", "range", list(RANGES), filters.range, RANGES.__getitem__)
         if filters.range == "custom":
             _days(view)
@@ -79,18 +79,17 @@ def option(name: str, filters: Filters) -> None:
 
 
 def focus(view: View) -> None:
-    """The widget for the one segment value of single-group charts."""
-    _select(
-        f"{fmt.label(view.filters.segment)} shown in the next chart",
-        "focus",
-        view.values,
-        view.focus,
-        str,
-    )
+    """The widget for the one group of single-group charts."""
+    options = (view.values[0],) if len(view.values) == 1 else (ALL, *view.values)
+    _select("Group shown in the next chart", "focus", options, view.group_value, _value_name)
 
 
 def _segment_name(name: str) -> str:
     return "All users" if name == ALL else fmt.label(name)
+
+
+def _value_name(value: str) -> str:
+    return "All users" if value == ALL else fmt.label(value)
 
 
 def _select(label: str, name: str, options: Iterable[str], current: str, named: Callable[[str], str]) -> None:
@@ -105,6 +104,7 @@ def _values(present: tuple[str, ...], filters: Filters) -> None:
     st.multiselect(
         f"{fmt.label(filters.segment)} (none: the largest)",
         present,
+        format_func=fmt.label,
         key=key,
         on_change=_choose,
         args=("values", key),

@@ -24,8 +24,6 @@ Frame = Any
 """A `pd.DataFrame`, or a column of one: pandas' own types leave open what is cut out of a frame."""
 ALL = "all"
 UNKNOWN = "unknown"
-BRIEF = "decline_brief"
-"""The table of findings, in a generation that explains what changed."""
 # views that are open while generations are swapped may look at older ones
 REMEMBERED_GENERATIONS = 4
 TABLES = 40

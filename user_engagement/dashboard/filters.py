@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from urllib.parse import urlencode
 
 from dateutil.relativedelta import relativedelta
 
@@ -51,6 +52,16 @@ OPTIONS = {
     ),
     "churn": Option("Kind of churn", {"declared": "Declared (cancelled)", "inactive": "Inactive"}),
     "grain": Option("Period", {"month": "Months", "week": "Weeks"}),
+    "method": Option(
+        "Methods, for analysts",
+        {
+            "none": "None",
+            "mix": "Mix or behaviour",
+            "first_week": "First week",
+            "churn": "Churn: who and when",
+            "risk": "Users at risk",
+        },
+    ),
 }
 
 
@@ -70,6 +81,11 @@ class Filters:
 
     def option(self, name: str) -> str:
         return self.options.get(name, OPTIONS[name].default)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether days, segment and comparison are as at the first opening."""
+        return (self.range, self.segment, self.compare) == ("12m", ALL, "none")
 
     def choose(self, name: str, value: object) -> Filters:
         """These filters with one of them, or an option of a page, changed."""
@@ -104,6 +120,10 @@ class Filters:
         if self.compare != "none":
             query["compare"] = self.compare
         return query | {n: v for n, v in sorted(self.options.items()) if v != OPTIONS[n].default}
+
+    def to_address(self) -> str:
+        """A link to the view, relative to the dashboard."""
+        return f"?{urlencode(self.to_query(), doseq=True)}"
 
     @classmethod
     def from_query(cls, query: Mapping[str, list[str]], segments: Mapping[str, tuple[str, ...]]) -> Filters:

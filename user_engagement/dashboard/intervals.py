@@ -30,3 +30,11 @@ def difference(now: tuple[float, float], before: tuple[float, float]) -> tuple[f
     below = np.hypot(share - low, high_before - share_before)
     above = np.hypot(high - share, share_before - low_before)
     return float(gap - below), float(gap + above)
+
+
+def unless_clear(now: tuple[float, float], before: tuple[float, float]) -> str:
+    """What to add to two shares, each (successes, trials), that differ no more than chance allows."""
+    if not (now[1] and before[1]):
+        return ""
+    low, high = difference(now, before)
+    return " (no clear change)" if low <= 0 <= high else ""

@@ -6,6 +6,7 @@ import gc
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -14,7 +15,7 @@ import streamlit as st
 from user_engagement import formatting as fmt
 from user_engagement.dashboard import controls, templating
 from user_engagement.dashboard.annotations import read_marks
-from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Table, Text
+from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Story, Table, Text
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Frame, UnavailableError, open_generation
@@ -35,7 +36,9 @@ TITLE = "User engagement"
 ICON = Path(__file__).with_name("icon.svg")
 BY_KEY = {entry.key: entry for entry in PAGES}
 LAYOUT = """
-.block-container {padding-top: 4.5rem; max-width: 86rem}
+.block-container {padding-top: 2.9rem !important; padding-bottom: 3rem !important; max-width: 90rem}
+.stMainBlockContainer > .stVerticalBlock {gap: .6rem}
+.st-key-bar {align-items: center}
 @media (max-width: 640px) {.st-key-chart_cohorts .heatmaplayer text {display: none}}
 """
 
@@ -54,31 +57,33 @@ def main() -> None:
     try:
         _show(settings, theme)
     except UnavailableError as problem:
-        st.title(TITLE)
-        st.info(f"**{problem.title}** {problem.remedy}", icon=":material/info:")
+        st.html(templating.part("nothing", problem.title, problem.remedy))
 
 
 def _show(settings: Settings, theme: Theme) -> None:
     generation = open_generation(settings.published_dir)
+    _use_labels(settings)
     filters = controls.current_filters(generation)
     entry = BY_KEY.get(filters.page, PAGES[0])
+    st.set_page_config(page_title=f"{entry.title} · {TITLE}")
     filters = filters.choose("page", entry.key)
     view = View(generation, filters, theme, _marks(settings))
-    controls.navigation({key: page.title for key, page in BY_KEY.items()}, entry.key)
-    controls.sidebar(view)
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="bar"):
+        controls.navigation({key: page.title for key, page in BY_KEY.items()}, entry.key)
+        controls.filter_menu(view)
     controls.write_address(filters)
-    st.title(entry.title)
     if stale := generation.stale(datetime.now(UTC), settings.stale_after_hours):
         st.warning(stale, icon=":material/schedule:")
     page = entry.make(view)
-    st.html(
-        templating.part("paragraph", page.headline, "headline")
-        + templating.part(
-            "paragraph", f"Shown: {view.in_words}. Data through {fmt.day(generation.as_of)}.", "filters"
-        )
-    )
-    for block in page.blocks:
-        _draw(block, view)
+    shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
+    is_first = entry.key == PAGES[0].key
+    # the first screen says its period itself
+    told = "" if is_first and filters.is_default else shown
+    st.html(templating.part("head", "" if is_first else entry.title, page, told))
+    for is_choice, blocks in groupby(page.blocks, lambda block: isinstance(block, Choice | Focus)):
+        with st.container(horizontal=True) if is_choice else nullcontext():
+            for block in blocks:
+                _draw(block, view)
     _settle()
 
 
@@ -91,6 +96,13 @@ def _settle() -> None:
     gc.freeze()
 
 
+def _use_labels(settings: Settings) -> None:
+    try:
+        fmt.use_labels(settings.labels)
+    except UserError as error:
+        st.warning(f"Names are shown by the rule. {error}", icon=":material/warning:")
+
+
 def _marks(settings: Settings) -> Frame:
     try:
         return read_marks(settings.annotations)
@@ -101,8 +113,8 @@ def _marks(settings: Settings) -> Frame:
 
 def _draw(block: Block, view: View) -> None:
     match block:
-        case Cards():
-            st.html(templating.part("cards", block))
+        case Story() | Cards():
+            st.html(templating.part(block.kind, block))
         case Text():
             st.html(templating.part("sentences", block))
         case Choice(name):
@@ -123,33 +135,33 @@ def _draw(block: Block, view: View) -> None:
             st.html(
                 templating.part("title", block.title) + templating.part("paragraph", block.about, "about")
             )
-            with st.expander(f"Data table: {block.title}") if block.folded else nullcontext():
+            with st.expander(f"Data: {block.title}") if block.folded else nullcontext():
                 _draw_table(block.key, block.frame, view)
 
 
 def _draw_chart(chart: Chart, view: View) -> None:
-    st.html(
-        templating.part("title", chart.title)
-        + templating.part("paragraph", chart.about, "about")
-        + templating.part("paragraph", chart.summary, "summary")
-    )
-    if chart.figure is not None:
-        name = f"{chart.key}-{view.generation.manifest.as_of}"
-        # the tests validate figures; here it would take longer than all the rest
-        figure = go.Figure(chart.figure, _validate=False)
-        config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
-        with st.container(key=f"chart_{chart.key}"):
+    with st.container(key=f"chart_{chart.key}"):
+        st.html(templating.part("chart_head", chart))
+        if chart.figure is not None:
+            name = f"{chart.key}-{view.generation.manifest.as_of}"
+            # the tests validate figures; here it would take longer than all the rest
+            figure = go.Figure(chart.figure, _validate=False)
+            config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
             st.plotly_chart(figure, theme=None, key=f"plot_{chart.key}", config=config)
-    with st.expander(f"Data table: {chart.title}"):
-        _draw_table(chart.key, chart.table, view)
+        with st.expander("Definition and data"):
+            st.html(templating.part("paragraph", chart.about, "about"))
+            _draw_table(chart.key, chart.table, view)
 
 
 def _draw_table(key: str, frame: Frame, view: View) -> None:
-    days = {
-        str(name): st.column_config.DateColumn(format="YYYY-MM-DD")
-        for name in frame.select_dtypes("datetime")
+    days = set(frame.select_dtypes("datetime"))
+    columns = {
+        str(name): st.column_config.DateColumn(fmt.label(str(name)), format="D MMM YYYY")
+        if name in days
+        else st.column_config.Column(fmt.label(str(name)))
+        for name in frame
     }
-    st.dataframe(frame, hide_index=True, column_config=days, key=f"table_{key}")
+    st.dataframe(frame, hide_index=True, column_config=columns, key=f"table_{key}")
     st.download_button(
         f"Download {len(frame):,} rows as CSV",
         to_csv(frame),

@@ -9,6 +9,7 @@ from zlib import crc32
 
 import pandas as pd
 
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.data import ALL, UNKNOWN, Frame
 
 FONT = '"Source Sans", "Source Sans Pro", system-ui, -apple-system, "Segoe UI", "Liberation Sans", sans-serif'
@@ -101,7 +102,7 @@ class Style:
         return f"rgba({red},{green},{blue},{self.theme.band})"
 
     def label(self, value: str) -> str:
-        return "All users" if value == ALL else value
+        return "All users" if value == ALL else fmt.label(value)
 
 
 def layout(

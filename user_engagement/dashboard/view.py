@@ -10,7 +10,7 @@ import pandas as pd
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.data import ALL, Frame, Generation, UnavailableError
-from user_engagement.dashboard.filters import COMPARISONS, MOST_VALUES, Filters
+from user_engagement.dashboard.filters import COMPARISONS, MOST_VALUES, RANGES, Filters
 from user_engagement.dashboard.theme import LIGHT, Style, Theme, slots
 
 
@@ -54,16 +54,20 @@ class View:
         return tuple(chosen[:MOST_VALUES])
 
     @property
-    def focus(self) -> str:
-        """The one value of charts that show a single group."""
-        return self.filters.focus if self.filters.focus in self.values else self.values[0]
+    def group_value(self) -> str:
+        """Whom charts and sentences about one group show: the value chosen for them, the only one, or all users."""
+        if self.filters.segment == ALL:
+            return ALL
+        if self.filters.focus in self.values:
+            return self.filters.focus
+        return self.values[0] if len(self.values) == 1 else ALL
 
     @property
     def group(self) -> str:
-        """The single group in words, for sentences and titles."""
-        if self.filters.segment == ALL:
-            return "users"
-        return f"users of {fmt.label(self.filters.segment).lower()} {self.focus}"
+        """The same in words, for sentences and titles."""
+        if self.group_value == ALL:
+            return "all users"
+        return f"{fmt.label(self.filters.segment).lower()} {fmt.label(self.group_value)}"
 
     @cached_property
     def style(self) -> Style:
@@ -80,9 +84,14 @@ class View:
         order = {value: number for number, value in enumerate(self.values)}
         return found.iloc[found.segment_value.map(order).argsort(kind="stable")]
 
-    def focused(self, mart: str, **where: object) -> Frame:
-        """The mart's rows of the one value in focus."""
-        return self.rows(mart, segment_value=self.focus, **where)
+    def group_rows(self, mart: str, **where: object) -> Frame:
+        """The mart's rows of the one group for which the columns named have the values given."""
+        segment = ALL if self.group_value == ALL else self.filters.segment
+        frame = self.generation.of_segment(mart, segment)
+        mask = frame.segment_value == self.group_value
+        for column, value in where.items():
+            mask &= frame[column] == value
+        return frame[mask]
 
     def within(self, rows: Frame, column: str, monthly: bool = False) -> Frame:
         """Rows whose day, or month, the chosen days touch."""
@@ -109,13 +118,25 @@ class View:
         return COMPARISONS[self.filters.compare], before
 
     @property
+    def short_words(self) -> str:
+        """The filters in a few words."""
+        chosen = self.filters
+        days = RANGES[chosen.range]
+        if chosen.range == "custom" and chosen.start and chosen.end:
+            days = fmt.period(chosen.start, chosen.end)
+        who = "All users" if self.filters.segment == ALL else f"By {fmt.label(self.filters.segment).lower()}"
+        if len(self.values) == 1 and self.filters.segment != ALL:
+            who = fmt.label(self.values[0])
+        return f"{days} · {who}"
+
+    @property
     def in_words(self) -> str:
         """What the filters say."""
         parts = [fmt.period(*self.days)]
         if self.filters.segment == ALL:
             parts.append("all users")
         else:
-            named = fmt.enumeration(list(self.values))
+            named = fmt.enumeration([fmt.label(value) for value in self.values])
             parts.append(f"{fmt.label(self.filters.segment).lower()}: {named}")
             present = self.generation.segments[self.filters.segment]
             wanted = len(self.filters.values) or len(present)

@@ -1,1 +1,1 @@
-"""The Dagster instance of a home: where it lies, how it stores events, queues runs and starts them."""
+"""The Dagster instance of a home: its folder, event storage, run queue and run launcher."""

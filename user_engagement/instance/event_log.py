@@ -1,7 +1,7 @@
-"""Dagster's SQLite event log on kept connections, with a batch of events stored in one transaction.
+"""Dagster's SQLite event log with open connections that are reused, and one transaction per batch of events.
 
-A run over a range of months records two events per asset and month. The stock storage opens three connections
-for each of them, which for two years of months takes longer than the work itself.
+A run over a range of months records two events per asset and month. Dagster's own storage opens three connections
+per event, which for two years of months takes longer than the work itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BUSY_SECONDS = 60
 
 
 class BatchingEventLogStorage(SqliteEventLogStorage):
-    """`SqliteEventLogStorage` on the same files, for the runs inside the command line."""
+    """`SqliteEventLogStorage` for runs that the command line executes in its own process; it uses the same files."""
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._engines: dict[str, Engine] = {}
@@ -32,7 +32,7 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        """As the stock method, but on one connection per file rather than a new one each time."""
+        """Like the inherited method, but with one connection per file instead of a new one each time."""
         with self._db_lock:
             if shard not in self._engines:
                 self._engines[shard] = create_engine(
@@ -40,7 +40,7 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
                     poolclass=StaticPool,
                     connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
                 )
-                # the files are in WAL mode: no commit can damage them, and the last ones may go with a power cut
+                # in WAL mode no commit can damage the files; a power cut may lose the last commits
                 with self._engines[shard].connect() as connection:
                     connection.exec_driver_sql("pragma synchronous = normal")
             engine = self._engines[shard]
@@ -56,20 +56,20 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
         super().dispose()
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Stores the events about assets at once, all of them or none, and any others one by one."""
-        about_assets = [event for event in events if event.dagster_event_type in ASSET_EVENTS]
+        """Stores the asset events of each run in one transaction, and all other events one by one."""
+        asset_events = [event for event in events if event.dagster_event_type in ASSET_EVENTS]
         for event in events:
             if event.dagster_event_type not in ASSET_EVENTS:
                 self.store_event(event)
-        for run_id in dict.fromkeys(event.run_id for event in about_assets):
-            self._store_about_assets(run_id, [event for event in about_assets if event.run_id == run_id])
+        for run_id in dict.fromkeys(event.run_id for event in asset_events):
+            self._store_run_events(run_id, [event for event in asset_events if event.run_id == run_id])
 
-    def _store_about_assets(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+    def _store_run_events(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
         statements = [self.prepare_insert_event(event) for event in events]
         with self.run_connection(run_id) as connection:
             for statement in statements:
                 connection.execute(statement)
-        # the index is what queries across runs read; only an asset's latest event describes the asset there
+        # queries across runs read the index; there, only the latest event of an asset describes it
         latest = {event.get_dagster_event().asset_key: position for position, event in enumerate(events)}
         with self.index_transaction() as connection:
             results = [connection.execute(statement) for statement in statements]

@@ -19,11 +19,11 @@ EVER_SHIPPED = (
     "1e2e75eb453a8741693c0dcdbe12b253170b1556d0cb0bf0f037858c35ade468",
     "a2fb2da43beb70ec1060ac79b19d1ec7c86b104d3d7af0297b7865124a99e3b8",
 )
-"""SHA-256 of each version of `SHIPPED`, this one included: a home's copy of any of them may be replaced."""
+"""SHA-256 of each version of `SHIPPED`, including the current one: a home's copy of any of them may be replaced."""
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """The instance's folder, with the project's ``dagster.yaml`` as it is now, unless the home has its own."""
+    """The instance's folder, with the project's current ``dagster.yaml`` unless the user has changed the copy there."""
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
@@ -35,10 +35,10 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance that the UI shows too, for runs inside this process. Use it as a context manager.
+    """The instance of the home for runs inside this process; the UI shows the same one. Use it as a context manager.
 
-    Where ``dagster.yaml`` leaves them to Dagster, it stores events in batches, and keeps no copies of the output
-    of steps: the command line shows progress of its own, and the stock copying starts two processes for every step.
+    Unless ``dagster.yaml`` configures event storage and compute logs, this instance stores events in batches and keeps
+    no compute logs. The command line shows its own progress, and Dagster's compute logs start two processes per step.
     """
     home = prepare_dagster_home(settings)
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
@@ -54,7 +54,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         overrides["event_log_storage"] = {
             "module": "user_engagement.instance.event_log",
             "class": "BatchingEventLogStorage",
-            # where the stock storage keeps it
+            # the folder of Dagster's own storage
             "config": {"base_dir": str(home / "history" / "runs")},
         }
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))

@@ -1,7 +1,7 @@
-"""A run queue whose pools are limited from the first run on.
+"""A run queue that limits its pools from the first run on.
 
-Dagster's own learns of a pool when it looks through the queue for the first time, and lets everything through that
-it finds there: two runs that were queued together on a new instance would write to the warehouse at once.
+Dagster's coordinator sets the limit of a pool only after its first pass through the queue, which starts every run in
+it. So two runs that were queued together on a new instance would write to the warehouse at the same time.
 """
 
 from __future__ import annotations

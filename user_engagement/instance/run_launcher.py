@@ -1,7 +1,7 @@
-"""A run launcher with which Dagster's run monitoring finds out that the process of a run is gone.
+"""A run launcher that lets Dagster's run monitoring detect that the process of a run is gone.
 
-The default launcher leaves that to the code server, whose child the process is. When both are killed, nobody is
-left to say so: the run stays started, holds its pool, and keeps its months busy.
+The default launcher relies on the code server, the parent of that process. If both are killed, nothing reports it:
+the run stays "started", occupies its pool, and keeps its months busy.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def host_tag() -> dict[str, str]:
-    """The tag of a run that is started from this host."""
+    """The tag of a run that this host starts."""
     return {HOST_TAG: socket.gethostname()}
 
 
 class LocalRunLauncher(DefaultRunLauncher):
-    """`DefaultRunLauncher` that looks for the processes of the runs on this host.
+    """A `DefaultRunLauncher` that checks whether the processes of this host's runs are alive.
 
-    Run monitoring takes any answer but "running" for a failed run, so that is the answer also for runs that
-    this host cannot judge: those of another host, and those that were started before this launcher.
+    Run monitoring treats every answer except "running" as a failed run. So the answer is also "running" for runs that
+    this host cannot check: runs of another host, and runs that were started before this launcher was used.
     """
 
     @property
@@ -49,7 +49,7 @@ class LocalRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.FAILED if problem else WorkerStatus.RUNNING, problem)
 
     def _problem(self, run: DagsterRun) -> str | None:
-        """Why the run's process cannot be at work; None if it can."""
+        """Why the run's process cannot be alive; None if it can."""
         for entry in self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
             pid = entry.get_dagster_event().engine_event_data.metadata.get("pid")
             if pid is not None:
@@ -65,7 +65,7 @@ class LocalRunLauncher(DefaultRunLauncher):
 
 
 def _runs_here(run: DagsterRun) -> bool:
-    """Whether the run was started on this host, and by a code server on it if by one at all."""
+    """Whether this host started the run, directly or through a code server on this host."""
     code_server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("host", "localhost")
     here = socket.gethostname()
     return run.tags.get(HOST_TAG) == here and code_server in (*LOOPBACK, here)
@@ -76,7 +76,7 @@ def _why_gone(pid: int, reported: float) -> str | None:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return f"its process {pid} has ended"
-        # a run's process imports for a second or more before it reports, so the clocks need not agree to less
+        # a process takes a second or more to report, so small differences between the clocks do not matter
         if process.create_time() > reported:
             return f"its process {pid} is gone, and another one has that number"
     except psutil.NoSuchProcess:

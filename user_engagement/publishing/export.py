@@ -1,4 +1,4 @@
-"""Marts and insights as files, to use them outside the warehouse."""
+"""Exports marts and insights to files, for use outside the warehouse."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import UserError
+from user_engagement.publishing.spreadsheets import without_formulas
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 
@@ -33,7 +34,8 @@ def export_marts(
         ) from None
     with open_warehouse(settings).reader() as reader:
         for name in MARTS:
-            yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind)
+            is_escaped = kind == "csv" and settings.csv_escape_formulas
+            yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind, is_escaped)
 
 
 def export_insights(
@@ -46,18 +48,21 @@ def export_insights(
     """
     with open_warehouse(settings).reader() as reader:
         for name in names:
-            yield name, _write(folder / f"{name}.{kind}", reader.ordered("insights", name), kind)
+            is_escaped = kind == "csv" and settings.csv_escape_formulas
+            table = reader.ordered("insights", name)
+            yield name, _write(folder / f"{name}.{kind}", table, kind, is_escaped)
 
 
-def _write(path: Path, reader: pa.RecordBatchReader, kind: str) -> int:
-    """Writes beside the final name and renames, so that no half-written file is ever taken for a mart."""
+def _write(path: Path, reader: pa.RecordBatchReader, kind: str, is_escaped: bool) -> int:
+    """Writes a temporary file and renames it, so that nobody reads a half-written mart; returns the row count."""
     draft, rows = path.with_name(path.name + ".tmp"), 0
     writer = (
         pq.ParquetWriter(draft, reader.schema) if kind == "parquet" else pacsv.CSVWriter(draft, reader.schema)
     )
     with writer:
         for batch in reader:
-            writer.write_batch(batch)
+            table = pa.Table.from_batches([batch])
+            writer.write_table(without_formulas(table) if is_escaped else table)
             rows += batch.num_rows
     draft.replace(path)
     return rows

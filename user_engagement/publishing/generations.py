@@ -1,7 +1,7 @@
-"""Published generations: the aggregated marts as Parquet, swapped whole, read without the warehouse.
+"""Published generations: marts and insights as Parquet files, which readers use instead of the warehouse.
 
-A generation is written beside the others, made durable, renamed, and only then pointed at; a reader resolves
-the pointer once and keeps that path for as long as its view lasts.
+A generation is written to a new folder, synced to disk and renamed; then the link `current` is moved to it. A reader
+resolves the link once and uses that path for as long as its view lasts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PSEUDONYM_LENGTH = 32
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a generation holds; ``tables`` maps a mart to its row count and the SHA-256 of its file."""
+    """The contents of a generation; ``tables`` maps a mart to its row count and the SHA-256 of its file."""
 
     generation: int
     schema_version: int
@@ -51,9 +51,9 @@ def publish(
     as_of: str,
     add: Callable[[Path], None] | None = None,
 ) -> Manifest:
-    """Writes a new generation under ``published`` and makes it the current one; publishers wait for each other.
+    """Writes a new generation under ``published`` and makes it the current one; concurrent publishers wait.
 
-    ``add`` may write further files, made of the tables and the manifest that it finds in the folder it is given.
+    ``add`` may write more files into the folder that it is given; the tables and the manifest are already there.
     """
     published.mkdir(parents=True, exist_ok=True)
     with (published / ".lock").open("w") as lock:
@@ -103,10 +103,10 @@ def current_generation(published: Path) -> int | None:
 
 
 def read_manifest(generation: Path) -> Manifest:
-    """What the generation holds.
+    """The manifest of a generation.
 
     Raises:
-        UserError: another version published it, whose tables have other columns.
+        UserError: the generation has another schema version, so its tables have other columns.
     """
     manifest = json.loads((generation / "manifest.json").read_text())
     if manifest["schema_version"] != SCHEMA_VERSION:
@@ -124,10 +124,10 @@ def generations(published: Path) -> list[tuple[int, Path]]:
 
 
 def pseudonymised(table: pa.Table, key: str) -> pa.RecordBatchReader:
-    """The table with each ``user_id`` replaced by its keyed hash, and ordered by that.
+    """The table with each ``user_id`` replaced by its keyed hash, and sorted by the hash.
 
-    Who does not have the key cannot tell whose row it is, not even by trying ids or by the order of rows; the same
-    user has the same pseudonym in every generation.
+    Without the key nobody can find out whose row it is, neither by trying ids nor from the order of rows. A user has
+    the same pseudonym in every generation.
     """
     position = table.schema.get_field_index("user_id")
     pseudonyms = [
@@ -156,9 +156,9 @@ def _sync(path: Path) -> None:
 
 
 def _prune(published: Path) -> None:
-    """Removes generations beyond the kept ones, once no reader can still be looking at them.
+    """Removes old generations that no reader can still be using.
 
-    A reader may have resolved a generation until the moment its successor was published.
+    A reader may have resolved a generation until the moment when the next one was published.
     """
     found = [path for _, path in generations(published)]
     for path, successor in pairwise(found[: 1 - KEPT_GENERATIONS]):

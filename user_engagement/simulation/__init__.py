@@ -1,7 +1,7 @@
-"""A simulated company: source systems that hold what a real one's would, and whose truth is known.
+"""A simulated company: source systems like those of a real company, with known causes in their data.
 
-Signups grow by 3.5 % a month, and engagement per user falls. Four planted causes, each of which can be
-switched off or given other dates and sizes in `Stories`:
+Signups grow by 3.5 % a month, and engagement per user falls. There are four planted causes. `Stories` can
+switch each of them off, or change its dates and size:
 
 =================  ======================  =======================  ========================================
 story              from                    where                    size
@@ -15,10 +15,10 @@ price_change       2026-03-02 (from each   product_type standard    hazard of de
 mobile_release     2026-05-04              device_type phone        sessions x 0.6
 =================  ======================  =======================  ========================================
 
-With every story off, engagement per active user stays level. `Dirt` says what goes wrong in the data and
-how often. The same configuration gives the same world, byte for byte, whether made at once or day by day.
+With every story off, engagement per active user stays level. `Dirt` sets which errors the data have, and
+how often. The same configuration gives the same world, byte for byte, in one step or day by day.
 
-Nothing downstream imports this package: the pipeline reads what it writes, as it would read a customer's.
+The pipeline does not import this package. It reads the simulated source systems as it reads real ones.
 """
 
 from user_engagement.simulation.config import Dirt, WorldConfig

@@ -1,4 +1,4 @@
-"""The sessions of one day, clean: what the customer-experience platform would record if nothing went wrong.
+"""The clean sessions of one day: the records of a customer-experience platform without errors.
 
 The number of sessions of a living user on a day is geometric with mean
 
@@ -7,7 +7,7 @@ The number of sessions of a living user on a day is geometric with mean
 A geometric count is a Poisson count whose rate differs from day to day (gamma with shape 1): people come in
 bursts. With rates of users that differ as a gamma distribution it is akin to the NBD side of Schmittlein,
 Morrison and Colombo (1987). It also needs only multiplication and division, which round alike wherever in
-an array a user stands; exp() need not, and one changed last bit would change a world.
+an array a user is; exp() may not, and one changed last bit would change the world.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DURATION_MEDIAN = {"view_content": 240, "search": 110, "create": 780, "collabora
 DURATION_SIGMA = 0.9
 SHORTEST_SESSION = 2
 LONGEST_SESSION = 6 * 3600
-"""Log-normal durations in seconds are cut to this range, so that only dirt is absurd."""
+"""Log-normal durations in seconds are clipped to this range, so that only dirt has absurd durations."""
 
 MAIN_DEVICE_SHARE = 0.86
 
@@ -56,7 +56,7 @@ HOURLY_ACTIVITY = (12, 8, 6, 5, 5, 7, 12, 24, 40, 52, 56, 58, 60, 58, 56, 55, 56
 MOST_SESSIONS = 24
 """Per user and day."""
 BLOCK = 1 << 15
-"""Users handled at once: their numbers stay in the processor's cache."""
+"""Users per block; the arrays of one block fit in the processor's cache."""
 
 SESSION = np.dtype(
     [
@@ -69,12 +69,12 @@ SESSION = np.dtype(
     ],
     align=True,
 )
-"""One session: `at` in seconds since the world's start, `duration` in seconds, the others codes."""
+"""One session: `at` in seconds since the world's start, `duration` in seconds, `interaction` and `device` as codes."""
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions of one day; for each the key of its further draws, and whether it is its user's very first."""
+    """Sessions of one day; for each the key of its later draws, and whether it is the first of its user."""
 
     rows: NDArray[np.void]
     key: Keys
@@ -83,7 +83,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Lookup tables: what a user-day or a 16-bit number turns into."""
+    """Lookup tables: the values for a user's day or for a 16-bit random number."""
 
     activity_key: np.uint64
     day_factor: NDArray[np.float32]
@@ -151,15 +151,15 @@ def _block_sessions(day: int, day_key: np.uint64, users: Population, tables: Beh
 
 
 def _session_counts(chance: NDArray[np.float32], more: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Geometric counts of 1 or more: a further session takes place while `chance` is below the next power."""
+    """Geometric counts of 1 or more: another session takes place while `chance` is below the next power."""
     counts = np.ones(len(chance), dtype=np.int64)
     going_on = np.arange(len(chance))
     power = more
     for _ in range(MOST_SESSIONS - 1):
         power = power * more[going_on] if len(power) == len(going_on) else power
-        further = chance[going_on] < power
-        going_on = going_on[further]
-        power = power[further]
+        has_another = chance[going_on] < power
+        going_on = going_on[has_another]
+        power = power[has_another]
         if not len(going_on):
             break
         counts[going_on] += 1
@@ -190,7 +190,7 @@ def _rows(
 def _second(
     day: int, users: Population, position: NDArray[np.intp], lane: NDArray[np.uint16], tables: Behaviour
 ) -> NDArray[np.int32]:
-    """The second of the day; on the signup day any second from the signup on."""
+    """The second of the day; on the signup day a uniform second after the signup."""
     second = tables.second_of_day.take(lane)
     new = np.flatnonzero(users.signup_day[position] == day)
     signed_up_at = users.signup_second[position[new]].astype(np.int64)
@@ -207,15 +207,15 @@ def _without_lost_phone_sessions(day: int, sessions: Sessions, tables: Behaviour
 
 
 def _at(category: NDArray[np.uint8], lane: NDArray[np.uint16]) -> NDArray[np.int32]:
-    """Where a table of one row of 65,536 entries per category holds the entry."""
+    """The index of an entry in a table with 65,536 entries per category."""
     return (category.astype(np.int32) << 16) | lane
 
 
 def _tenure_curve() -> NDArray[np.float32]:
     """Activity by days since signup, first for users who are not activated, then for those who are.
 
-    It settles exponentially at 3/4 of the start. In the first week who is activated comes more often, and
-    who is not hardly comes back.
+    It decays exponentially to 3/4 of the initial value. In the first week activated users come more often, and
+    users who are not activated hardly come back.
     """
     tenure = np.arange(LONGEST_TENURE)
     settling = SETTLED + (1 - SETTLED) * np.exp(-tenure / SETTLING_DAYS)

@@ -1,4 +1,4 @@
-"""What a simulated world is made of. Two equal configurations are one world."""
+"""The configuration of a simulated world. Equal configurations give the same world."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATEST_DAYS = 3
 """A late event is delivered at most this many days after it happened."""
 
 LONGEST_WORLD = 3652
-"""Days that a world can be advanced through: ten years."""
+"""The maximum number of days in a world: ten years."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class WorldConfig:
     `users` is the expected number of signups from `start` until the day before `reference_end`. Growth goes
     on after that day, so it only sets the scale. Shares need not add up to 1.
 
-    Raises SimulationError, naming the field, for a value that makes no world.
+    Raises SimulationError, which names the field, for an invalid value.
     """
 
     seed: int = 7
@@ -101,9 +101,9 @@ class WorldConfig:
             )
 
     def last_day_number(self, through: date) -> int:
-        """The number of the day `through`, up to which a world is asked for.
+        """The number of the day `through`.
 
-        Raises SimulationError when that is before the start or more than ten years after it.
+        Raises SimulationError if that is before the start, or more than ten years after it.
         """
         number = self.day_number(through)
         if not 0 <= number < LONGEST_WORLD:
@@ -130,14 +130,14 @@ def _check_shares(name: str, shares: Mapping[str, float], known: tuple[str, ...]
 
 
 def config_to_json(config: WorldConfig) -> dict[str, Any]:
-    """The configuration as plain JSON values; `config_from_json` turns it back."""
+    """The configuration as plain JSON values; `config_from_json` is the inverse."""
     return _plain(asdict(config))
 
 
 def config_from_json(stored: dict[str, Any]) -> WorldConfig:
     """The configuration that `config_to_json` wrote.
 
-    Raises KeyError, TypeError or ValueError when `stored` is something else.
+    Raises KeyError, TypeError or ValueError for any other value.
     """
     kinds = {
         "mobile_release": MobileRelease,
@@ -145,11 +145,11 @@ def config_from_json(stored: dict[str, Any]) -> WorldConfig:
         "onboarding_change": OnboardingChange,
         "price_change": PriceChange,
     }
-    told = {
+    stories = {
         name: None if values is None else kinds[name](**_dates(values))
         for name, values in stored["stories"].items()
     }
-    return WorldConfig(**{**_dates(stored), "dirt": Dirt(**stored["dirt"]), "stories": Stories(**told)})
+    return WorldConfig(**{**_dates(stored), "dirt": Dirt(**stored["dirt"]), "stories": Stories(**stories)})
 
 
 def _plain(value: Any) -> Any:

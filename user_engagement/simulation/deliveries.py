@@ -1,4 +1,4 @@
-"""Day after day, what the customer-experience platform delivers, as rows and as an Arrow table."""
+"""The rows that the customer-experience platform delivers on each day, as Arrow tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from user_engagement.simulation.dirt import MISSING_DEVICE, MISSING_DURATION, de
 from user_engagement.simulation.population import DEVICES, Population
 
 DAYS_AT_ONCE = 28
-"""How long the list of users who may be active is used before it is drawn up anew."""
+"""Days after which the list of users who may be active is computed again."""
 
 EVENT_SCHEMA = pa.schema(
     [
@@ -36,7 +36,7 @@ def deliveries(
 ) -> Iterator[tuple[int, pa.Table]]:
     """The rows delivered on each day number from `first` to `last`, both included.
 
-    Also works out the days before `first` whose late rows arrive from `first` on.
+    Also simulates the days before `first` whose late rows arrive on `first` or later.
     """
     tables = activity.behaviour(config, last + 1)
     recent: deque[list[NDArray[np.void]]] = deque(maxlen=LATEST_DAYS + 1)

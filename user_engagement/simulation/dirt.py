@@ -1,6 +1,6 @@
-"""What goes wrong between a session and the file it is delivered in, and between a signup and its row.
+"""The errors in the data: between a session and its delivered row, and between a signup and its row.
 
-Every kind draws from its own bits, so that switching one off changes nothing but its own rows.
+Every kind of error uses its own random bits, so that switching one off changes only its own rows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MISSING_DEVICE = 255
 
 FIRST_ORPHAN_ID = 9_000_000_000
 ORPHAN_IDS = 50_000
-"""Orphans have user ids from FIRST_ORPHAN_ID on, which no signup ever gets."""
+"""Orphans have user ids from FIRST_ORPHAN_ID on; no signup has such an id."""
 ORPHAN_FLAG = 1 << 50
 BEFORE_SIGNUP_FLAG = 1 << 51
-"""Added to the event id of the session that a dirty row was modelled on. Ids stay below 2^53."""
+"""Flags added to the event id of the session that a dirty row was copied from. Ids stay below 2^53."""
 
 ABSURD_SECONDS = np.array([0, -1, -3600, 86_401, 172_800, 604_800, 2_000_000_000], dtype=np.int32)
 
@@ -58,7 +58,7 @@ def _with_wrong_values(sessions: Sessions, more_bits: streams.Keys, dirt: Dirt) 
 
 
 def _orphans(rows: NDArray[np.void], more_bits: streams.Keys, dirt: Dirt) -> NDArray[np.void]:
-    """Further rows of users that the company does not know, modelled on real sessions."""
+    """Extra rows of users that the company does not know, copied from real sessions."""
     lane = streams.lanes(more_bits)[:, 2]
     chosen = np.flatnonzero(lane < streams.lane_share(dirt.orphans))
     orphans = rows[chosen]
@@ -70,7 +70,7 @@ def _orphans(rows: NDArray[np.void], more_bits: streams.Keys, dirt: Dirt) -> NDA
 def _before_signup(
     day: int, rows: NDArray[np.void], sessions: Sessions, more_bits: streams.Keys, dirt: Dirt
 ) -> NDArray[np.void]:
-    """Visits 1 to 3 days before the signup, which the platform attributes to the user on the signup day."""
+    """Visits 1 to 3 days before the signup, which the platform assigns to the user on the signup day."""
     lane = streams.lanes(more_bits)[:, 3]
     days_before = (1 + lane % LATEST_DAYS).astype(np.int64)
     chosen = (lane < streams.lane_share(dirt.before_signup)) & sessions.is_first & (days_before <= day)

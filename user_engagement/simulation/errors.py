@@ -4,4 +4,4 @@ from user_engagement.errors import UserError
 
 
 class SimulationError(UserError):
-    """A request the simulated world cannot honour. The message names the value found and the way out."""
+    """A request that the simulated world cannot fulfil. The message names the value and what to do."""

@@ -2,8 +2,8 @@
 
     user_engagement/delivered_on=2025-01-01/part-0.parquet
 
-A row's `engagement_date` is up to three days before the day in the folder's name, because late events are
-in the file of the day on which they arrived. A day without rows has a file without rows.
+A row's `engagement_date` is up to three days before the day in the folder's name, because a late event is in
+the file of the day on which it arrived. A day without rows has an empty file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 PARTITION = "delivered_on="
 
 WRITING: dict[str, Any] = {"use_dictionary": ["interaction_type", "device_type"], "store_schema": False}
-"""Ids and times hardly repeat. Without the Arrow schema, readers see plain text and no dictionaries."""
+"""No dictionaries for ids and times, which hardly repeat. Without the Arrow schema, readers get plain text."""
 
 
 def day_file(events: Path, day: date) -> Path:
@@ -28,7 +28,7 @@ def day_file(events: Path, day: date) -> Path:
 
 
 def write_day(events: Path, day: date, rows: pa.Table) -> None:
-    """Write the file of one day, whole or not at all. Equal rows give equal bytes."""
+    """Write the file of one day atomically. Equal rows give equal bytes."""
     target = day_file(events, day)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""A world as three plain files in the shape of the KPI contract, for sources that read files."""
+"""Writes a world as the three files that the file source reads."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def write_files(
     target: Path,
     format: FileFormat = "parquet",  # noqa: A002
 ) -> dict[str, Path]:
-    """Write user_signups, user_engagement and churn_data to the folder `target`; the path of each by name.
+    """Write user_signups, user_engagement and churn_data to the folder `target`; return the path of each by name.
 
-    `world` is a configuration or the home of a world. The rows are those which `advance` puts into the
-    source systems through the day `through`, dirt included, in the same order.
+    `world` is a configuration or the home of a world. The rows are those that `advance` writes to the source
+    systems through the day `through`, dirt included, in the same order.
 
-    Raises SimulationError for an unknown format, a day that no world reaches, and a home without a world.
+    Raises SimulationError for an unknown format, a day out of range, and a home without a world.
     """
     if format not in _WRITERS:
         raise SimulationError(f"The format is {format!r}: choose {' or '.join(_WRITERS)}.")

@@ -7,14 +7,14 @@ Two clocks run for every user, from the signup day on:
   "How to project customer retention", Journal of Interactive Marketing 21(1). Its hazard in period k is
   a / (a + b + k - 1), which decreases although nobody's own does. The shapes `a` near 0.7 are of the size
   they fit to both of their data sets (0.668 and 0.704); the `b` are set for a first month of 3 to 7 %.
-- **Silent churn** is a user who stops coming. Dropout at a constant rate that differs between users as a
+- **Silent churn** means that a user stops coming. Dropout at a constant rate that differs between users as a
   gamma distribution gives Pareto (Lomax) lifetimes: Schmittlein, Morrison and Colombo (1987), "Counting your
   customers", Management Science 33(1). Shape 0.606 and scale 11.67 weeks are what Fader, Hardie and Lee
   (2005), "Counting your customers the easy way", Marketing Science 24(2), report for CDNOW's customers;
   products differ around that scale.
 
-The clocks run independently, as people do cancel what they no longer use. Activity ends at the first. After
-it some users come back for a second, shorter spell.
+The clocks are independent, as people also cancel what they no longer use. Activity ends at the earlier one.
+Afterwards some users come back for a second, shorter spell.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from user_engagement.simulation.streams import Keys
 Days = NDArray[np.int32]
 
 NEVER = np.int32(1 << 20)
-"""A day number after every day that a world can reach: it does not happen."""
+"""A day number after the last possible day of a world; the event does not happen."""
 LONGEST_STAY = 3650
 """Days; a longer lifetime is recorded as NEVER."""
 
@@ -54,7 +54,7 @@ SECOND_SPELL_SCALE = 30.0
 
 
 class Returns(NamedTuple):
-    """The day each user comes back, and the first day after that second spell; NEVER when not."""
+    """The day when each user comes back, and the first day after that second spell; NEVER without one."""
 
     begins: Days
     ends: Days
@@ -72,7 +72,7 @@ def declared_survival(product: str, days: NDArray[np.integer]) -> NDArray[np.flo
     """The probability that a user of `product` has not cancelled by the end of day signup + `days`.
 
     In closed form, without a price change: the beta-geometric survival at the ends of the billing periods,
-    and a straight line between them, as a cancellation falls on any day of its period alike.
+    and a straight line between them, as a cancellation is equally likely on each day of its period.
     """
     at_renewal = np.exp(-cumulative_hazards()[PRODUCTS.index(product)])
     return np.interp(days, np.arange(len(at_renewal)) * BILLING_DAYS, at_renewal)
@@ -100,7 +100,7 @@ def cancellation_days(
 
 
 def silent_days(keys: Keys, signup: Days, scale: NDArray[np.float64]) -> Days:
-    """The first day on which each user no longer comes by: 1 day after signup or later. `scale` in days."""
+    """The first day on which each user no longer comes: 1 day after signup or later. `scale` is in days."""
     stay = _pareto_days(streams.branch(keys, "dropout"), scale)
     return np.where(stay > LONGEST_STAY, NEVER, signup + np.maximum(stay, 1)).astype(np.int32)
 

@@ -1,4 +1,4 @@
-"""The company's own database: users and cancellations, in any database that SQLAlchemy speaks to."""
+"""The company's own database with users and cancellations, in any database that SQLAlchemy supports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ cancellations_table = sa.Table(
 
 
 def parse_url(database_url: str) -> URL:
-    """Raises SimulationError for what is no SQLAlchemy URL, without repeating it: it may hold a password."""
+    """The parsed URL. Raises SimulationError if it is invalid, without showing it: it may contain a password."""
     try:
         return make_url(database_url)
     except ArgumentError:
@@ -57,13 +57,13 @@ def parse_url(database_url: str) -> URL:
 
 
 def shown_url(url: URL) -> str:
-    """The URL as it may be shown and stored: without its password."""
+    """The URL without its password, as it may be shown and stored."""
     return url.render_as_string(hide_password=True)
 
 
 @contextmanager
 def connected(url: URL) -> Iterator[Engine]:
-    """An engine for the block, whose errors become one SimulationError that shows no password."""
+    """An engine for the block. Its errors become one SimulationError that shows no password."""
     shown = shown_url(url)
     try:
         engine = sa.create_engine(url)
@@ -74,35 +74,35 @@ def connected(url: URL) -> Iterator[Engine]:
     try:
         yield engine
     except DBAPIError as error:
-        said = str(error.orig).strip().splitlines()[0]
+        message = str(error.orig).strip().splitlines()[0]
         if url.password:
-            said = said.replace(str(url.password), "***")
-        raise SimulationError(f"The database {shown} refused: {said}.") from None
+            message = message.replace(str(url.password), "***")
+        raise SimulationError(f"The database {shown} refused: {message}.") from None
     finally:
         engine.dispose()
 
 
 def create_tables(engine: Engine) -> None:
-    """Create both tables where they are missing. Raises SimulationError when one already holds rows."""
+    """Create the tables that are missing. Raises SimulationError if one already has rows."""
     metadata.create_all(engine)
     with engine.connect() as connection:
         for table in metadata.sorted_tables:
             if connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)):
                 raise SimulationError(
                     f"Table {table.name} of {shown_url(engine.url)} already holds rows "
-                    "that are not of this world: use an empty database."
+                    "that do not belong to this world: use an empty database."
                 )
 
 
 def count_users(connection: Connection) -> int:
-    """The number of users; 0 when the table does not exist."""
+    """The number of users; 0 if the table does not exist."""
     if not sa.inspect(connection).has_table(users_table.name):
         return 0
     return connection.scalar(sa.select(sa.func.count()).select_from(users_table)) or 0
 
 
 def remove_after(connection: Connection, config: WorldConfig, day: int, users_until_then: int) -> None:
-    """Remove what was written for the days after day number `day`."""
+    """Remove the rows of the days after day number `day`."""
     next_day = np.datetime64(config.day(day + 1), "s").item()
     connection.execute(sa.delete(users_table).where(users_table.c.user_id > users_until_then))
     connection.execute(sa.delete(cancellations_table).where(cancellations_table.c.churned_at >= next_day))
@@ -111,7 +111,7 @@ def remove_after(connection: Connection, config: WorldConfig, day: int, users_un
 def write_days(
     connection: Connection, config: WorldConfig, users: Population, first: int, last: int
 ) -> tuple[int, int]:
-    """Insert the signups and cancellations of the day numbers `first` to `last`; the number of each."""
+    """Insert the signups and cancellations of the day numbers `first` to `last`; return the number of each."""
     signed_up = users.where((users.signup_day >= first) & (users.signup_day <= last))
     cancelled = users.where((users.declared_day >= first) & (users.declared_day <= last))
     for start in range(0, len(signed_up), ROWS_AT_ONCE):

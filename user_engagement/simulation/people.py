@@ -25,7 +25,7 @@ LOCALES = {
 }
 POOL = 128
 MAIL_DOMAINS = ("example.com", "example.net", "example.org")
-"""Reserved for documentation by RFC 2606: no mail ever arrives anywhere."""
+"""Reserved for documentation by RFC 2606, so no mail is ever delivered."""
 
 
 def names_and_emails(users: Population) -> tuple[list[str], list[str]]:

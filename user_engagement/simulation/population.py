@@ -1,4 +1,4 @@
-"""Who the users are: everything about them that does not change from day to day."""
+"""The users, with everything about them that does not change from day to day."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Population:
-    """One row per user in the order of signup; days are counted from the world's start, seconds in that day.
+    """One row per user in order of signup; days are numbered from the world's start, seconds from midnight.
 
-    Activity takes place from `signup_day` until before `gone_day`, and from `return_day` until before
+    A user is active from `signup_day` to the day before `gone_day`, and from `return_day` to the day before
     `second_gone_day`.
     """
 
@@ -57,9 +57,9 @@ class Population:
     def __len__(self) -> int:
         return len(self.user_id)
 
-    def where(self, chosen: NDArray[np.bool_] | NDArray[np.integer] | slice) -> Population:
-        """The chosen users, in the order of the choice."""
-        return Population(**{column.name: getattr(self, column.name)[chosen] for column in fields(self)})
+    def where(self, selection: NDArray[np.bool_] | NDArray[np.integer] | slice) -> Population:
+        """The selected users, in the order of the selection."""
+        return Population(**{column.name: getattr(self, column.name)[selection] for column in fields(self)})
 
     def active_between(self, first: int, last: int) -> Population:
         """The users who may have a session on some day from `first` to `last`, both included."""
@@ -71,7 +71,7 @@ class Population:
 def population(config: WorldConfig, through: date) -> Population:
     """All users who sign up from the world's start through `through`.
 
-    A later `through` adds users at the end and leaves those before it as they are.
+    A later `through` adds users at the end and does not change earlier ones.
     """
     user_id, key, signup_day, signup_second = _signups(config, through)
     product = _choices(key, "product", _shares(config.product_shares, PRODUCTS))
@@ -121,7 +121,7 @@ def _signups(
 
 
 def _channels(config: WorldConfig, key: Keys, signup_day: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Paid social is decided first, so that its growth takes users from the others and mixes up none."""
+    """Paid social is drawn first, so that its growth takes users from the other channels without mixing these up."""
     shares = _shares(config.channel_shares, CHANNELS)
     paid = CHANNELS.index(PAID_CHANNEL)
     paid_share = shares[paid] / shares.sum()
@@ -160,19 +160,19 @@ def _dropout_scale(
 def _price_change(
     config: WorldConfig, product: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """The day of the price change for each user (NEVER where there is none), and the factor on the hazard."""
+    """The day of the price change for each user (NEVER without one), and the factor on the hazard."""
     story = config.stories.price_change
     if story is None:
         return np.full(len(product), lifetimes.NEVER), np.ones(len(product))
-    touched = product == PRODUCTS.index(story.product_type)
-    day = np.where(touched, config.day_number(story.begins), lifetimes.NEVER)
-    return day.astype(np.int32), np.where(touched, story.hazard_factor, 1.0)
+    is_affected = product == PRODUCTS.index(story.product_type)
+    day = np.where(is_affected, config.day_number(story.begins), lifetimes.NEVER)
+    return day.astype(np.int32), np.where(is_affected, story.hazard_factor, 1.0)
 
 
 def _reasons(
     key: Keys, after_price_change: NDArray[np.bool_], price_factor: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """From one billing period after the price change on, the cancellations that it added name the price."""
+    """Churn reasons. One billing period after the price change, the cancellations that it causes name the price."""
     reason = _choices(key, "churn reason", np.array(REASON_SHARES))
     because_of_price = streams.uniform(streams.branch(key, "price as reason")) < 1 - 1 / price_factor
     reason[after_price_change & because_of_price] = CHURN_REASONS.index("too_expensive")

@@ -1,4 +1,4 @@
-"""The engagement of a world as Snowplow would record it: enriched event files, and events for a collector.
+"""Writes the engagement of a world as Snowplow enriched event files, and sends it to a collector.
 
 One session of the world becomes
 
@@ -6,17 +6,18 @@ One session of the world becomes
 - a page ping after the minimum visit and then after each heartbeat, as long as the session lasts,
 - a structured event of category ``engagement`` at its end, whose action is the interaction type.
 
-A quarter of the sessions begin before the login: only their last event carries the user id, the others are
-known by the device's ``domain_userid``. Late rows are in the file of the day on which they arrived, duplicate
+A quarter of the sessions begin before the login: only their last event has the user id, their other events
+have only the device's ``domain_userid``. Late rows are in the file of the day on which they arrived. Duplicate
 deliveries repeat all events of their session with the same event ids.
 
-Sessionised, this gives back user, start, interaction type and device type of every session. What differs:
+Grouping these events into sessions recovers the user, start, interaction type and device type of every session.
+The differences are:
 
 - engaged time is the duration rounded down to minimum visit + whole heartbeats: up to one heartbeat less.
-  Durations below the minimum visit, and absurd ones beyond the longest session that the world knows, have no
-  pings, so that their elapsed time counts: the duration itself. Elapsed time always is;
-- durations that are missing, zero or negative all become null, as events cannot tell them apart;
-- duplicate deliveries are removed event by event, and are no rows of their own.
+  Sessions shorter than the minimum visit, and absurd ones beyond the longest possible session, have no pings, so
+  their elapsed time counts, which always equals the duration;
+- missing, zero and negative durations all become null, as events cannot distinguish them;
+- duplicate deliveries are removed event by event, and give no rows of their own.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ APP_ID = "simulated-product"
 SITE = "https://app.example.com"
 CATEGORY = "engagement"
 ANONYMOUS_SHARE = 0.25
-"""Of sessions, those that begin before the user logs in."""
+"""The share of sessions that begin before the user logs in."""
 
 LINES_AT_ONCE = 100_000
 COMPRESSION = 4
-"""A third larger than gzip's usual 6, in half the time."""
+"""The files are a third larger than with gzip's level 6, and take half the time."""
 
 WEB_PAGE = "iglu:com.snowplowanalytics.snowplow/web_page/jsonschema/1-0-0"
 CONTEXTS = "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-0"
@@ -101,14 +102,14 @@ def write_snowplow(
     heartbeat_seconds: int = 10,
     minimum_visit_seconds: int = 5,
 ) -> list[Path]:
-    """Write enriched events to the folder `target`, one file for each day of delivery; the paths.
+    """Write enriched events to the folder `target`, one file for each day of delivery; return the paths.
 
-    `world` is a configuration or the home of a world. The events are those of the rows which `advance` puts
-    into the source systems through the day `through`, dirt included; with `since`, only those delivered from
-    that day on. The same world gives the same bytes, whether written at once or day by day.
+    `world` is a configuration or the home of a world. The events are those of the rows that `advance` writes to
+    the source systems through the day `through`, dirt included; with `since`, only those delivered from that day
+    on. The same world gives the same bytes, in one step or day by day.
 
-    Raises SimulationError for a day that no world reaches, a home without a world, a heartbeat that is not
-    positive, and a folder that cannot be written.
+    Raises SimulationError for a day out of range, a home without a world, a heartbeat that is not positive, and a
+    folder that cannot be written.
     """
     config, first, last = _days(world, since, through)
     query = _events(heartbeat_seconds, minimum_visit_seconds)
@@ -130,13 +131,13 @@ def emit(
     heartbeat_seconds: int = 10,
     minimum_visit_seconds: int = 5,
 ) -> int:
-    """Send the events delivered on a day, at most `limit`, to a collector; the number that it took.
+    """Send at most `limit` events delivered on a day to a collector; return how many it accepted.
 
-    Sent with the official tracker, which draws event ids of its own: events sent twice are two events, of one
-    session. Their time in the world is their true timestamp.
+    The official tracker sends them and creates new event ids, so events sent twice are two events of one session.
+    The true timestamp of an event is its time in the world.
 
-    Raises SimulationError as `write_snowplow` does, when the tracker is not installed, and when the collector
-    cannot be reached or refuses; what it took until then stays with it.
+    Raises SimulationError as `write_snowplow` does, if the tracker is not installed, and if the collector cannot
+    be reached or refuses events; the collector keeps the events that it accepted before.
     """
     if limit < 1:
         raise SimulationError(f"limit is {limit}: send at least one event.")
@@ -154,7 +155,7 @@ def _days(world: WorldConfig | Path, since: date | None, through: date) -> tuple
     last = config.last_day_number(through)
     first = 0 if since is None else max(0, config.day_number(since))
     if first > last:
-        raise SimulationError(f"{since} is after {through}: give the first and the last day in their order.")
+        raise SimulationError(f"{since} is after {through}: give the first day before the last.")
     return config, first, last
 
 
@@ -174,7 +175,7 @@ def _events(heartbeat: int, minimum: int) -> str:
 
 
 def _keyed(rows: pa.Table, delivered: date) -> pa.Table:
-    """The rows with their day of delivery, and 64 bits of each session and user's device, to make ids of."""
+    """The rows with their day of delivery, and 64 bits for the ids of each session and each user's device."""
     session = streams.mix(rows["event_id"].to_numpy().astype(np.uint64))
     device = rows["device_type"].combine_chunks().indices.fill_null(len(DEVICES)).to_numpy()
     owner = rows["user_id"].to_numpy().astype(np.uint64) * np.uint64(len(DEVICES) + 1)
@@ -199,7 +200,7 @@ def _prefix(key: str) -> str:
 
 
 def _line() -> str:
-    """An enriched event as a SQL text: the fields of `_FIELDS` between as many tabs as there are others."""
+    """The SQL expression for one line of an enriched file: the values of `_FIELDS`, and tabs for all fields."""
     pieces, literal = [], ""
     for position, name in enumerate(ENRICHED_EVENT):
         literal += "\t" if position else ""
@@ -214,7 +215,7 @@ def _quoted(text: str) -> str:
 
 
 def _per_device(values: dict[str, str]) -> str:
-    """The value of the row's device; nothing where the device is missing."""
+    """The SQL expression for the value of the row's device; an empty text if the device is missing."""
     cases = " ".join(f"when {_quoted(device)} then {_quoted(value)}" for device, value in values.items())
     return f"case device_type {cases} else '' end"
 
@@ -267,11 +268,11 @@ _FIELDS = {
     "event_format": "'jsonschema'",
     "event_version": "'1-0-0'",
 }
-"""SQL of each field that is filled in, over the columns of EVENTS; none is ever null."""
+"""The SQL of each field that has a value, over the columns of EVENTS; none is ever null."""
 
 
 def _lines(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryview]:
-    """The bytes of the query's texts one after the other, as Arrow holds them."""
+    """The bytes of the query's texts, in Arrow's buffers."""
     for batch in connection.sql(query).to_arrow_reader(LINES_AT_ONCE):
         texts = batch.column(0).cast(pa.large_string())
         _, offsets, content = texts.buffers()
@@ -280,7 +281,7 @@ def _lines(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memory
 
 
 def _write_day(target: Path, day: date, parts: Iterator[memoryview], gz: bool) -> Path:
-    """Write the file of one day, whole or not at all."""
+    """Write the file of one day atomically."""
     path = target / f"run={day.isoformat()}" / f"part-00000.tsv{'.gz' if gz else ''}"
     unfinished = path.with_name(path.name + ".tmp")
     try:
@@ -294,14 +295,14 @@ def _write_day(target: Path, day: date, parts: Iterator[memoryview], gz: bool) -
         unfinished.replace(path)
     except OSError as error:
         raise SimulationError(
-            f"{error.filename or target} cannot be written ({error.strerror}): mend that, or choose a folder."
+            f"{error.filename or target} cannot be written ({error.strerror}): fix this, or choose another folder."
         ) from error
     return path
 
 
 @contextmanager
 def _compressed(file: BinaryIO, gz: bool) -> Iterator[BinaryIO]:
-    """The file itself, or gzip into it without name and time, which would differ from run to run."""
+    """The file itself, or a gzip stream into it. The stream has no name and time, which would differ between runs."""
     if not gz:
         yield file
         return
@@ -318,25 +319,27 @@ def _send(events: list[dict[str, Any]], collector: str) -> int:
         from snowplow_tracker.emitters import Emitter
         from snowplow_tracker.tracker import Tracker
     except ImportError:
-        raise SimulationError("snowplow-tracker is not installed: pip install snowplow-tracker.") from None
+        raise SimulationError(
+            "snowplow-tracker is not installed: install the extra user-engagement[snowplow]."
+        ) from None
     logging.getLogger("snowplow_tracker.emitters").setLevel(logging.ERROR)
-    taken: list[Any] = []
+    accepted: list[Any] = []
 
     def refused(_: int, unsent: list[Any]) -> None:
         raise SimulationError(
-            f"{collector} did not take {len(unsent)} events, after {len(taken):,} that it took: "
+            f"{collector} did not accept {len(unsent)} events, after {len(accepted):,} that it accepted: "
             "check that a Snowplow collector answers at this address."
         )
 
     try:
-        emitter = Emitter(collector, request_timeout=10, on_success=taken.extend, on_failure=refused)
+        emitter = Emitter(collector, request_timeout=10, on_success=accepted.extend, on_failure=refused)
     except ValueError as error:
-        raise SimulationError(f"{collector!r} is no address of a collector: {error}") from None
+        raise SimulationError(f"{collector!r} is not the address of a collector: {error}") from None
     tracker = Tracker("simulation", emitter, app_id=APP_ID, encode_base64=False)
     for event in events:
         tracker.track(_tracked(event))
     emitter.flush()
-    return len(taken)
+    return len(accepted)
 
 
 def _tracked(event: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
-"""The planted causes: what happened to the simulated company, when, to whom, and how much.
+"""The planted causes: what changed in the simulated company, when, for whom, and by how much.
 
-Each story is one frozen dataclass whose defaults are the dates and sizes of the default world; None in
-`Stories` switches it off. The package docstring lists them side by side.
+Each story is a frozen dataclass whose defaults are the dates and sizes of the default world; None in
+`Stories` switches it off. The docstring of the package lists them all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from user_engagement.simulation.errors import SimulationError
 
 PAID_CHANNEL = "paid_social"
-"""The channel whose users don't stay, in every world; the `ChannelMix` story is that its share grows."""
+"""The channel whose users do not stay, in every world; in the `ChannelMix` story its share grows."""
 
 
 def _check_share(name: str, share: float) -> None:
@@ -23,7 +23,7 @@ def _check_share(name: str, share: float) -> None:
 
 @dataclass(frozen=True)
 class Planted:
-    """One story as the truth tells it: `size` is the factor on `measure` for `segment` from `begins` on.
+    """One planted story: `size` is the factor on `measure` for `segment` from `begins` on.
 
     The size of `channel_mix` is not a factor but the channel's share of signups from `ends` on.
     """
@@ -39,7 +39,7 @@ class Planted:
 
 @dataclass(frozen=True)
 class MobileRelease:
-    """From `begins`, the share `session_cut` of the sessions on phones no longer takes place."""
+    """From `begins` on, the share `session_cut` of the sessions on phones no longer takes place."""
 
     begins: date = date(2026, 5, 4)
     session_cut: float = 0.40
@@ -80,7 +80,7 @@ class ChannelMix:
             segment={"acquisition_channel": PAID_CHANNEL},
             measure="share of signups",
             size=self.share,
-            cause="A channel whose users don't stay brings a growing share of the signups.",
+            cause="A channel whose users do not stay brings a growing share of the signups.",
         )
 
 
@@ -102,7 +102,7 @@ class OnboardingChange:
             segment={"signup_date": f"from {self.begins.isoformat()}"},
             measure="probability of week-1 activation",
             size=1 - self.activation_cut,
-            cause="A new onboarding activates fewer users in their first week; who is not activated leaves.",
+            cause="A new onboarding activates fewer users in their first week; users who are not activated leave.",
         )
 
 
@@ -147,5 +147,7 @@ class Stories:
 
     def planted(self) -> list[Planted]:
         """The stories that take place, in the order in which they begin."""
-        told: list[Any] = [getattr(self, story.name) for story in fields(self)]
-        return sorted((story.planted() for story in told if story is not None), key=lambda each: each.begins)
+        stories: list[Any] = [getattr(self, story.name) for story in fields(self)]
+        return sorted(
+            (story.planted() for story in stories if story is not None), key=lambda each: each.begins
+        )

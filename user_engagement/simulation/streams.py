@@ -1,8 +1,8 @@
-"""Counter-based random numbers: every draw is a pure function of what it is for.
+"""Counter-based random numbers: every draw is a pure function of its address.
 
-A draw is addressed by (seed, stream name, user, day, number of the draw) and computed by hashing that
-address, so a user's Tuesday looks the same whether the world is made at once or advanced one day at a
-time, and switching a story or a kind of dirt off leaves all other draws as they were. The idea is that of
+The address of a draw is (seed, stream name, user, day, number of the draw), and the draw is a hash of
+it. So a user's Tuesday is the same in a world made in one step and in one advanced day by day, and switching off
+a story or a kind of dirt does not change other draws. The idea is that of
 Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3"; the mixing function is SplitMix64 of
 Steele, Lea and Flood (2014), "Fast splittable pseudorandom number generators".
 """
@@ -66,12 +66,12 @@ def lanes(keys: Keys) -> NDArray[np.uint16]:
 
 
 def lane_share(share: float) -> int:
-    """The bound below which a 16-bit number falls with probability `share`, to 1/65536."""
+    """The bound below which a 16-bit number lies with probability `share`, to 1/65536."""
     return round(share * LANE)
 
 
 def lane_quantiles() -> NDArray[np.float64]:
-    """The uniform number in (0, 1) that each 16-bit number stands for; the grid of the lookup tables."""
+    """The uniform number in (0, 1) that each 16-bit number represents; the grid of the lookup tables."""
     return (np.arange(LANE) + 0.5) / LANE
 
 

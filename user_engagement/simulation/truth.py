@@ -1,4 +1,4 @@
-"""What was planted, and what really became of each user: the answers against which findings are checked."""
+"""The planted causes and the true fate of each user, with which findings are compared."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WEEKS = 4
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """Activity in the last four complete weeks, Monday to Sunday, with some stories left out.
+    """Activity in the last four complete weeks, Monday to Sunday, of a world without some of its stories.
 
-    `without` names the story that did not take place: `none` is the world as it is, `all` one without any story.
-    Both measures are means a week: distinct active users, and their active days. Every user draws the same numbers
-    in each of these worlds, so their differences are what the stories did.
+    `without` names the missing story: `none` is the world as it is, `all` is a world without any story. Both measures
+    are means per week: distinct active users, and their active days. Every user draws the same numbers in each of
+    these worlds, so the differences between the worlds are the effects of the stories.
     """
 
     without: str
@@ -39,17 +39,17 @@ class Counterfactual:
 
 @dataclass(frozen=True)
 class Truth:
-    """The planted stories, what they did, and one row for each user who signed up through `through`.
+    """The planted stories, their effects, and one row for each user who signed up through `through`.
 
-    Columns of `users`: user_id, signup_date, product_type, acquisition_channel, country and main_device as
-    they are (the sources may lack some), activated (in the first week), sessions_per_day (the rate of the
+    Columns of `users`: user_id, signup_date, product_type, acquisition_channel, country and main_device without
+    gaps (the sources lack some), activated (in the first week), sessions_per_day (the rate of the
     first weeks, before weekday, season and story), silent_churn_date (the first day without the intention
     to come back), declared_churn_date (of the cancellation), churn_date and churn_cause (`silent` or
     `declared`, whichever is first), churn_reason (as given when cancelling), return_date (a second spell)
     and second_churn_date (its end).
 
-    Dates are latent: they are known to the simulator even when they lie after `through`; null means not
-    within ten years.
+    Dates are latent: the simulator knows them even if they lie after `through`. Null means not within ten
+    years.
     """
 
     through: date
@@ -74,7 +74,7 @@ class Truth:
 def truth(world: WorldConfig | Path, through: date) -> Truth:
     """The truth about a world, given by its configuration or its home, for the users through `through`.
 
-    Raises SimulationError for a day that no world reaches, and for a home without a world.
+    Raises SimulationError for a day out of range, and for a home without a world.
     """
     config = world if isinstance(world, WorldConfig) else load_config(world)
     config.last_day_number(through)
@@ -88,10 +88,10 @@ def truth(world: WorldConfig | Path, through: date) -> Truth:
 
 def _counterfactuals(config: WorldConfig, through: date) -> Iterator[Counterfactual]:
     """The world as it is, without each of its stories in turn, and without all of them."""
-    told = [story.name for story in fields(config.stories) if getattr(config.stories, story.name)]
+    names = [story.name for story in fields(config.stories) if getattr(config.stories, story.name)]
     worlds = {
         "none": config.stories,
-        **{name: replace(config.stories, **{name: None}) for name in told},
+        **{name: replace(config.stories, **{name: None}) for name in names},
         "all": Stories.none(),
     }
     for without, stories in worlds.items():
@@ -100,7 +100,7 @@ def _counterfactuals(config: WorldConfig, through: date) -> Iterator[Counterfact
 
 
 def _weekly_activity(config: WorldConfig, through: date) -> tuple[float, float]:
-    """Active users and active days a week, over the last four complete weeks or those that there are."""
+    """Active users and active days per week, over the last four complete weeks, or fewer in a younger world."""
     last_monday = through + timedelta(days=1) - timedelta(days=(through.weekday() + 1) % 7 + 7)
     newest = config.day_number(last_monday)
     mondays = [monday for monday in range(newest - 7 * (WEEKS - 1), newest + 1, 7) if monday >= 0]

@@ -1,13 +1,13 @@
-"""A world on disk: creating it, moving its time forward, and picking up after a crash.
+"""A world on disk: create it, advance it in time, and recover after a crash.
 
     <home>/world.json      the configuration and the day reached, replaced atomically
     <home>/oltp.sqlite     users and cancellations, unless another database is given
     <home>/platform/user_engagement/   see `event_files`
 
 Days are written in batches that end with a month. For each batch the event files come first, then the rows
-of the database in one transaction, then world.json. After a crash the next advance removes what lies
-beyond the day that world.json records and writes it anew; as every draw is a function of its address, what
-comes out is what would have come out without the crash.
+of the database in one transaction, then world.json. After a crash the next advance removes everything
+after the day in world.json and writes it again. As every draw is a function of its address, the result is the
+same as without the crash.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from user_engagement.simulation.errors import SimulationError
 from user_engagement.simulation.population import Population, population
 
 GENERATOR = 1
-"""Raised with every change that makes the same configuration give other rows."""
+"""Incremented with every change that gives other rows for the same configuration."""
 
 OnProgress = Callable[[date, int, int], None]
 """Called after each day with that day, the days done and the days to do."""
@@ -40,7 +40,7 @@ OnProgress = Callable[[date, int, int], None]
 
 @dataclass(frozen=True)
 class Summary:
-    """What one call of `advance` wrote: `days` is 0 when the world had already got there."""
+    """The days and rows that one call of `advance` wrote; `days` is 0 if the world had already reached `through`."""
 
     home: Path
     through: date
@@ -60,7 +60,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class _State:
-    """What world.json holds. `database` is None for the SQLite file beside it, else a URL, no password."""
+    """The content of world.json. `database` is None for the SQLite file next to it, otherwise a URL, no password."""
 
     config: WorldConfig
     reached: date
@@ -75,11 +75,11 @@ def advance(
     database_url: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Summary:
-    """Create the source systems under `home`, or move them forward, until they hold the day `through`.
+    """Create the source systems under `home`, or advance them, through the day `through`.
 
-    Raises SimulationError when `through` lies before the day reached or outside the world's time, when the
-    world was made with another configuration or database, when its files are not as it left them, when the
-    database or the folder cannot be used, and when another process is advancing the same world.
+    Raises SimulationError if `through` is before the day reached or out of range, if the world has another
+    configuration or database, if its files were changed, if the database or the folder cannot be used, and if
+    another process is advancing the same world.
     """
     config.last_day_number(through)
     with _writable(home), _locked(home):
@@ -97,12 +97,12 @@ def advance(
 
 
 def load_config(home: Path) -> WorldConfig:
-    """The configuration of the world under `home`. Raises SimulationError when there is none."""
+    """The configuration of the world under `home`. Raises SimulationError if there is none."""
     return _load(home).config
 
 
 def database_file(home: Path) -> Path:
-    """The SQLite file of the world under `home`, where no other database was given."""
+    """The SQLite file of the world under `home`; used unless another database was given."""
     return home / "oltp.sqlite"
 
 
@@ -112,7 +112,7 @@ def events_folder(home: Path) -> Path:
 
 
 def reached(home: Path) -> date | None:
-    """The last day that the world under `home` holds; None when there is no world or no day yet."""
+    """The last day of the world under `home`; None if there is no world or no day yet."""
     if not _state_file(home).exists():
         return None
     state = _load(home)
@@ -148,7 +148,7 @@ def _write_days(
 def _create(home: Path, config: WorldConfig, stored_url: str | None, engine: Engine) -> _State:
     if any(events_folder(home).glob("*")):
         raise SimulationError(
-            f"{events_folder(home)} holds files, but {home} no world.json: use an empty folder."
+            f"{events_folder(home)} has files, but {home} has no world.json: use an empty folder."
         )
     oltp.create_tables(engine)
     state = _State(config, config.start - timedelta(days=1), stored_url, unfinished=True)
@@ -157,7 +157,7 @@ def _create(home: Path, config: WorldConfig, stored_url: str | None, engine: Eng
 
 
 def _remove_unfinished(home: Path, engine: Engine, state: _State, users: Population) -> None:
-    """Remove what a crash left beyond the day reached, after checking that all up to that day is there."""
+    """Remove what a crash left after the day reached; check that all users up to that day are there."""
     last = state.config.day_number(state.reached)
     expected = int(np.searchsorted(users.signup_day, last, side="right"))
     with engine.begin() as connection:
@@ -167,7 +167,7 @@ def _remove_unfinished(home: Path, engine: Engine, state: _State, users: Populat
         found = oltp.count_users(connection)
     if found != expected:
         raise SimulationError(
-            f"{oltp.shown_url(engine.url)} holds {found:,} users, but the world in {home} had {expected:,} "
+            f"{oltp.shown_url(engine.url)} has {found:,} users, but the world in {home} had {expected:,} "
             f"on {state.reached}: remove {home} and that database's tables, and start again."
         )
 
@@ -207,7 +207,7 @@ def _writable(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SimulationError(
-            f"{error.filename or home} cannot be written ({error.strerror}): mend that, or choose a folder."
+            f"{error.filename or home} cannot be written ({error.strerror}): fix this, or choose another folder."
         ) from error
 
 
@@ -244,7 +244,7 @@ def _load(home: Path) -> _State:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SimulationError(f"{path} cannot be read ({error}): remove {home} and start again.") from None
     raise SimulationError(
-        f"{path} was written by generator {generator}, and this is {GENERATOR}, whose draws differ: "
+        f"{path} was written by generator {generator}, and generator {GENERATOR} draws other numbers: "
         f"remove {home} and start again."
     )
 

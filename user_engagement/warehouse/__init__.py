@@ -22,4 +22,4 @@ def open_warehouse(settings: Settings) -> Warehouse:
     from user_engagement.warehouse.snowflake.account import load_account
     from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 
-    return SnowflakeWarehouse(load_account())
+    return SnowflakeWarehouse(load_account(), settings.memory_limit)

@@ -38,7 +38,9 @@
         then '0' else 'the window of {{ this.identifier }} was not replaced once: run it again'
     end as integer)
   {%- endset -%}
-  {% do return(snowflake_dml_explicit_transaction(guarded)) %}
+  {#- the table that is dropped right after need not be kept for travels back in time, which is paid for -#}
+  {%- set forgotten = 'alter table ' ~ arg_dict['temp_relation'] ~ ' set data_retention_time_in_days = 0;' -%}
+  {% do return(forgotten ~ snowflake_dml_explicit_transaction(guarded)) %}
 {% endmacro %}
 
 {#-
@@ -57,8 +59,17 @@
     ] | map('truncate', 10, true, '') | join('..'),
     'run_id': ((invocation_args_dict.get('target_path') or '') | string).replace('\\', '/').split('/')[-1],
   } -%}
-  {%- do run_query("rollback; alter session set query_tag = '" ~ tojson(tag) ~ "'") -%}
+  {%- do run_query("rollback; alter session set query_tag = '" ~ tojson(tag) ~ "' " ~ session_parameters()) -%}
 {% endmacro %}
+
+{#- Those of the sessions in Python, user_engagement/warehouse/snowflake/account.py, where each has its reason. -#}
+{% macro session_parameters() -%}
+  {%- set timeout = env_var('SNOWFLAKE_STATEMENT_TIMEOUT', '3600') -%}
+  date_input_format = 'AUTO' date_output_format = 'YYYY-MM-DD' timestamp_input_format = 'AUTO'
+  timestamp_type_mapping = 'TIMESTAMP_NTZ' timezone = 'UTC' week_start = 1
+  quoted_identifiers_ignore_case = false rows_per_resultset = 0 abort_detached_query = true lock_timeout = 600
+  statement_timeout_in_seconds = {{ timeout }} statement_queued_timeout_in_seconds = {{ timeout }}
+{%- endmacro %}
 
 {#- Every model sets its own. -#}
 {% macro snowflake__unset_query_tag(original_query_tag) %}{% endmacro %}

@@ -127,9 +127,9 @@ def watch(company: Company, delivery: WebhookDelivery) -> Ticks:
 def test_nothing_is_said_before_anything_ran_and_while_all_is_well(
     watch: Ticks, company: Company, receiver: Receiver
 ) -> None:
-    assert watch.tick().skip_message == "Looked at 0 checks and freshness states. Not well, and told of: 0."
+    assert watch.tick().skip_message == "Evaluated 0 checks and freshness states. Problems reported: 0."
     company.refresh()
-    assert watch.tick().skip_message == "Looked at 2 checks and freshness states. Not well, and told of: 0."
+    assert watch.tick().skip_message == "Evaluated 2 checks and freshness states. Problems reported: 0."
     assert receiver.requests == []
 
 
@@ -148,7 +148,7 @@ def test_a_failed_check_is_told_once_and_its_recovery_once(
     receiver.requests.clear()
 
     company.refresh()
-    assert "told of: 1." in str(watch.tick().skip_message)
+    assert "reported: 1." in str(watch.tick().skip_message)
     assert receiver.requests == []
 
     company.users = PASSED
@@ -233,7 +233,7 @@ def test_an_alert_that_fails_keeps_no_other_from_being_delivered_and_remembered(
     message = watch.tick().skip_message
     refused, delivered = receiver.titles()
     assert message
-    assert "told of: 1. Could not deliver" in message
+    assert "reported: 1. Could not deliver" in message
     assert refused in message
     assert delivered not in message
     watch.tick()
@@ -249,7 +249,7 @@ def test_slow_deliveries_leave_the_rest_to_the_next_tick(
     company.users, company.totals = FAILED, FAILED
     company.refresh()
     receiver.answers = [Answer(after_seconds=0.3)]
-    assert "Alerts that wait for the next tick: 1." in str(watch.tick().skip_message)
+    assert "Alerts left for the next tick: 1." in str(watch.tick().skip_message)
     watch.tick()
     assert len(set(receiver.titles())) == 2
 
@@ -341,7 +341,7 @@ def test_many_checks_take_no_more_queries_than_few(
     dg.materialize([orders], instance=instance)
     watch = Ticks(stale_or_failed_checks_sensor(delivery), instance, dg.Definitions(assets=[orders]))
     with counted_queries() as queries:
-        assert "Looked at 150 checks" in str(watch.tick().skip_message)
+        assert "Evaluated 150 checks" in str(watch.tick().skip_message)
     reads = [query for query in queries if query.lstrip().lower().startswith("select")]
     assert len(reads) == 2, reads
 
@@ -394,7 +394,7 @@ def test_a_failed_run_is_told_with_its_job_step_months_and_innermost_error(
     [alert] = receiver.alerts
     assert (alert["kind"], alert["severity"]) == ("run_failed", "error")
     assert alert["title"] == "Job load failed for 2025-01-01 to 2025-03-01"
-    assert alert["text"].startswith("Step sessions: FileNotFoundError: 2025-02.parquet. What was published")
+    assert alert["text"].startswith("Step sessions: FileNotFoundError: 2025-02.parquet. The last publication")
     assert "re-execute" in alert["text"]
     assert (alert["job_name"], alert["run_id"]) == ("load", failed.run_id)
     record = instance.get_run_record_by_id(failed.run_id)
@@ -466,7 +466,7 @@ def test_a_run_that_dagster_starts_again_is_a_warning(
     failures.tick()
     [alert] = receiver.alerts
     assert alert["severity"] == "warning"
-    assert "Dagster starts it again by itself." in alert["text"]
+    assert "Dagster retries it automatically." in alert["text"]
 
 
 def test_a_run_that_could_not_be_told_is_told_at_a_later_tick(
@@ -499,7 +499,7 @@ def test_a_refused_alert_fails_the_tick_but_holds_no_other_back(
 def test_an_alert_is_held_back_for_no_longer_than_a_day(
     failures: Ticks, instance: dg.DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerts, "HOLD_BACK", timedelta(0))
+    monkeypatch.setattr(alerts, "LONGEST_RETRY", timedelta(0))
     run(instance, "count")
     receiver.answers = [Answer(500)]
     [problem] = told(failures.tick())

@@ -113,8 +113,8 @@ def test_an_empty_warehouse_is_filled_in_one_run_and_then_the_cohorts_in_one(tmp
 def test_an_unchanged_source_requests_nothing_and_says_what_was_compared(pipeline: Operated) -> None:
     said = str(pipeline.new_data())
     assert "user_signups, user_engagement, churn_data in 4 months, 2024-01-01 to 2024-04-01" in said
-    assert "nothing differs" in said
-    assert "nothing is older" in str(pipeline.behind())
+    assert "nothing has changed" in said
+    assert "all are up to date" in str(pipeline.behind())
 
 
 def test_exactly_the_months_that_changed_are_requested_neighbours_in_one_run(
@@ -157,7 +157,7 @@ def test_months_that_a_run_is_about_are_left_to_it_whoever_asked_for_it(
     run = started(pipeline, INGEST_JOB, "2024-02", "2024-03")
     assert pipeline.months(pipeline.new_data()) == [["2024-01"]]
     started(pipeline, "everything", "2024-01", "2024-01")
-    assert f"run {run.run_id[:8]} is about: 2024-03-01" in str(pipeline.new_data())
+    assert f"covered by run {run.run_id[:8]}: 2024-03-01" in str(pipeline.new_data())
 
 
 def test_a_warehouse_that_is_gone_is_filled_again(pipeline: Operated) -> None:
@@ -207,7 +207,7 @@ def test_a_failed_month_is_asked_for_again_after_a_pause_that_grows(pipeline: Op
             assert pipeline.months(requests) == [["2024-03"]]
             assert not pipeline.execute(INGEST_JOB, requests)
             pipeline.wait(seconds=pause - 5)
-            assert "tried again at" in str(pipeline.new_data())
+            assert "next attempt at" in str(pipeline.new_data())
             pipeline.wait(seconds=10)
     assert pipeline.settle() == [INGEST_JOB, COHORTS_JOB]
     assert len(marts(pipeline.settings)["user_activity_daily"]) == DAYS + 1
@@ -217,7 +217,7 @@ def test_what_failed_before_the_source_changed_holds_up_nothing(pipeline: Operat
     add(source, "2024-03", "1,2024-03-20,30,visit")
     with held(pipeline):
         assert not pipeline.execute(INGEST_JOB, pipeline.new_data())
-    assert "tried again at" in str(pipeline.new_data())
+    assert "next attempt at" in str(pipeline.new_data())
     add(source, "2024-03", "1,2024-03-21,30,visit")
     assert pipeline.settle() == [INGEST_JOB, COHORTS_JOB]
     assert len(marts(pipeline.settings)["user_activity_daily"]) == DAYS + 2
@@ -255,12 +255,12 @@ def test_cohorts_follow_several_activity_runs_once_and_wait_for_those_that_still
         add(source, month, f"1,{month}-20,30,visit")
     assert pipeline.execute(INGEST_JOB, pipeline.new_data())
     loading = started(pipeline, INGEST_JOB, "2024-04", "2024-04")
-    assert "still loads activity" in str(pipeline.behind())
+    assert "still loading activity" in str(pipeline.behind())
     pipeline.instance.report_run_canceled(loading)
     requests = pipeline.behind()
     assert pipeline.months(requests) == [list(MONTHS)]
     assert pipeline.execute(COHORTS_JOB, requests)
-    assert "nothing is older" in str(pipeline.behind())
+    assert "all are up to date" in str(pipeline.behind())
 
 
 def test_cohorts_rebuilt_without_publishing_are_published_all_the_same(

@@ -33,7 +33,7 @@ def test_a_run_ends_with_the_kpis_and_an_export_writes_every_mart(
 ) -> None:
     done = command("run", "--source", "files", "--path", str(company), "--as-of", "2025-05-20")
     assert done.returncode == 0, done.stderr
-    assert "KPIs as of 2025-05-20" in done.stdout
+    assert "KPIs as of 20 May 2025" in done.stdout
     assert "Retention after 1 month" in done.stdout
     assert "raw/user_engagement" in done.stderr, "progress goes to stderr"
     assert "BetaWarning" not in done.stderr

@@ -20,6 +20,7 @@ from user_engagement.settings import PREFIX, Settings, get_settings, load_settin
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.support.company import THROUGH
+from user_engagement_tests.support.explained import causes, explained
 from user_engagement_tests.support.serving import publish_marts
 from user_engagement_tests.support.worlds import at_home, call_dbt, exported
 
@@ -65,9 +66,9 @@ def insights(built: Settings) -> dict[str, pa.Table]:
 def home(
     tmp_path_factory: pytest.TempPathFactory, marts: dict[str, pa.Table], insights: dict[str, pa.Table]
 ) -> Path:
-    """A home whose published generation holds both."""
+    """A home whose published generation holds both, with four causes found."""
     folder = tmp_path_factory.mktemp("published") / "home"
-    publish_marts(folder / "published", {**marts, **insights})
+    publish_marts(folder / "published", {**marts, **insights, **explained(causes(THROUGH), THROUGH)})
     return folder
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -105,9 +106,67 @@ def download(page: Page, key: str) -> pd.DataFrame:
     return pd.read_csv(StringIO(Path(started.value.path()).read_text()))
 
 
-def test_the_kpis_shown_equal_the_marts(browser: Browser, address: str, generation: Generation) -> None:
+FIVE_FIGURES = """
+with month as (select max(period_start) as month from {growth} where period_kind = 'month' and is_complete),
+cohorts as (select * from {retention} where segment_name = 'all'),
+newest as (
+    select * from cohorts where period_kind = 'relative_month' and period_number = 1 and is_complete
+    order by signup_month desc limit 1
+)
+select
+    (select cohort_size from cohorts, month
+     where signup_month = month and period_kind = 'calendar_month' and period_number = 0) as signups,
+    (select round(100 * retained_users / eligible_users) from newest) as retention_month_1,
+    (select round(30 * active_days_per_user / day(last_day(month.month)), 1) from {frequency} f, month
+     where segment_name = 'all' and f.month = month.month) as active_days,
+    (select round(100 * churned_users / users_at_start, 1) from {churn} c, month
+     where segment_name = 'all' and churn_kind = 'declared' and c.month = month.month) as churn,
+    (select mau from {active}, month
+     where segment_name = 'all' and activity_date = last_day(month.month)) as active_users
+"""
+MARTS_OF_FIGURES = {
+    "growth": "growth_accounting",
+    "retention": "cohort_retention",
+    "frequency": "engagement_frequency",
+    "churn": "churn_monthly",
+    "active": "active_users_daily",
+}
+
+
+def test_the_five_figures_shown_equal_the_marts(
+    browser: Browser, address: str, generation: Generation
+) -> None:
+    paths = {k: f"'{generation.folder / name}.parquet'" for k, name in MARTS_OF_FIGURES.items()}
+    expected = duckdb.connect().execute(FIVE_FIGURES.format(**paths)).df().iloc[0]
     tab = Tab(browser, address)
     page = tab.open("page=overview")
+    assert page.locator(".ue-kpi").count() == len(expected) == 5
+    for kpi, value in expected.items():
+        shown = page.locator(f'.ue-kpi[data-kpi="{kpi}"] .ue-value').inner_text()
+        assert float(re.sub(r"[^\d.]", "", shown)) == pytest.approx(value), kpi
+    tab.end()
+
+
+def test_the_waterfall_and_the_causes_shown_equal_the_insight_tables(
+    browser: Browser, address: str, generation: Generation
+) -> None:
+    tab = Tab(browser, address)
+    page = tab.open("page=overview")
+    bridge = generation.frame("engagement_bridge")
+    rows = bridge[bridge.measure == "active_days"].sort_values("position")
+    shown = [text.replace("−", "-").replace(",", "") for text in page.locator(".ue-amount").all_inner_texts()]
+    assert [float(text) for text in shown] == pytest.approx(list(rows.amount.round()))
+    brief = generation.frame("decline_brief").sort_values("rank")
+    assert page.locator(".ue-cause h3").all_inner_texts() == list(rows.label[1:5])
+    page.locator(".ue-sure summary").first.click()
+    assert f"{brief.users.iloc[0]:,}" in page.locator(".ue-sure dl").first.inner_text()
+    tab.end()
+
+
+def test_all_key_figures_equal_the_mart(browser: Browser, address: str, generation: Generation) -> None:
+    tab = Tab(browser, address)
+    page = tab.open("page=overview")
+    page.get_by_text("All key figures").click()
     summary = generation.frame("kpi_summary").set_index("kpi")
     assert page.locator(".ue-card").count() == len(summary)
     for kpi, row in summary.iterrows():
@@ -119,9 +178,54 @@ def test_the_kpis_shown_equal_the_marts(browser: Browser, address: str, generati
     tab.end()
 
 
+def test_the_first_screen_holds_the_answer_in_at_most_two_hundred_words_beside_its_numbers(
+    browser: Browser, address: str
+) -> None:
+    tab = Tab(browser, address)
+    page = tab.open("page=overview")
+    for selector in (".ue-headline", ".ue-kpi", ".ue-waterfall", ".ue-cause"):
+        box = page.locator(selector).first.bounding_box()
+        assert box
+        assert box["y"] + box["height"] < 900, selector
+    words = page.evaluate(
+        """() => {
+            const seen = element => {
+                const box = element.getBoundingClientRect();
+                return box.height && box.top < innerHeight && element.checkVisibility()
+                    && !element.closest('.stAlert, [data-testid=stIconMaterial]');
+            };
+            const main = document.querySelector('[data-testid=stMain]');
+            const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+            let text = '';
+            while (walker.nextNode()) if (seen(walker.currentNode.parentElement)) text += ' ' + walker.currentNode.data;
+            return text.split(/\\s+/).filter(word => /[a-z]/i.test(word) && !/\\d/.test(word)).length;
+        }"""
+    )
+    assert 50 < words <= 200
+    tab.end()
+
+
+def test_see_these_users_opens_the_view_that_shows_the_change(browser: Browser, address: str) -> None:
+    tab = Tab(browser, address)
+    page = tab.open("page=overview")
+    links = page.locator(".ue-links a")
+    targets = [str(links.nth(number).get_attribute("href")) for number in range(links.count())]
+    assert len(targets) == 4
+    links.last.click()
+    page.wait_for_url(re.compile("page=churn.*segment=product_type.*value=standard"))
+    tab.settle()
+    assert "Product type Standard" in page.locator(".ue-headline").inner_text().replace("product", "Product")
+    page.locator(".st-key-chart_churn_declared .main-svg").first.wait_for()
+    page.goto(f"{address}/{targets[2]}")
+    tab.settle()
+    page.locator(".st-key-chart_finding_3 .main-svg").first.wait_for()
+    tab.end()
+
+
 def test_filters_survive_in_a_shared_address(browser: Browser, address: str) -> None:
     tab = Tab(browser, address)
     page = tab.open("page=churn")
+    page.locator("[data-testid=stPopover] button").first.click()
     page.locator(".st-key-choose_segment input").click()
     page.get_by_role("option", name="Country").click()
     tab.settle()
@@ -129,7 +233,7 @@ def test_filters_survive_in_a_shared_address(browser: Browser, address: str) -> 
     page.get_by_role("option", name="US", exact=True).click()
     page.keyboard.press("Escape")
     page.wait_for_url(re.compile("value=US"))
-    page.get_by_role("heading", name="Churn", exact=True).click()
+    page.locator(".ue-headline").click()
     tab.settle()
     option = page.locator(".st-key-choose_churn input")
     # at the lower edge its list would close when the page is scrolled for it
@@ -145,6 +249,7 @@ def test_filters_survive_in_a_shared_address(browser: Browser, address: str) -> 
     page.wait_for_url(re.compile("page=churn"))
     page.get_by_role("heading", name="Churn", exact=True).wait_for()
     tab.settle()
+    assert page.title() == "Churn · User engagement"
     shared, shown = page.url, tab.words()
     assert "country: US" in shown
     assert "Survival until first churn, inactive" in shown
@@ -160,13 +265,13 @@ def test_a_csv_holds_the_rows_of_its_table(browser: Browser, address: str, gener
     page = tab.open("page=churn&range=all&segment=country&value=DE&value=US")
     mart = generation.of_segment("churn_monthly", "country")
     expected = mart[(mart.churn_kind == "declared") & mart.segment_value.isin(["DE", "US"])]
-    page.get_by_text("Data table: Monthly churn rate, declared").click()
+    page.locator(".st-key-chart_churn_declared summary").click()
     tab.settle()
     found = download(page, "churn_declared")
     assert len(found) == len(expected)
     assert found.churned_users.sum() == expected.churned_users.sum()
     survival = generation.of_segment("survival", "country")
-    page.get_by_text("Data table: Survival until first churn").click()
+    page.locator(".st-key-chart_survival summary").click()
     tab.settle()
     rows = survival[(survival.churn_kind == "declared") & survival.segment_value.isin(["DE", "US"])]
     assert len(download(page, "survival")) == len(rows)
@@ -175,7 +280,7 @@ def test_a_csv_holds_the_rows_of_its_table(browser: Browser, address: str, gener
 
 def test_a_chart_is_saved_as_an_image(browser: Browser, address: str) -> None:
     tab = Tab(browser, address)
-    page = tab.open("page=overview")
+    page = tab.open("page=engagement")
     with page.expect_download() as started:
         page.locator(".st-key-chart_active_users .modebar-btn").first.click()
     assert Path(started.value.path()).read_bytes().startswith(b"\x89PNG")
@@ -187,10 +292,9 @@ def test_what_is_hovered_over_tells_the_exact_number_and_its_denominator(
 ) -> None:
     tab = Tab(browser, address)
     page = tab.open("page=churn&range=all")
-    plot = page.locator(".st-key-chart_churn_declared .nsewdrag").first
-    box = plot.bounding_box()
-    assert box
-    page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+    last_point = page.locator(".st-key-chart_churn_declared .scatterlayer .point").last.bounding_box()
+    assert last_point
+    page.mouse.move(last_point["x"] + 2, last_point["y"] + 2)
     hover = page.locator(".st-key-chart_churn_declared .hoverlayer")
     hover.get_by_text("of").first.wait_for()
     rows = generation.of_segment("churn_monthly", "all")
@@ -204,18 +308,21 @@ def test_what_is_hovered_over_tells_the_exact_number_and_its_denominator(
 def test_the_keyboard_reaches_pages_filters_and_tables(browser: Browser, address: str) -> None:
     tab = Tab(browser, address)
     page = tab.open("page=overview")
-    reached = set()
-    for _ in range(80):
+    reached, kinds = set(), set()
+    for _ in range(40):
         page.keyboard.press("Tab")
+        kinds.add(page.evaluate("document.activeElement.tagName"))
         reached.add(
             page.evaluate(
                 "document.activeElement.closest('[class*=st-key-]')?.className ?? document.activeElement.tagName"
             )
         )
     told = " ".join(reached)
-    for key in ("choose_page", "choose_range", "choose_segment", "choose_compare", "choose_active"):
-        assert f"st-key-{key}" in told
-    assert "SUMMARY" in told, "definitions and tables"
+    assert "st-key-choose_page" in told
+    assert {"SUMMARY", "A", "BUTTON"} <= kinds, "evidence and key figures, links, filters"
+    page.locator("[data-testid=stPopover] button").first.press("Enter")
+    for key in ("choose_range", "choose_segment", "choose_compare"):
+        page.locator(f".st-key-{key} input").wait_for()
     tab.end()
 
 

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from user_engagement import formatting as fmt
 from user_engagement.dashboard import measures
 from user_engagement.dashboard.blocks import Cards, Page, Row, Table
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES, Entry
-from user_engagement.dashboard.contents.overview import kpi_cards, share_rows
+from user_engagement.dashboard.contents.overview import kpi_cards
 from user_engagement.dashboard.contents.quality import check_rows
 from user_engagement.dashboard.contents.retention import chosen_cohorts, heatmap, pooled
 from user_engagement.dashboard.data import ALL, Generation, open_generation
@@ -45,7 +46,7 @@ def test_every_figure_is_valid_and_has_words_and_a_table(
         for chart in charts(page):
             assert chart.title
             assert chart.about.endswith(".")
-            assert chart.summary.endswith(".")
+            assert chart.summary.endswith((".", "?"))
             assert "nan" not in chart.summary.lower().split()
             assert len(chart.table)
             if chart.figure:
@@ -110,11 +111,11 @@ def test_several_values_get_a_table_and_never_a_sum(generation: Generation) -> N
     view = View(generation, Filters(segment="product_type"))
     page = BY_KEY["overview"].make(view)
     (table,) = (b for b in page.blocks if isinstance(b, Table))
-    assert list(table.frame.segment_value) == ["All users", *view.values]
+    assert list(table.frame.segment_value) == ["All users", *map(fmt.label, view.values)]
     (cards,) = (b for b in page.blocks if isinstance(b, Cards))
     assert "all users" in cards.title
     one = kpi_cards(View(generation, Filters(segment="product_type", values=(view.values[0],))))
-    assert view.values[0] in one.title
+    assert fmt.label(view.values[0]) in one.title
 
 
 def test_a_small_base_is_marked(generation: Generation) -> None:
@@ -135,7 +136,7 @@ def test_every_row_shown_is_a_row_of_the_mart(generation: Generation) -> None:
     """Tables show rows as they were counted in the warehouse: no distinct count is added up on the way."""
     view = View(generation, Filters(segment="country", range="all"))
     for page, key, mart in (
-        ("overview", "active_users", "active_users_daily"),
+        ("engagement", "active_users", "active_users_daily"),
         ("churn", "churn_declared", "churn_monthly"),
         ("churn", "survival", "survival"),
         ("engagement", "active_days_per_user", "engagement_frequency"),
@@ -155,7 +156,7 @@ def test_no_more_values_are_shown_than_can_be_told_apart(generation: Generation)
 
 
 def test_pooled_retention_is_the_published_headline(generation: Generation) -> None:
-    rows = pooled(chosen_cohorts(View(generation, Filters(range="all")), focused=True)).set_index(
+    rows = pooled(chosen_cohorts(View(generation, Filters(range="all")), one_group=True)).set_index(
         "period_number"
     )
     summary = generation.frame("kpi_summary").set_index("kpi")
@@ -164,28 +165,55 @@ def test_pooled_retention_is_the_published_headline(generation: Generation) -> N
     assert rows.ci_low[1] == pytest.approx(summary.ci_low["retention_1_month"])
 
 
-def test_the_active_share_is_over_all_who_ever_signed_up(generation: Generation) -> None:
-    rows = share_rows(View(generation))
-    last = rows.iloc[-1]
-    active = generation.of_segment("active_users_daily", ALL).iloc[-1]
-    quality = generation.frame("data_quality").set_index(["table_name", "reason"]).rows
-    assert (last.mau, last.signed_up) == (active.mau, quality["user_signups", "kept"])
-
-
 # -- cohorts, comparisons ----------------------------------------------------------------------------------
 
 
 def test_incomplete_cohort_cells_are_marked_and_have_no_rate(generation: Generation) -> None:
     chart = heatmap(View(generation, Filters(range="all")))
     assert chart.figure
-    unfinished, complete = chart.figure["data"]
-    marked = np.array(complete["text"]) == "…"
+    grey, coloured = chart.figure["data"]
+    marked = np.array(coloured["text"]) == "…"
     assert marked.sum() == (~chart.table.is_complete).sum() > 0
-    assert np.isnan(complete["z"][marked]).all()
-    assert (unfinished["z"][marked] == 0).all()
-    assert "incomplete: " in complete["hovertext"][-1][0]
-    rated = np.isfinite(complete["z"])
-    assert complete["z"][rated].size == chart.table.is_complete.sum()
+    assert np.isnan(coloured["z"][marked]).all()
+    assert (grey["z"][marked] == 0).all()
+    assert "incomplete: " in coloured["hovertext"][-1][0]
+    rated = np.isfinite(coloured["z"])
+    assert coloured["z"][rated].size == (chart.table.is_complete & (chart.table.period_number > 0)).sum()
+
+
+def test_a_poor_group_is_drawn_on_the_same_scale_as_all_users(generation: Generation) -> None:
+    """Once, each view had a scale of its own, and the worst channel looked as healthy as the best."""
+    whole = heatmap(View(generation, Filters(range="all")))
+    one = heatmap(View(generation, Filters(range="3m", segment="country", values=("DE",))))
+    assert whole.figure
+    assert one.figure
+    assert whole.figure["data"][1]["zmax"] == one.figure["data"][1]["zmax"]
+    assert np.isnan(whole.figure["data"][1]["z"][:, 0]).all(), "month 0 has no colour"
+
+
+def test_several_values_leave_single_group_charts_with_all_users(generation: Generation) -> None:
+    """Once, a segment without a chosen value meant its largest value in some charts."""
+    view = View(generation, Filters(segment="product_type"))
+    assert view.group_value == ALL
+    rows = view.group_rows("churn_monthly", churn_kind="declared")
+    assert set(rows.segment_value) == {ALL}
+    assert View(generation, Filters(segment="country", values=("DE",))).group_value == "DE"
+
+
+def test_a_comparison_gives_both_numbers_and_their_difference(generation: Generation) -> None:
+    view = View(generation, Filters(range="3m", compare="previous"))
+    (chart,) = (c for c in charts(BY_KEY["engagement"].make(view)) if c.key == "active_users")
+    rows = generation.of_segment("active_users_daily", ALL).set_index("activity_date").mau
+    start, end = view.days
+    then = pd.Timestamp(end) - pd.Timedelta(days=(end - start).days + 1)
+    assert f"{rows.iloc[-1]:,} in 20 May 2025 against {rows[then]:,}" in chart.summary
+
+
+def test_daily_active_users_are_means_of_seven_days(generation: Generation) -> None:
+    view = View(generation, Filters(range="all", options={"active": "dau"}))
+    table = BY_KEY["engagement"].make(view).tables["active_users"]
+    assert table.dau_7_days.iloc[-1] == pytest.approx(table.dau.iloc[-7:].mean())
+    assert table.dau_7_days.iloc[:6].isna().all()
 
 
 def test_a_comparison_shows_the_rows_of_the_earlier_period_in_this_ones_place(generation: Generation) -> None:
@@ -204,7 +232,7 @@ def test_a_comparison_shows_the_rows_of_the_earlier_period_in_this_ones_place(ge
 
 def test_ranges_cut_what_is_shown(generation: Generation) -> None:
     lengths = [
-        len(BY_KEY["overview"].make(View(generation, Filters(range=r))).tables["active_users"])
+        len(BY_KEY["engagement"].make(View(generation, Filters(range=r))).tables["active_users"])
         for r in RANGES
         if r != "custom"
     ]

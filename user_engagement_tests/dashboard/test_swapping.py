@@ -45,8 +45,9 @@ def view(address: str, until: float, tags: list[set[str]], failures: list[object
                 message.rerun_script.query_string = "page=overview&range=3m"
                 socket.send(message.SerializeToString())
                 html = rerun(socket)
-                shown = set(re.findall(r'data-kpi="mau".*?ue-value">([\d,]+)<', html))
-                shown |= set(re.findall(r"Monthly active users stayed at ([\d,]+)", html))
+                shown: set[str] = set()
+                for kpi in ("mau", "active_users"):
+                    shown |= set(re.findall(rf'data-kpi="{kpi}".*?ue-value">([\d,]+)<', html, re.DOTALL))
                 tags.append(shown)
     except BaseException as error:
         failures.append(error)

@@ -212,7 +212,7 @@ def test_fewer_events_than_the_limit_are_all_sent(tmp_path: Path) -> None:
 def test_a_collector_that_refuses_ends_it_at_once(tmp_path: Path) -> None:
     with collector(status=500) as (address, sent):
         with pytest.raises(
-            SimulationError, match=r"did not take 10 events, after 0 that it took: check that"
+            SimulationError, match=r"did not accept 10 events, after 0 that it accepted: check that"
         ):
             emit(CLEAN, day(3), address, limit=30)
         assert len(sent) == 10
@@ -221,8 +221,8 @@ def test_a_collector_that_refuses_ends_it_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "limit", "message"),
     [
-        ("http://127.0.0.1:1", 5, "http://127.0.0.1:1 did not take 5 events"),
-        ("", 5, "'' is no address of a collector"),
+        ("http://127.0.0.1:1", 5, "http://127.0.0.1:1 did not accept 5 events"),
+        ("", 5, "'' is not the address of a collector"),
         ("http://127.0.0.1:1", 0, "limit is 0: send at least one event"),
     ],
 )
@@ -233,7 +233,5 @@ def test_what_cannot_be_sent_is_one_clear_line(address: str, limit: int, message
 
 def test_without_the_tracker_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "snowplow_tracker.emitters", None)
-    with pytest.raises(
-        SimulationError, match="snowplow-tracker is not installed: pip install snowplow-tracker"
-    ):
+    with pytest.raises(SimulationError, match="snowplow-tracker is not installed: install the extra"):
         emit(CLEAN, day(3), "http://127.0.0.1:1", limit=5)

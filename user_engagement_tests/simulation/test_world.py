@@ -310,7 +310,7 @@ def test_files_that_are_not_of_this_world_are_left_alone(tmp_path: Path) -> None
     kept = event_files.day_file(events_folder(tmp_path), day(500))
     kept.parent.mkdir(parents=True)
     kept.write_text("mine")
-    with pytest.raises(SimulationError, match=r"user_engagement holds files, but .* no world.json"):
+    with pytest.raises(SimulationError, match=r"user_engagement has files, but .* has no world.json"):
         advance(tmp_path, SMALL, day(1))
     assert kept.read_text() == "mine"
 
@@ -318,7 +318,7 @@ def test_files_that_are_not_of_this_world_are_left_alone(tmp_path: Path) -> None
 def test_a_database_that_was_emptied_since_is_noticed(tmp_path: Path) -> None:
     advance(tmp_path, SMALL, day(20))
     database_file(tmp_path).unlink()
-    with pytest.raises(SimulationError, match=r"holds 0 users, but the world .* on 2025-01-21: remove"):
+    with pytest.raises(SimulationError, match=r"has 0 users, but the world .* on 2025-01-21: remove"):
         advance(tmp_path, SMALL, day(21))
 
 

@@ -8,7 +8,12 @@ from collections.abc import Callable
 import pytest
 from dagster._core.test_utils import environ
 
-from user_engagement.warehouse.snowflake.doctor import examine, judged_schemas
+from user_engagement.warehouse.snowflake.doctor import (
+    examine,
+    judged_grants,
+    judged_parameters,
+    judged_schemas,
+)
 from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -17,7 +22,16 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def test_an_account_that_will_do_passes_and_nothing_is_left_in_it(snowflake: Snowflake) -> None:
     findings = {finding.name: finding for finding in examine(snowflake.account)}
     assert all(finding.passed for finding in findings.values())
-    assert list(findings) == ["connection", "role", "warehouse", "clock", "names", "database", "rights"]
+    assert list(findings) == [
+        "connection",
+        "role",
+        "warehouse",
+        "clock",
+        "session",
+        "database",
+        "rights",
+        "reader role",
+    ]
     assert [row[1] for row in snowflake.rows("show schemas")] == ["information_schema"]
 
 
@@ -27,6 +41,36 @@ def test_a_schema_of_another_role_is_named_with_the_grant(snowflake: Snowflake) 
     assert not found.passed
     assert found.remedy == (
         f"grant ownership on schema {snowflake.database}.MARTS to role USER_ENGAGEMENT_ROLE copy current grants;"
+    )
+
+
+def test_a_session_parameter_that_is_not_as_set_is_named_with_the_statement_that_sets_it(
+    snowflake: Snowflake,
+) -> None:
+    found = judged_parameters(
+        {"TIMEZONE": "UTC", "WEEK_START": "7", "TIMESTAMP_INPUT_FORMAT": "DD/MM/YYYY"}, snowflake.account
+    )
+    assert not found.passed
+    assert found.remedy == "alter user loader set WEEK_START = 1 TIMESTAMP_INPUT_FORMAT = 'AUTO';"
+    assert judged_parameters(
+        {"WEEK_START": "1", "QUOTED_IDENTIFIERS_IGNORE_CASE": "false"}, snowflake.account
+    ).passed
+
+
+def test_a_reader_who_may_read_rows_of_users_is_named_with_the_statement_that_takes_it_back(
+    snowflake: Snowflake,
+) -> None:
+    with environ({"SNOWFLAKE_READER_ROLE": "reader"}):
+        account = snowflake.account
+    database = ("USAGE", "DATABASE", snowflake.database)
+    mart = ("SELECT", "TABLE", f"{snowflake.database}.COHORTS.COHORT_RETENTION")
+    users = ("SELECT", "VIEW", f"{snowflake.database}.MARTS.USER_ACTIVITY_DAILY")
+    elsewhere = ("SELECT", "TABLE", "OTHER.RAW.USER_SIGNUPS")
+    assert judged_grants([database, mart, elsewhere], account).passed
+    assert "grant usage on database" in judged_grants([mart], account).remedy
+    assert (
+        judged_grants([database, mart, users], account).remedy
+        == f"revoke SELECT on VIEW {snowflake.database}.MARTS.USER_ACTIVITY_DAILY from role READER;"
     )
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import dagster as dg
+import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster._core.test_utils import environ
+from snowflake import connector
+from snowflake.connector import cursor
 
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
-from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
+from user_engagement.warehouse.snowflake import loading, warehouse
 from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
@@ -65,7 +73,7 @@ def signup(user: str, day: int, month: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def load(found: Snowflake, extract: Extract) -> LoadedSlice:
-    return SnowflakeWarehouse(found.account).replace_slice(extract)
+    return found.warehouse.replace_slice(extract)
 
 
 def users(found: Snowflake) -> list[str]:
@@ -169,24 +177,20 @@ def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake
         "is_new": pa.array([True, None], pa.bool_()),
     }
     first = pa.table(columns)
-    SnowflakeWarehouse(snowflake.account).replace_tables(
-        "insights", {"one": first, "none": first.slice(0, 0)}
-    )
+    snowflake.warehouse.replace_tables("insights", {"one": first, "none": first.slice(0, 0)})
     assert read(snowflake, "one").to_pylist() == first.to_pylist()
     assert read(snowflake, "one").schema.types == first.schema.types
     assert read(snowflake, "none").num_rows == 0
     changed = pa.table({**columns, "name": pa.array([1.5, 2.5])})
     with pytest.raises(WarehouseError, match="column name is TEXT in the warehouse but must be FLOAT"):
-        SnowflakeWarehouse(snowflake.account).replace_tables(
-            "insights", {"one": first.slice(0, 1), "none": changed}
-        )
+        snowflake.warehouse.replace_tables("insights", {"one": first.slice(0, 1), "none": changed})
     assert read(snowflake, "one").num_rows == 2
-    SnowflakeWarehouse(snowflake.account).replace_tables("insights", {"one": first.slice(1), "none": first})
+    snowflake.warehouse.replace_tables("insights", {"one": first.slice(1), "none": first})
     assert (read(snowflake, "one").num_rows, read(snowflake, "none").num_rows) == (1, 2)
 
 
 def read(snowflake: Snowflake, table: str) -> pa.Table:
-    with SnowflakeWarehouse(snowflake.account).reader() as reader:
+    with snowflake.warehouse.reader() as reader:
         return reader.ordered("insights", table).read_all()
 
 
@@ -212,11 +216,135 @@ def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: 
     cut = Cut("insert into", "before", times=1_000)
     with (
         cut_wire(snowflake.emulator.port, cut) as port,
-        environ({"SNOWFLAKE_PORT": str(port), "SNOWFLAKE_NETWORK_TIMEOUT": "2"}),
+        environ(
+            {
+                "SNOWFLAKE_PORT": str(port),
+                "SNOWFLAKE_NETWORK_TIMEOUT": "1",
+                "SNOWFLAKE_STATEMENT_TIMEOUT": "2",
+            }
+        ),
         pytest.raises(WarehouseError, match="not loaded in 3 attempts"),
     ):
         load(snowflake, extract_of(JANUARY, [signup("new", 1)]))
     assert users(snowflake) == ["old"]
+
+
+LOCKED = b"""{"success": false, "code": "000625", "message": "Statement 1 has locked table T in transaction 2",
+"data": {"sqlState": "57014", "errorCode": "000625", "queryId": "3"}}"""
+
+
+def test_a_table_that_another_transaction_holds_is_loaded_in_the_next_attempt(snowflake: Snowflake) -> None:
+    """Snowflake reports a lock timeout as an error of the statement, which was once taken for final."""
+    cut = Cut("delete from", "before", answer=(200, LOCKED))
+    with cut_wire(snowflake.emulator.port, cut) as port, environ({"SNOWFLAKE_PORT": str(port)}):
+        load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    assert cut.made == 1
+    assert users(snowflake) == ["a"]
+
+
+# the connector asks to cancel what timed out, in a thread of its own, over the same wire
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_outage_is_retried_and_then_reported_in_one_sentence(snowflake: Snowflake) -> None:
+    """The connector raises `ServiceUnavailableError` for it, which is no OperationalError."""
+    cut = Cut("insert into", "before", times=1_000, answer=(503, b""))
+    with (
+        cut_wire(snowflake.emulator.port, cut) as port,
+        environ(
+            {
+                "SNOWFLAKE_PORT": str(port),
+                "SNOWFLAKE_NETWORK_TIMEOUT": "1",
+                "SNOWFLAKE_STATEMENT_TIMEOUT": "2",
+            }
+        ),
+        pytest.raises(WarehouseError, match="not loaded in 3 attempts"),
+    ):
+        load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
+    assert cut.made >= 3
+
+
+def test_the_connector_cancels_no_statement_that_snowflake_lets_run(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It arms a timer with `network_timeout` and cancels what runs then: every COPY of five minutes died of it."""
+    armed: list[float] = []
+
+    class Recorded(vars(cursor)["_TrackedQueryCancellationTimer"]):
+        def __init__(self, interval: float, *more: Any) -> None:
+            armed.append(interval)
+            super().__init__(interval, *more)
+
+    monkeypatch.setattr(cursor, "_TrackedQueryCancellationTimer", Recorded)
+    with environ({"SNOWFLAKE_STATEMENT_TIMEOUT": "7200"}):
+        parameters = snowflake.account.connection_arguments()["session_parameters"]
+        snowflake.rows("select 1")
+    ended_by_snowflake = (
+        parameters["STATEMENT_TIMEOUT_IN_SECONDS"] + parameters["STATEMENT_QUEUED_TIMEOUT_IN_SECONDS"]
+    )
+    assert ended_by_snowflake == 14_400
+    assert armed
+    assert all(seconds > ended_by_snowflake for seconds in armed)
+
+
+def test_a_long_slice_is_loaded_by_months_and_months_that_are_empty_now_are_emptied(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = Window()
+    load(snowflake, extract_of(everything, [signup(f"old {month}", 3, month) for month in range(1, 7)]))
+    monkeypatch.setattr(loading, "ROWS_PER_LOAD", 3)
+    rows = [signup(f"{month}-{n}", 3, month) for month in (1, 2, 5) for n in range(2)]
+    bad = {"table_name": "user_signups", "reason": "null_date", "user_id": "z"}
+    loaded = load(snowflake, extract_of(everything, rows, rejected=[bad]))
+    assert loaded == LoadedSlice(rows=6, replaced_rows=6, rejected_rows=1, table_rows=6)
+    assert users(snowflake) == sorted(row["user_id"] for row in rows)
+    assert snowflake.rows("select user_id from raw.rejected_rows") == [("z",)]
+    deleted = re.findall(
+        r"delete from \S+user_signups where (.*?);?$", snowflake.emulator.statements().lower(), re.M
+    )
+    assert [condition.strip() for condition in deleted[-3:]] == [
+        "signup_date < '2025-02-01'",
+        "signup_date >= '2025-02-01' and signup_date < '2025-05-01'",
+        "signup_date >= '2025-05-01'",
+    ]
+
+
+def test_parquet_has_large_row_groups_however_small_the_batches_were(tmp_path: Path) -> None:
+    """Batches of a few hundred rows once became row groups of a few hundred rows."""
+    numbers = range(1_500_000)
+    with duckdb.connect() as rows:
+        rows.register("numbers", pa.table({"n": pa.array(numbers)}).to_reader(max_chunksize=500))
+        part = loading._write(
+            rows, "select n, 'x' as \"my column\" from numbers", "t", tmp_path / "out", "true"
+        )
+    files = [pq.ParquetFile(file).metadata for file in (tmp_path / "out").iterdir()]
+    groups = [[each.row_group(n).num_rows for n in range(each.num_row_groups)] for each in files]
+    assert part.rows == sum(map(sum, groups)) == len(numbers)
+    assert min(size for sizes in groups for size in sizes[:-1]) >= 262_144
+    assert len(files) > 1
+    assert part.types == {"N": "NUMBER(38,0)", "my column": "VARCHAR"}
+
+
+def test_a_sensor_that_asks_twice_a_minute_logs_in_six_times_an_hour(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins, clock, connect = count(), [0.0], connector.connect
+
+    def counted(**arguments: Any) -> Any:
+        next(logins)
+        return connect(**arguments)
+
+    load(snowflake, extract_of(JANUARY, []))
+    monkeypatch.setattr(connector, "connect", counted)
+    monkeypatch.setattr(warehouse, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for tick in range(120):
+        clock[0] = 1_000_000 + 30.0 * tick
+        assert snowflake.warehouse.exists()
+    assert next(logins) == 6
+
+
+def test_a_warehouse_without_the_schema_is_asked_again(snowflake: Snowflake) -> None:
+    assert not snowflake.warehouse.exists()
+    load(snowflake, extract_of(JANUARY, []))
+    assert snowflake.warehouse.exists()
 
 
 # -- through Dagster ---------------------------------------------------------------------------------------
@@ -245,7 +373,7 @@ def test_an_asset_stores_its_slice_and_one_downstream_reads_it_as_a_frame(snowfl
     def frame(found: pd.DataFrame) -> None:
         seen.append(found)
 
-    manager = RawIOManager(warehouse=SnowflakeWarehouse(snowflake.account))
+    manager = RawIOManager(warehouse=snowflake.warehouse)
     resources = {"raw": manager, "nothing": dg.mem_io_manager}
     done = [
         dg.materialize([signups, frame], partition_key=month, resources=resources)

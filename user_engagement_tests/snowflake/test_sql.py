@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import sqlglot
+from dagster._core.test_utils import environ
 from sqlglot import exp
 
 from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, window_args
+from user_engagement.contracts.marts import MARTS
 from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.sources import FilesSource
@@ -32,6 +35,9 @@ class Told:
 
     compiled: dict[str, str]
     windowed: set[str]
+    session_parameters: dict[str, str]
+    temporary: set[str]
+    forgotten: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,8 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
         dbt.cli(["run", *variables, *window_args(Window())], target_path=folder / "first").wait()
         month = window_args(Window(MONTHS[2], MONTHS[3]))
         dbt.cli(["build", *NO_UNIT_TESTS, *variables, *month], target_path=folder / "month").wait()
+    sent = emulator.statements().lower()
+    altered = re.findall(r"alter session set query_tag = '[^']*'(.*?)(?:;|$)", sent, re.M | re.S)
     results = json.loads((folder / "month" / "run_results.json").read_text())["results"]
     manifest = json.loads((folder / "month" / "manifest.json").read_text())
     return Told(
@@ -56,6 +64,9 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
             for node in manifest["nodes"].values()
             if node["config"].get("incremental_strategy") == "replace_window"
         },
+        dict(PARAMETER.findall(altered[-1])),
+        set(re.findall(r"create or replace\s+transient table (\S+__dbt_tmp)", sent)),
+        set(re.findall(r"alter table (\S+) set data_retention_time_in_days = 0", sent)),
     )
 
 
@@ -99,6 +110,8 @@ def traps(tree: sqlglot.Expr) -> list[str]:
             found.append("no operators on bits in Snowflake")
         elif isinstance(node, exp.Interval):
             found.append("date + interval is a timestamp in DuckDB")
+        elif isinstance(node, exp.In) and isinstance(node.parent, exp.Not) and node.args.get("query"):
+            found.append("`not in` a query finds nothing once it yields a null, and is no anti-join")
     return found
 
 
@@ -116,6 +129,41 @@ NEVER_ZERO = {
     "CAST(at_risk AS DOUBLE) * (at_risk - churned)",  # where churned < at_risk
     "ABS(cumulated.log_survival)",  # where it is not 0
 }
+
+
+PARAMETER = re.compile(r"(\w+) = ('[^']*'|\w+)")
+
+
+def test_dbts_sessions_have_the_parameters_of_those_in_python(told: Told, emulator: Emulator) -> None:
+    """SQL depended on the account's formats, week start and time zone wherever dbt ran it."""
+    with database_of(emulator) as snowflake:
+        wanted = snowflake.account.connection_arguments()["session_parameters"]
+    texts = {name: f"'{value}'" if isinstance(value, str) else str(value) for name, value in wanted.items()}
+    assert told.session_parameters == {
+        name.lower(): text.lower() for name, text in texts.items() if name != "QUERY_TAG"
+    }
+
+
+def test_tables_that_live_for_one_load_keep_no_history(told: Told) -> None:
+    """Their rows were kept for a day after they were dropped, and paid for."""
+    kept = [name for name in told.temporary if name not in told.forgotten]
+    assert told.temporary
+    assert kept == []
+
+
+def test_readers_are_granted_aggregated_marts_and_nothing_with_a_row_per_user(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    with database_of(emulator), environ({"SNOWFLAKE_READER_ROLE": "reader"}):
+        settings = load_settings(home=tmp_path, warehouse="snowflake")
+        dbt_resource(settings).cli(["parse"], target_path=tmp_path / "target").wait()
+    nodes = json.loads((tmp_path / "target" / "manifest.json").read_text())["nodes"].values()
+    granted = {
+        node["name"]: node["config"]["grants"].get("select") for node in nodes if node["config"].get("grants")
+    }
+    wanted: dict[str, list[str]] = {name: ["READER"] for name, mart in MARTS.items() if not mart.is_per_user}
+    # a view of users among the marts is granted to nobody, and whoever had it loses it
+    assert granted == {**wanted, "user_activity_daily": []}
 
 
 WINDOWED = {
@@ -143,7 +191,7 @@ def test_every_incremental_model_reads_rows_of_its_window_alone(compiled: dict[s
 READERS_BEYOND_THE_WINDOW = {
     "repeated_events": "the first delivery of an event that the window repeats",
     "quarantined_rows": "days that a signup of another month, or the horizon, takes out",
-    "session_quantiles": "durations of the few seconds in which a quantile lies",
+    "session_statistics": "durations of the few seconds in which a quantile lies",
 }
 
 

@@ -878,6 +878,13 @@ def test_a_file_that_is_no_database_is_refused_and_a_missing_one_is_not_created(
     assert not (tmp_path / "missing.sqlite").exists()
 
 
+def test_a_snowflake_url_is_refused_with_the_way_that_works() -> None:
+    """Its driver for SQLAlchemy ended in an AttributeError when tables were described."""
+    said = refusal("snowflake://me:secret@org-account/db/schema?warehouse=wh")
+    assert said.endswith("and read these with USER_ENGAGEMENT_SOURCE=files.")
+    assert "secret" not in said
+
+
 def test_a_connection_that_breaks_while_rows_are_read_leaves_the_slice_as_it_was(
     postgresql: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,7 +31,8 @@ from starlette.routing import Route
 serve = fakesnow.server  # the function: importing the submodule of that name hides it
 import fakesnow.server as server  # noqa: E402
 
-IGNORED = ["alter session set query_tag"]  # fakesnow knows no tags
+# fakesnow knows neither tags and other parameters of sessions nor history
+IGNORED = ["alter session set query_tag", r"alter table \S+ set data_retention_time_in_days"]
 
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute

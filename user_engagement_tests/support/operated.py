@@ -11,7 +11,7 @@ import dagster as dg
 
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
 from user_engagement.automation.sensors import requests_for_cohorts, requests_for_new_data
-from user_engagement.automation.standing_checks import Standing, freshness, left_failed
+from user_engagement.automation.standing_checks import Outcome, failed_months, freshness
 from user_engagement.code_location import build_definitions, first_month
 from user_engagement.instance.home import open_instance
 from user_engagement.partitions import monthly_partitions, months_of_run
@@ -72,10 +72,10 @@ class Operated:
             else:
                 return ran
 
-    def standing(self) -> dict[str, Standing]:
+    def standing(self) -> dict[str, Outcome]:
         """Every standing check, by its name."""
         found = freshness(self.instance, self.source, self.settings, self.keys, self.now)
-        return {str(s.check.name): s for s in (*found, *left_failed(self.instance, self.keys)[:1])}
+        return {str(s.check.name): s for s in (*found, *failed_months(self.instance, self.keys)[:1])}
 
 
 @contextmanager

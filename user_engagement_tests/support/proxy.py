@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,14 +14,15 @@ from typing import Literal
 
 @dataclass
 class Cut:
-    """Closes the socket on the first requests whose body contains a text.
+    """Closes the socket on the first requests whose body contains a text, or gives them an answer of its own.
 
-    ``times`` counts down; ``made`` says how often it happened.
+    ``answer`` is a status and a body; ``times`` counts down; ``made`` says how often it happened.
     """
 
     text: str
     when: Literal["before", "after"]
     times: int = 1
+    answer: tuple[int, bytes] | None = None
     made: int = field(default=0, init=False)
 
     def concerns(self, body: bytes) -> bool:
@@ -50,6 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         plain = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
         is_cut = self.cut.concerns(plain)
+        if is_cut and self.cut.answer:
+            status, content = self.cut.answer
+            self._send(status, content, {"Content-Type": "application/json"})
+            return
         if is_cut and self.cut.when == "before":
             self.close_connection = True
             return
@@ -61,10 +66,14 @@ class _Handler(BaseHTTPRequestHandler):
         if is_cut:
             self.close_connection = True
             return
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                self.send_header(name, value)
+        dropped = ("content-length", "transfer-encoding", "connection", "date", "server")
+        headers = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
+        self._send(answer.status, content, headers)
+
+    def _send(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

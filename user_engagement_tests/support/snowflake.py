@@ -17,6 +17,7 @@ from dagster._core.test_utils import environ
 from user_engagement.dashboard.ports import free_port
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount, load_account
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
+from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 
 START_SECONDS = 60
 PASSWORD = "Pa55-that-nobody-may-see"
@@ -44,6 +45,10 @@ class Snowflake:
     @property
     def account(self) -> SnowflakeAccount:
         return load_account()
+
+    @property
+    def warehouse(self) -> SnowflakeWarehouse:
+        return SnowflakeWarehouse(self.account, memory_limit="500MB")
 
     def rows(self, sql: str) -> list[tuple]:
         with connect(self.account) as connection:
@@ -84,7 +89,7 @@ def database_of(emulator: Emulator) -> Iterator[Snowflake]:
         "SNOWFLAKE_HOST": "127.0.0.1",
         "SNOWFLAKE_PORT": str(emulator.port),
         "SNOWFLAKE_PROTOCOL": "http",
-        "SNOWFLAKE_NETWORK_TIMEOUT": "30",
+        "SNOWFLAKE_NETWORK_TIMEOUT": "120",
     }
     with environ(variables):
         yield Snowflake(emulator, name)  # the emulator makes a database for whoever names one

@@ -95,16 +95,18 @@ def shares(
             "type": "bar",
             "x": part[x].to_numpy(),
             "y": part.share.to_numpy(),
-            "name": value,
+            "name": style.label(value),
             "marker": {"color": style.colour(value), "opacity": paleness(part)},
             "customdata": part[[column, "whole"]].to_numpy(dtype=float),
-            "hovertemplate": f"{value}: %{{y:.1%}} (%{{customdata[0]:,.0f}} of %{{customdata[1]:,.0f}} {noun})"
-            "<extra></extra>",
+            "hovertemplate": f"{style.label(value)}: %{{y:.1%}} "
+            f"(%{{customdata[0]:,.0f}} of %{{customdata[1]:,.0f}} {noun})<extra></extra>",
         }
         for value, part in groups(parts, by).items()
     ]
     last = parts[parts[x] == parts[x].max()]
-    told = fmt.enumeration([f"{getattr(r, by)} {fmt.value(r.share, 'rate')}" for r in last.itertuples()])
+    told = fmt.enumeration(
+        [f"{style.label(getattr(r, by))} {fmt.value(r.share, 'rate')}" for r in last.itertuples()]
+    )
     figure = {
         "data": traces,
         "layout": layout(
@@ -172,3 +174,57 @@ def bars(
         theme, 90 + 18 * len(rows) + 16 * lines, x_axis, y_axis, showlegend=False, hovermode="closest"
     )
     return Chart(key, title, about, summary, {"data": [bar], "layout": frame}, table)
+
+
+def ratios(
+    rows: Frame,
+    column: str,
+    label: str,
+    style: Style,
+    *,
+    key: str,
+    title: str,
+    about: str,
+    x_title: str,
+    summary: str,
+    table: Frame,
+) -> Chart:
+    """A point with its interval a row, on an axis on which half as much lies as far from 1 as twice as much."""
+    if rows.empty:
+        return Chart(key, title, about, summary, None, table)
+    theme = style.theme
+    values = rows[column].to_numpy(dtype=float)
+    points = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": values,
+        "y": ["<br>".join(wrap(str(name), LABEL_LENGTH)) for name in rows[label]],
+        "text": [f"×{value:.2f}" for value in values],
+        "textposition": "top center",
+        "textfont": {"size": 11},
+        "marker": {"color": theme.series[0], "size": 8},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": (rows.ci_high - rows[column]).to_numpy(dtype=float),
+            "arrayminus": (rows[column] - rows.ci_low).to_numpy(dtype=float),
+            "color": theme.muted,
+            "thickness": 1.4,
+        },
+        "hovertemplate": "%{y}: %{text}<extra></extra>",
+    }
+    x_axis = {"title": x_title, "type": "log", "tickvals": [0.25, 0.5, 1, 2, 4], "tickprefix": "×"}
+    y_axis = {"type": "category", "autorange": "reversed", "showgrid": False}
+    one = {
+        "type": "line",
+        "x0": 1,
+        "x1": 1,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": theme.muted, "width": 1},
+    }
+    frame = layout(
+        theme, 110 + 38 * len(rows), x_axis, y_axis, showlegend=False, hovermode="closest", shapes=[one]
+    )
+    return Chart(key, title, about, summary, {"data": [points], "layout": frame}, table)

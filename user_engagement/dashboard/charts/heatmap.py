@@ -16,8 +16,14 @@ Row = Any
 """A row of a frame, as `itertuples` gives it."""
 
 
-def cohorts(rows: Frame, style: Style, *, key: str, title: str, about: str, period: str) -> Chart:
-    """Cohorts by periods since signup; a cell that not every member has completed is grey and says how far it is."""
+def cohorts(
+    rows: Frame, style: Style, *, key: str, title: str, about: str, period: str, highest: float
+) -> Chart:
+    """Cohorts by periods since signup; a cell that not every member has completed is grey and says how far it is.
+
+    The colours run from 0 to ``highest`` whatever is shown, so that a poor group looks poor. The first period, in
+    which nearly all are active, has none.
+    """
     if rows.empty:
         return Chart(key, title, about, nothing_to_draw(rows), None, rows)
     ordered = rows.sort_values(["signup_month", "period_number"])
@@ -25,10 +31,10 @@ def cohorts(rows: Frame, style: Style, *, key: str, title: str, about: str, peri
         cohort=[fmt.month(m) for m in ordered.signup_month],
         number=[_cell_number(r) for r in ordered.itertuples()],
         hover=[_cell_hover(r, period) for r in ordered.itertuples()],
-        unfinished=np.where(ordered.is_complete, np.nan, 0.0),
+        uncoloured=np.where(ordered.is_complete & (ordered.period_number > 0), np.nan, 0.0),
+        coloured=ordered.retention_rate.where(ordered.period_number > 0),
     )
     labels, theme = list(cells.cohort.drop_duplicates()), style.theme
-    later = cells[cells.is_complete & (cells.period_number > 0)].retention_rate
     grid = partial(_grid, cells, labels)
     shared = {
         "type": "heatmap",
@@ -42,22 +48,21 @@ def cohorts(rows: Frame, style: Style, *, key: str, title: str, about: str, peri
         "xgap": 1,
         "ygap": 1,
     }
-    unfinished = {
-        "z": grid("unfinished").to_numpy(),
+    uncoloured = {
+        "z": grid("uncoloured").to_numpy(),
         "textfont": {"color": theme.text},
         "colorscale": [[0, theme.incomplete], [1, theme.incomplete]],
         "showscale": False,
     }
-    complete = {
-        "z": grid("retention_rate").to_numpy(),
+    coloured = {
+        "z": grid("coloured").to_numpy(),
         "zmin": 0,
-        # in the first period nearly all are active: it would leave no colours for the others
-        "zmax": float(later.max()) if len(later) else 1.0,
+        "zmax": highest,
         "colorscale": [[i / 4, colour] for i, colour in enumerate(theme.scale)],
         "colorbar": {"tickformat": ".0%", "outlinewidth": 0, "thickness": 10},
     }
     figure = {
-        "data": [shared | unfinished, shared | complete],
+        "data": [shared | uncoloured, shared | coloured],
         "layout": layout(
             theme,
             110 + 26 * len(labels),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from user_engagement import formatting as fmt
 from user_engagement.dashboard.charts.chart import (
     FEW_USERS,
     HEIGHT,
+    MOST_SENTENCES,
     Chart,
     Figure,
     Measure,
@@ -21,11 +23,17 @@ from user_engagement.dashboard.charts.chart import (
     small_note,
     time_axis,
 )
-from user_engagement.dashboard.data import Frame
+from user_engagement.dashboard.charts.labels import labelled
+from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.findings import Finding
 from user_engagement.dashboard.theme import Style, layout
 
 FEW_PERIODS = 13
 FEW_POINTS = 40
+AROUND = 80
+"""Pixels of a chart's height above and below its axis."""
+FLAT, FLAT_HEIGHT = 0.1, 230
+"""Lines that all move by less than this share of their height need less room than those that move."""
 
 
 def timeline(
@@ -63,25 +71,26 @@ def timeline(
             _earlier_line(line, x, measure, style, value, name.lower(), when, alone=len(by_value) == 1)
             for value, line in groups(known, by).items()
         ]
-        sentences.append(f"Dotted: {name.lower()}.")
+        sentences.append(_compared(drawn, known, x, measure, name.lower(), when, by, style))
     if len(drawn) < len(rows):
         left = rows[~rows.index.isin(drawn.index)][x].drop_duplicates()
         sentences.append(
-            f"Not drawn, since not complete or over nobody: {fmt.enumeration([when(d) for d in left[-3:]])}."
+            f"Not complete or over nobody, so not drawn: {fmt.enumeration([when(d) for d in left[-3:]])}."
         )
     sentences += small_note(drawn, measure)
+    height = FLAT_HEIGHT if _is_flat(drawn, measure, by) else HEIGHT
     figure = {
         "data": traces,
         "layout": layout(
             style.theme,
-            HEIGHT,
+            height,
             time_axis(drawn[x], monthly),
             measure.axis(),
-            showlegend=sum(trace.get("showlegend", True) for trace in traces) > 1,
             **marks(style, drawn[x].min(), drawn[x].max()),
         ),
     }
-    return Chart(key, title, about, " ".join(sentences), figure, rows)
+    named = labelled(figure, style.theme, height - AROUND)
+    return Chart(key, title, about, " ".join(sentences), named, rows)
 
 
 def curves(
@@ -134,10 +143,14 @@ def curves(
             {"title": x_title, "showgrid": False, "rangemode": "tozero"}
             | ({"dtick": 1} if drawn[x].max() <= FEW_PERIODS else {}),
             measure.axis(),
-            showlegend=len(by_value) > 1,
         ),
     }
-    return Chart(key, title, about, " ".join(sentences), figure, rows)
+    return Chart(key, title, about, " ".join(sentences), labelled(figure, style.theme, HEIGHT - AROUND), rows)
+
+
+def _is_flat(drawn: Frame, measure: Measure, by: str) -> bool:
+    ends = drawn.groupby(by, sort=False)[measure.column].agg(["min", "max"])
+    return bool((ends["max"] - ends["min"] < FLAT * ends["max"]).all())
 
 
 def _line(line: Frame, x: str, measure: Measure, style: Style, value: str) -> Figure:
@@ -203,6 +216,33 @@ def _band(line: Frame, x: str, style: Style, value: str) -> Figure:
     }
 
 
+def _compared(
+    drawn: Frame,
+    before: Frame,
+    x: str,
+    measure: Measure,
+    name: str,
+    when: Callable[[Any], str],
+    by: str,
+    style: Style,
+) -> str:
+    """The last value of each line against the one drawn beneath it."""
+    told = []
+    for value, line in groups(drawn, by).items():
+        last = line.iloc[-1]
+        matching = before[(before[by] == value) & (before.drawn_at == last[x])]
+        if matching.empty:
+            continue
+        then = matching.iloc[0]
+        change = fmt.change(last[measure.column], then[measure.column], measure.unit)
+        told.append(
+            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} in {when(last[x])} against "
+            f"{fmt.value(then[measure.column], measure.unit)} in {when(then[x])} ({change})"
+        )
+    compared = f" {'; '.join(told[:MOST_SENTENCES])}." if told else ""
+    return f"Dotted: {name}.{compared}"
+
+
 def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[Any], str], alone: bool) -> str:
     values, days = line[measure.column].to_numpy(dtype=float), line[x]
 
@@ -213,3 +253,55 @@ def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[An
     if alone and len(line) > 2:
         text += f"; highest {at(int(values.argmax()))}, lowest {at(int(values.argmin()))}"
     return text + "."
+
+
+def expected_and_actual(
+    rows: Frame, finding: Finding, style: Style, *, title: str, about: str, summary: str
+) -> Chart:
+    """A finding's metric by week: what happened, what was expected with its interval, and where it changed."""
+    key, theme = f"finding_{finding.rank}", style.theme
+    known = rows[rows.actual.notna()]
+    if known.empty:
+        return Chart(key, title, about, f"No weeks to draw. {summary}", None, rows)
+    measure = Measure("actual", finding.name, finding.unit, detail="{users} users")
+    actual = _line(known, "week", measure, style, ALL)
+    actual |= {"name": "Actual", "mode": "lines", "hovertemplate": measure.hover("Actual: ")}
+    usual = Measure("expected", finding.name, finding.unit)
+    expected = _line(known.assign(expected=known.expected), "week", usual, style, ALL)
+    expected |= {"name": "Expected", "mode": "lines", "hovertemplate": usual.hover("Expected: ")}
+    expected["line"] = {"color": theme.muted, "width": 1.6, "dash": "dash"}
+    band = _band(
+        known.rename(columns={"expected_low": "ci_low", "expected_high": "ci_high"}), "week", style, ALL
+    )
+    band["fillcolor"] = theme.incomplete
+    if finding.unit == "seconds":
+        band["y"] = band["y"] / 60
+    drawn = marks(style, known.week.min(), known.week.max())
+    if finding.since is not None:
+        drawn["shapes"].append(_change_line(finding.since, theme.bad))
+        drawn["annotations"].append(_change_label(finding.since, theme.bad))
+    figure = {
+        "data": [band, expected, actual],
+        "layout": layout(
+            theme, HEIGHT - 60, time_axis(known.week, monthly=False), measure.axis() | {"title": ""}, **drawn
+        ),
+    }
+    return Chart(key, title, about, summary, labelled(figure, theme, HEIGHT - 60 - AROUND), rows)
+
+
+def _change_line(day: date, colour: str) -> Figure:
+    line = {"color": colour, "width": 1.2, "dash": "dot"}
+    return {"type": "line", "x0": day, "x1": day, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+
+
+def _change_label(day: date, colour: str) -> Figure:
+    return {
+        "x": day,
+        "y": 1,
+        "yref": "paper",
+        "text": fmt.day(day),
+        "showarrow": False,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "font": {"size": 12, "color": colour},
+    }

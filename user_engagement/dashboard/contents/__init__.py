@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from user_engagement.dashboard.blocks import Page
-from user_engagement.dashboard.contents import churn, drivers, engagement, overview, quality, retention
+from user_engagement.dashboard.contents import causes, churn, engagement, overview, quality, retention
 from user_engagement.dashboard.view import View
 
 
@@ -27,6 +27,6 @@ PAGES = (
     Entry("retention", "Retention", retention.page),
     Entry("churn", "Churn", churn.page),
     Entry("engagement", "Engagement", engagement.page),
-    Entry("drivers", "Drivers", drivers.page),
-    Entry("quality", "Data quality", quality.page),
+    Entry("causes", "Causes", causes.page),
+    Entry("quality", "Data", quality.page),
 )

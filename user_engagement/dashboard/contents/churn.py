@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
-from user_engagement.dashboard.charts import Chart, Measure, curves, stacked, timeline
+from user_engagement.dashboard.charts import Chart, Measure, curves, shares, stacked, timeline
+from user_engagement.dashboard.data import ALL
+from user_engagement.dashboard.intervals import unless_clear
+from user_engagement.dashboard.theme import Style, slots
 from user_engagement.dashboard.view import View
 
 ABOUT = {
@@ -15,15 +20,14 @@ ABOUT = {
 
 
 def page(view: View) -> Page:
-    blocks: list[Block] = [
-        Row((trend(view, "declared"), trend(view, "inactive"))),
-        Choice("churn"),
-        survival(view),
-        Choice("grain"),
-    ]
+    blocks: list[Block] = [Row((trend(view, "declared"), trend(view, "inactive")))]
     if len(view.values) > 1:
         blocks.append(Focus())
-    return Page(headline(view), (*blocks, growth(view)))
+    if view.generation.has("churn_reasons"):
+        blocks += [Choice("grain"), Row((growth(view), reasons(view)))]
+    else:
+        blocks += [Choice("grain"), growth(view)]
+    return Page(headline(view), (*blocks, Choice("churn"), survival(view)))
 
 
 def trend(view: View, kind: str) -> Chart:
@@ -72,7 +76,7 @@ def survival(view: View) -> Chart:
 
 def growth(view: View) -> Chart:
     grain, theme = view.filters.option("grain"), view.theme
-    rows = view.focused("growth_accounting", period_kind=grain)
+    rows = view.group_rows("growth_accounting", period_kind=grain)
     columns = {
         "new_users": ("New", theme.series[0], 1),
         "resurrected_users": ("Back after a pause", theme.series[2], 1),
@@ -91,18 +95,44 @@ def growth(view: View) -> Chart:
     )
 
 
+def reasons(view: View) -> Chart:
+    """Why users cancelled, month by month, of the one group."""
+    rows = view.within(view.group_rows("churn_reasons"), "month", monthly=True)
+    rows = rows.assign(is_complete=rows.month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of))
+    names = [str(name) for name in view.generation.frame("churn_reasons").churn_reason.unique()]
+    order = rows.groupby("churn_reason").churned_users.sum().rank(ascending=False, method="first")
+    rows = rows.iloc[rows.churn_reason.map(order).argsort(kind="stable")]
+    return shares(
+        rows[["month", "churn_reason", "churned_users", "is_complete"]],
+        "month",
+        "churned_users",
+        "churn_reason",
+        Style(view.theme, slots(names), view.marks),
+        key="churn_reasons",
+        title=f"Reasons given, {view.group}",
+        about="Users who cancelled for the first time in the month, by the reason given; unknown where none is.",
+        noun="cancellations",
+    )
+
+
 def headline(view: View) -> str:
+    """The last complete month, and the same month a year before."""
     told, when = [], ""
-    for kind, verb in (("declared", f"of {view.group} cancelled"), ("inactive", "became inactive")):
-        rows = view.within(view.focused("churn_monthly", churn_kind=kind), "month", monthly=True)
-        rows = rows[rows.is_complete & rows.churn_rate.notna()]
-        if len(rows):
-            first, last = rows.iloc[0], rows.iloc[-1]
-            when = fmt.month(last.month)
-            told.append(
-                f"{fmt.value(last.churn_rate, 'rate')} {verb} ({last.churned_users:,} of {last.users_at_start:,}; "
-                f"{fmt.value(first.churn_rate, 'rate')} in {fmt.month(first.month)})"
-            )
-    if not told:
-        return "No month in the days chosen is complete."
-    return f"In {when}, {fmt.enumeration(told)}."
+    whose = "users" if view.group_value == ALL else f"users of {view.group}"
+    for kind, verb in (("declared", f"of {whose} cancelled"), ("inactive", "became inactive")):
+        every = view.group_rows("churn_monthly", churn_kind=kind)
+        every = every[every.is_complete & every.churn_rate.notna()]
+        rows = view.within(every, "month", monthly=True)
+        if rows.empty:
+            continue
+        last = rows.sort_values("month").iloc[-1]
+        when = fmt.month(last.month)
+        text = (
+            f"{fmt.value(last.churn_rate, 'rate')} {verb} ({last.churned_users:,} of {last.users_at_start:,})"
+        )
+        for before in every[every.month == last.month - pd.DateOffset(months=12)].itertuples():
+            now, then = ((r.churned_users, r.users_at_start) for r in (last, before))
+            rate = fmt.value(before.churn_rate, "rate")
+            text += f", against {rate} in {fmt.month(before.month)}{unless_clear(now, then)}"
+        told.append(text)
+    return f"In {when} {'; '.join(told)}." if told else "No month in the days chosen is complete."

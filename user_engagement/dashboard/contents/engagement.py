@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from user_engagement import formatting as fmt
-from user_engagement.dashboard.blocks import Page, Row
+from user_engagement.dashboard.blocks import Choice, Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, shares, timeline
 from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.filters import OPTIONS
 from user_engagement.dashboard.theme import Style, slots
 from user_engagement.dashboard.view import View
 
-NOT_SEGMENTED = " Over all users: durations and kinds of interaction are not broken down by segment."
+NOT_SEGMENTED = "Of all users: not broken down by segment."
+ACTIVE_ABOUT = {
+    "mau": "Distinct users active in the rolling window (28 days unless set otherwise) that ends on the day.",
+    "wau": "Distinct users active in the 7 days that end on the day.",
+    "dau": "Distinct users active on the day; the line is the mean of 7 days.",
+}
 STATISTICS = {
     "median_session_seconds": "Median",
     "average_session_seconds": "Mean",
@@ -26,10 +34,53 @@ def page(view: View) -> Page:
         headline(view),
         (
             Row((days, sessions)),
-            Row((duration(view), mix(view))),
-            stickiness(view),
-            Row((gaps(view), duration_by_interaction(view))),
+            Choice("active"),
+            Row((active_users_chart(view), signups_chart(view))),
+            Row((for_all_users(view, duration(view)), for_all_users(view, mix(view)))),
+            Row((stickiness(view), gaps(view))),
+            for_all_users(view, duration_by_interaction(view)),
         ),
+    )
+
+
+def active_users_chart(view: View) -> Chart:
+    name = view.filters.option("active")
+    rows = view.rows("active_users_daily")
+    if name == "dau":
+        rows = weekly_mean(rows, "dau")
+    label = OPTIONS["active"].values[name].split(" ")[0]
+    measure = Measure("dau_7_days" if name == "dau" else name, f"{label} active users", "users")
+    return timeline(
+        view.within(rows, "activity_date"),
+        "activity_date",
+        measure,
+        view.style,
+        key="active_users",
+        title=f"{label} active users",
+        about=ACTIVE_ABOUT[name],
+        earlier=view.earlier(rows, "activity_date"),
+    )
+
+
+def signup_rows(view: View) -> Frame:
+    """Signups of each month, and what the month is known to the end of."""
+    cohorts = view.rows("cohort_retention", period_kind="calendar_month", period_number=0)
+    ended = cohorts.signup_month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of)
+    columns = ["segment_name", "segment_value", "signup_month", "cohort_size"]
+    return cohorts[columns].assign(is_complete=ended)
+
+
+def signups_chart(view: View) -> Chart:
+    rows = signup_rows(view)
+    return timeline(
+        view.within(rows, "signup_month", monthly=True),
+        "signup_month",
+        Measure("cohort_size", "New users", "users"),
+        view.style,
+        key="signups",
+        title="Signups by month",
+        about="Users by the month of their first signup.",
+        earlier=view.earlier(rows, "signup_month", monthly=True),
     )
 
 
@@ -70,16 +121,30 @@ def gaps(view: View) -> Chart:
 
 
 def stickiness(view: View) -> Chart:
-    rows = view.rows("active_users_daily")
+    rows = weekly_mean(view.rows("active_users_daily"), "dau")
+    rows = rows.assign(stickiness_7_days=rows.dau_7_days / rows.mau.where(rows.mau > 0))
     return timeline(
         view.within(rows, "activity_date"),
         "activity_date",
-        Measure("stickiness", "Stickiness", "rate", "mau", "{dau} of {mau} users"),
+        Measure("stickiness_7_days", "Stickiness", "rate", "mau", "{dau_7_days} of {mau} users"),
         view.style,
         key="stickiness",
         title="Stickiness",
-        about="Daily over monthly active users, day by day.",
+        about="Daily active users, as the mean of 7 days, over monthly active users.",
         earlier=view.earlier(rows, "activity_date"),
+    )
+
+
+def weekly_mean(rows: Frame, column: str) -> Frame:
+    """Adds the mean of the 7 days that end on each day, so that weekdays do not hide what moves; null before that."""
+    means = rows.groupby("segment_value", sort=False)[column].rolling(7).mean()
+    return rows.assign(**{f"{column}_7_days": means.droplevel(0)})
+
+
+def for_all_users(view: View, chart: Chart) -> Chart:
+    """Says so where the segment chosen does not change a chart."""
+    return (
+        chart if view.filters.segment == ALL else replace(chart, summary=f"{NOT_SEGMENTED} {chart.summary}")
     )
 
 
@@ -111,7 +176,7 @@ def duration(view: View) -> Chart:
         Style(view.theme, {name: slot for slot, name in enumerate(STATISTICS.values())}, view.marks),
         key="session_duration",
         title="Session duration",
-        about="Of the sessions of a month that have a believable duration." + NOT_SEGMENTED,
+        about="Of the sessions of a month that have a believable duration.",
         by="statistic",
     )
 
@@ -138,7 +203,7 @@ def mix(view: View) -> Chart:
         style,
         key="interaction_mix",
         title="Interaction mix",
-        about="Sessions of a month by what was done in them." + NOT_SEGMENTED,
+        about="Sessions of a month by what was done in them.",
         noun="sessions",
     )
 
@@ -158,20 +223,31 @@ def duration_by_interaction(view: View) -> Chart:
         style,
         key="duration_by_interaction",
         title="Median duration by kind of interaction",
-        about="Of the sessions of a month that have a believable duration." + NOT_SEGMENTED,
+        about="Of the sessions of a month that have a believable duration.",
         by="interaction_type",
     )
 
 
 def headline(view: View) -> str:
-    rows = view.within(view.focused("engagement_frequency"), "month", monthly=True)
-    rows = rows[rows.is_complete & rows.active_days_per_user.notna()]
-    if len(rows) < 2:
-        return "There are no two complete months in the days chosen that could be compared."
-    first, last = rows.iloc[0], rows.iloc[-1]
-    days = fmt.movement(first.active_days_per_user, last.active_days_per_user, "days")
-    sessions = fmt.movement(first.sessions_per_user, last.sessions_per_user, "sessions")
+    """The last complete month, and the same month a year before: months of equal length."""
+    every = view.group_rows("engagement_frequency")
+    every = every[every.is_complete & every.active_days_per_user.notna()]
+    rows = view.within(every, "month", monthly=True)
+    if rows.empty:
+        return "No month in the days chosen is complete."
+    last = rows.sort_values("month").iloc[-1]
+    who = "active users" if view.group_value == ALL else f"active users of {view.group}"
+    before = every[every.month == last.month - pd.DateOffset(months=12)]
+    if before.empty:
+        days, sessions = (
+            fmt.value(last.active_days_per_user, "days"),
+            fmt.value(last.sessions_per_user, "sessions"),
+        )
+        return f"In {fmt.month(last.month)} {who} came on {days} days, with {sessions} sessions each."
+    then = before.iloc[0]
+    days = fmt.movement(then.active_days_per_user, last.active_days_per_user, "days")
+    sessions = fmt.movement(then.sessions_per_user, last.sessions_per_user, "sessions")
     return (
-        f"From {fmt.month(first.month)} to {fmt.month(last.month)}, the active days of active {view.group} {days} "
-        f"a month on average, and their sessions {sessions}."
+        f"From {fmt.month(then.month)} to {fmt.month(last.month)} the active days of {who} {days}, and their sessions "
+        f"{sessions}."
     )

@@ -34,7 +34,7 @@ def page(view: View) -> Page:
         Table(
             "tables",
             "What this generation holds",
-            "Tables, their rows, and the SHA-256 of their files.",
+            "Tables and their rows; the manifest beside them holds the SHA-256 of each file.",
             tables(generation),
         ),
     )
@@ -82,7 +82,9 @@ def accounting(view: View, table: str) -> Chart:
 
 
 def tables(generation: Generation) -> Frame:
-    return pd.DataFrame([{"table": name, **facts} for name, facts in generation.manifest.tables.items()])
+    return pd.DataFrame(
+        [{"table": name, "rows": facts["rows"]} for name, facts in generation.manifest.tables.items()]
+    )
 
 
 @lru_cache(8)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from plotly.colors import sample_colorscale
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, cohorts, curves
-from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.data import ALL, Frame, Generation
 from user_engagement.dashboard.filters import OPTIONS
-from user_engagement.dashboard.intervals import wilson
+from user_engagement.dashboard.intervals import unless_clear, wilson
 from user_engagement.dashboard.view import View
 
 PERIOD = {"relative_month": "month", "calendar_month": "calendar month", "days_30": "30-day period"}
@@ -19,10 +20,11 @@ MOST_COHORTS = 7
 
 
 def page(view: View) -> Page:
-    blocks: list[Block] = [Choice("period")]
+    choices: list[Block] = [Choice("period")]
     if len(view.values) > 1:
-        blocks.append(Focus())
-    blocks += [
+        choices.append(Focus())
+    blocks: list[Block] = [
+        *choices,
         heatmap(view),
         Row((by_segment(view), by_cohort(view))),
         Choice("day_n"),
@@ -31,9 +33,9 @@ def page(view: View) -> Page:
     return Page(headline(view), tuple(blocks))
 
 
-def chosen_cohorts(view: View, focused: bool) -> Frame:
+def chosen_cohorts(view: View, one_group: bool) -> Frame:
     """Cells of the cohorts that signed up in the days chosen."""
-    find = view.focused if focused else view.rows
+    find = view.group_rows if one_group else view.rows
     rows = find("cohort_retention", period_kind=view.filters.option("period"))
     return view.within(rows, "signup_month", monthly=True)
 
@@ -54,20 +56,30 @@ def pooled(rows: Frame) -> Frame:
 def heatmap(view: View) -> Chart:
     kind = view.filters.option("period")
     return cohorts(
-        chosen_cohorts(view, focused=True),
+        chosen_cohorts(view, one_group=True),
         view.style,
         key="cohorts",
         title=f"Cohorts of {view.group}, per cent retained",
         about=f"Users by month of signup who were active in each {PERIOD[kind]} after it. A cell has a colour once "
         "every member has completed the period; … marks the others.",
         period=PERIOD[kind],
+        highest=highest_retention(view.generation, kind),
     )
+
+
+def highest_retention(generation: Generation, kind: str) -> float:
+    """The highest share that any cohort of all users kept after its first period: the end of every heatmap's scale."""
+    rows = generation.of_segment("cohort_retention", ALL)
+    later = rows[
+        (rows.period_kind == kind) & rows.is_complete & (rows.period_number > 0)
+    ].retention_rate.dropna()
+    return float(later.max()) if len(later) and later.max() > 0 else 1.0
 
 
 def by_segment(view: View) -> Chart:
     kind = view.filters.option("period")
     return curves(
-        pooled(chosen_cohorts(view, focused=False)),
+        pooled(chosen_cohorts(view, one_group=False)),
         "period_number",
         Measure("retention_rate", "Retained", "rate", "eligible_users", SHARE, has_interval=True),
         view.style,
@@ -81,7 +93,7 @@ def by_segment(view: View) -> Chart:
 def by_cohort(view: View) -> Chart:
     """The newest cohorts, from pale (older) to strong (newer)."""
     kind = view.filters.option("period")
-    rows = chosen_cohorts(view, focused=True)
+    rows = chosen_cohorts(view, one_group=True)
     months = sorted(rows[rows.is_complete].signup_month.unique())
     months = months[:: max(1, -(-len(months) // MOST_COHORTS))]
     rows = rows[rows.signup_month.isin(months) & rows.is_complete]
@@ -120,17 +132,25 @@ def day_n(view: View) -> Chart:
 
 
 def headline(view: View) -> str:
+    """The newest cohort that has completed its first period, and the one a year before."""
     kind = view.filters.option("period")
-    rows = pooled(chosen_cohorts(view, focused=True)).set_index("period_number")
-    told = [
-        f"{fmt.value(rows.retention_rate[k], 'rate')} were active in {PERIOD[kind]} {k} after signup "
-        f"({rows.retained_users[k]:,} of {rows.eligible_users[k]:,})"
-        for k in (1, 6)
-        if k in rows.index
-    ]
-    start, end = view.days
-    who = f"{view.group[:1].upper()}{view.group[1:]}"
-    signed = f"who signed up from {fmt.month(start)} to {fmt.month(end)}"
-    if not told:
-        return f"{who} {signed}: nobody has completed a {PERIOD[kind]} yet."
-    return f"{who} {signed}: {fmt.enumeration(told)}."
+    rows = chosen_cohorts(view, one_group=True)
+    first = rows[(rows.period_number == 1) & rows.is_complete & (rows.eligible_users > 0)]
+    who = "users" if view.group_value == ALL else f"users of {view.group}"
+    if first.empty:
+        return f"No month's {who} have all completed a {PERIOD[kind]} yet."
+    last = first.sort_values("signup_month").iloc[-1]
+    text = (
+        f"Of the {who} who signed up in {fmt.month(last.signup_month)}, {fmt.value(last.retention_rate, 'rate')} were "
+        f"active in {PERIOD[kind]} 1 ({last.retained_users:,} of {last.eligible_users:,})"
+    )
+    every = view.group_rows("cohort_retention", period_kind=kind, period_number=1)
+    before = every[(every.signup_month == last.signup_month - pd.DateOffset(months=12)) & every.is_complete]
+    if before.empty:
+        return f"{text}."
+    earlier = before.iloc[0]
+    counts = [(r.retained_users, r.eligible_users) for r in (last, earlier)]
+    return (
+        f"{text}, against {fmt.value(earlier.retention_rate, 'rate')} of {fmt.month(earlier.signup_month)}"
+        f"{unless_clear(*counts)}."
+    )

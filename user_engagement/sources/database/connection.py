@@ -116,6 +116,11 @@ def parse_url(url: str) -> URL:
         parsed = make_url(re.sub(r"^postgres(?=[:+])", "postgresql", url.strip()))
     except (exc.ArgumentError, ValueError):
         raise SourceError(f"The database URL cannot be read: give one such as {EXAMPLE}.") from None
+    if parsed.get_backend_name() == "snowflake":
+        raise SourceError(
+            "Snowflake is no database source: its driver for SQLAlchemy cannot describe tables. Unload the tables "
+            "with COPY INTO and GET to Parquet files, and read these with USER_ENGAGEMENT_SOURCE=files."
+        )
     if parsed.host and url.count("@") > 1 + (parsed.username or "").count("@"):
         # the rest of the password would be taken for the host, and shown
         raise SourceError(

@@ -14,8 +14,22 @@ from user_engagement.errors import SettingsError
 PREFIX = "SNOWFLAKE_"
 SCHEMAS = ("raw", "staging", "lookups", "activity", "cohorts", "intermediate", "marts", "insights")
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-# seconds that another transaction may hold a table before waiting for it is given up; Snowflake's default is 12 hours
-LOCK_TIMEOUT = 600
+# of the session: what SQL depends on, whatever account and user say, and how long it may take.
+# dbt's sessions get the same from the macro `session_parameters`
+SESSION_PARAMETERS: dict[str, str | int | bool] = {
+    "DATE_INPUT_FORMAT": "AUTO",
+    "DATE_OUTPUT_FORMAT": "YYYY-MM-DD",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "TIMEZONE": "UTC",
+    "WEEK_START": 1,
+    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
+    "ROWS_PER_RESULTSET": 0,
+    # of a client that is gone, statements are ended after five minutes
+    "ABORT_DETACHED_QUERY": True,
+    # seconds that another transaction may hold a table; longer than a lost session keeps its locks
+    "LOCK_TIMEOUT": 600,
+}
 
 
 class SnowflakeAccount(BaseSettings):
@@ -46,13 +60,19 @@ class SnowflakeAccount(BaseSettings):
     port: int = Field(443, ge=1, le=65535, description="Port of the host.")
     protocol: Literal["https", "http"] = Field("https", description="http for emulators alone.")
     network_timeout: int = Field(
-        300, ge=1, le=3600, description="Seconds after which a request that is not answered fails."
+        120, ge=1, le=3600, description="Seconds after which a request that is not answered is sent again."
+    )
+    statement_timeout: int = Field(
+        3600, ge=1, le=86_400, description="Seconds that a statement may run, and as many that it may queue."
+    )
+    reader_role: str | None = Field(
+        None, pattern=NAME, description="Role that may read the aggregated marts; dbt grants it."
     )
 
-    @field_validator("role", "warehouse", "database", "schema_prefix")
+    @field_validator("role", "warehouse", "database", "schema_prefix", "reader_role")
     @classmethod
-    def _folded(cls, value: str) -> str:
-        return value.upper()
+    def _folded(cls, value: str | None) -> str | None:
+        return value and value.upper()
 
     @model_validator(mode="after")
     def _one_way_in(self) -> SnowflakeAccount:
@@ -88,13 +108,18 @@ class SnowflakeAccount(BaseSettings):
             "port": self.port,
             "protocol": self.protocol,
             "login_timeout": min(self.network_timeout, 60),
-            "network_timeout": self.network_timeout,
+            # Snowflake answers within a minute, if only that a statement is still running
+            "socket_timeout": self.network_timeout,
+            # a request is repeated for so long; the connector also cancels a *running* statement then, which
+            # Snowflake must have ended by itself before
+            "network_timeout": 2 * self.statement_timeout + self.network_timeout,
+            "autocommit": True,
             "application": "user_engagement",
             "session_parameters": {
+                **SESSION_PARAMETERS,
                 "QUERY_TAG": json.dumps({"app": "user-engagement", **tags}),
-                "TIMEZONE": "UTC",
-                "LOCK_TIMEOUT": LOCK_TIMEOUT,
-                "ABORT_DETACHED_QUERY": True,
+                "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_timeout,
+                "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": self.statement_timeout,
             },
         }
         if self.private_key_path:

@@ -12,12 +12,24 @@ from typing import Any
 
 import snowflake.connector
 from snowflake.connector import SnowflakeConnection
-from snowflake.connector.errors import Error, ProgrammingError
+from snowflake.connector.errors import (
+    DataError,
+    Error,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+)
 
 from user_engagement.errors import WarehouseError
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 
-DOES_NOT_EXIST = 2003
+DOES_NOT_EXIST = (2003, 2043)
+# another transaction held a table for longer than LOCK_TIMEOUT, or too many statements waited for it
+LOCKED = 625
+
+
+class TransientError(WarehouseError):
+    """Work failed for a reason that passes: a lost connection, an outage, a lock."""
 
 
 def stored_name(column: str) -> str:
@@ -32,10 +44,11 @@ def shown_name(column: str) -> str:
 
 @contextmanager
 def connect(account: SnowflakeAccount, **tags: str) -> Iterator[SnowflakeConnection]:
-    """A session that ends, and so takes an open transaction back, whatever happens; ``tags`` mark its queries.
+    """A session that is closed whatever happens, which rolls an open transaction back; ``tags`` mark its queries.
 
     Raises:
-        WarehouseError: Snowflake cannot be reached, does not let this user in, or refuses a statement.
+        WarehouseError: Snowflake does not let this user in, or refuses a statement.
+        TransientError: the connection was lost, or another transaction holds a table.
     """
     try:
         connection = snowflake.connector.connect(**account.connection_arguments(**tags))
@@ -46,12 +59,20 @@ def connect(account: SnowflakeAccount, **tags: str) -> Iterator[SnowflakeConnect
         ) from None
     try:
         yield connection
-    except ProgrammingError as error:
-        raise WarehouseError(
-            f"Snowflake refuses a statement. ({essence(error)}) Run: user-engagement doctor"
-        ) from None
+    except Error as error:
+        raise _explained(error) from None
     finally:
         connection.close()
+
+
+def _explained(error: Error) -> WarehouseError:
+    if error.errno == LOCKED:
+        return TransientError(f"Another transaction holds the table. ({essence(error)})")
+    if isinstance(error, (ProgrammingError, IntegrityError, DataError, NotSupportedError)):
+        return WarehouseError(
+            f"Snowflake refuses a statement. ({essence(error)}) Run: user-engagement doctor"
+        )
+    return TransientError(f"The connection to Snowflake was lost. ({essence(error)}) Run it again.")
 
 
 def essence(error: Error) -> str:
@@ -61,7 +82,7 @@ def essence(error: Error) -> str:
 
 def does_not_exist(error: BaseException) -> bool:
     """Whether a statement failed for want of a table, schema or database, or of the right to see it."""
-    return isinstance(error, ProgrammingError) and error.errno in (DOES_NOT_EXIST, 2043)
+    return isinstance(error, ProgrammingError) and error.errno in DOES_NOT_EXIST
 
 
 def rows_of(connection: SnowflakeConnection, sql: str) -> list[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -12,12 +12,25 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 from snowflake.connector import DictCursor, SnowflakeConnection
-from snowflake.connector.errors import Error
+from snowflake.connector.errors import Error, ProgrammingError
 
+from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import WarehouseError
-from user_engagement.warehouse.snowflake.account import SCHEMAS, SnowflakeAccount
+from user_engagement.warehouse.snowflake.account import SCHEMAS, SESSION_PARAMETERS, SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
 
+COLUMNS = "c0 varchar, c1 timestamp_ntz(6), c2 float, c3 number(38,0), c4 date, c5 boolean"
+TRIED = pa.table(
+    {
+        "C0": pa.array(["007", None], pa.string()),
+        "C1": pa.array([datetime(2025, 1, 31, 23, 59, 59, 999_999), None], pa.timestamp("us")),
+        "C2": pa.array([0.1 + 0.2, None], pa.float64()),
+        "C3": pa.array([2**60, None], pa.int64()),
+        "C4": pa.array([date(2024, 2, 29), None], pa.date32()),
+        "C5": pa.array([True, None], pa.bool_()),
+    }
+)
+"""Values that a wrong reading of Parquet's types would change."""
 # a key pair's token is refused by an account whose clock differs by more
 MOST_SECONDS_APART = 30
 
@@ -33,14 +46,14 @@ class Finding:
 
 
 def examine(account: SnowflakeAccount) -> Iterator[Finding]:
-    """Connection, role, warehouse, clock, settings and rights, in an order in which each needs those before it.
+    """Connection, role, warehouse, clock, session and rights, in an order in which each needs those before it.
 
     Ends early where the rest cannot be tried. What is created is dropped.
     """
     try:
         with connect(account, asset="doctor") as connection:
             yield Finding("connection", True, f"{account.user} at {account.account}")
-            for look in (_role, _warehouse, _clock, _names, _schemas, _rights):
+            for look in (_role, _warehouse, _clock, _session, _schemas, _rights, _reader):
                 finding = look(connection, account)
                 yield finding
                 if not finding.passed and look in (_role, _warehouse):
@@ -85,13 +98,60 @@ def _clock(connection: SnowflakeConnection, account: SnowflakeAccount) -> Findin
     return Finding("clock", apart <= MOST_SECONDS_APART, f"{apart:.0f} s apart", remedy)
 
 
-def _names(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
-    shown = rows_of(connection, "show parameters like 'QUOTED_IDENTIFIERS_IGNORE_CASE' in session")
-    ignored = any(str(row[1]).lower() == "true" for row in shown)
-    remedy = f"alter user {account.user} set quoted_identifiers_ignore_case = false;"
+def _session(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    shown = rows_of(connection, "show parameters in session")
+    return judged_parameters({row[0]: str(row[1]) for row in shown}, account)
+
+
+def judged_parameters(found: Mapping[str, str], account: SnowflakeAccount) -> Finding:
+    """Session parameters must be those that this project sets: a policy, or a proxy, may change them."""
+    wanted = {name: str(value) for name, value in SESSION_PARAMETERS.items()}
+    # Etc/UTC is the same zone; what is not shown cannot be compared
+    shown = {name: value.removeprefix("Etc/") for name, value in found.items() if name in wanted}
+    others = {name: value for name, value in shown.items() if value.lower() != wanted[name].lower()}
+    words = ", ".join(f"{name} is {value}, not {wanted[name]}" for name, value in others.items())
+    settings = " ".join(f"{name} = {_literal(SESSION_PARAMETERS[name])}" for name in others)
     return Finding(
-        "names", not ignored, "quoted names " + ("ignore" if ignored else "keep") + " their case", remedy
+        "session", not others, words or "parameters are as set", f"alter user {account.user} set {settings};"
     )
+
+
+def _literal(value: str | int | bool) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
+
+
+def _reader(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    if not account.reader_role:
+        return Finding("reader role", True, "none is set (SNOWFLAKE_READER_ROLE)")
+    try:
+        with connection.cursor(DictCursor) as cursor:
+            cursor.execute(f"show grants to role {account.reader_role}")
+            grants = [(row["privilege"], row["granted_on"], row["name"]) for row in cursor]
+    except Error as error:
+        remedy = f"create role if not exists {account.reader_role};"
+        return Finding("reader role", False, essence(error), remedy)
+    return judged_grants(grants, account)
+
+
+def judged_grants(grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount) -> Finding:
+    """Grants (privilege, kind of object, name): the reader may use the database, and select from aggregated marts."""
+    role = account.reader_role
+    allowed = {account.table_name(mart.schema, name) for name, mart in MARTS.items() if not mart.is_per_user}
+    own = tuple(f"{account.database}.{account.schema_name(schema)}." for schema in SCHEMAS)
+    grants = list(grants)
+    extra = [
+        f"revoke {privilege} on {kind} {name} from role {role};"
+        for privilege, kind, name in grants
+        if name.startswith(own) and (name not in allowed or privilege != "SELECT")
+    ]
+    if extra:
+        return Finding(
+            "reader role", False, f"{role} may do more than read the aggregated marts", " ".join(extra)
+        )
+    if ("USAGE", "DATABASE", account.database) not in grants:
+        remedy = f"grant usage on database {account.database} to role {role};"
+        return Finding("reader role", False, f"{role} cannot use {account.database}", remedy)
+    return Finding("reader role", True, f"{role} reads the aggregated marts alone")
 
 
 def _schemas(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
@@ -134,7 +194,7 @@ def _rights(connection: SnowflakeConnection, account: SnowflakeAccount) -> Findi
         ),
         (
             "create a table",
-            lambda: rows_of(connection, f"create transient table {schema}.tried (c0 number)"),
+            lambda: rows_of(connection, f"create transient table {schema}.tried ({COLUMNS})"),
             f"grant create table, create view, create stage on schema {schema} to role {account.role};",
         ),
         (
@@ -163,14 +223,23 @@ def _rights(connection: SnowflakeConnection, account: SnowflakeAccount) -> Findi
 
 
 def _copy(connection: SnowflakeConnection, schema: str) -> None:
+    """Loads a row of every type that tables have, and one of nulls, as loads do it.
+
+    Raises:
+        ProgrammingError: Snowflake refuses the file, or reads other values from it.
+    """
     with TemporaryDirectory(prefix="user-engagement-") as folder:
-        pq.write_table(pa.table({"C0": [1]}), Path(folder) / "tried.parquet")
+        pq.write_table(TRIED, Path(folder) / "tried.parquet")
         stage = f"@{schema}.%TRIED"
         rows_of(
             connection, f"put 'file://{Path(folder).as_posix()}/tried.parquet' {stage} auto_compress = false"
         )
         rows_of(
             connection,
-            f"copy into {schema}.tried from {stage} file_format = (type = parquet) "
+            f"copy into {schema}.tried from {stage} file_format = (type = parquet use_logical_type = true) "
             "match_by_column_name = case_insensitive",
         )
+    found = rows_of(connection, f"select * from {schema}.tried order by 1")
+    wanted = [tuple(row.values()) for row in TRIED.to_pylist()]
+    if found != wanted:
+        raise ProgrammingError(f"COPY turned {wanted} into {found}")

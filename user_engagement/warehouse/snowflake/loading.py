@@ -8,25 +8,28 @@ define tables commit by themselves in Snowflake, so none is inside.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 from uuid import uuid4
 
+import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 from snowflake.connector import SnowflakeConnection
-from snowflake.connector.errors import Error, InterfaceError, OperationalError
+from snowflake.connector.errors import Error
 
-from user_engagement.contracts.raw import ARROW_TYPES, REJECTED_ROWS, SCHEMA
+from user_engagement.contracts.raw import REJECTED_ROWS, SCHEMA, Window
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import (
+    TransientError,
     changed_by,
     connect,
     rows_of,
@@ -37,18 +40,21 @@ from user_engagement.warehouse.snowflake.connection import (
 
 Result = TypeVar("Result")
 
-ROWS_PER_FILE = 1_000_000
-# seconds to wait before another attempt, after the connection was lost
+# whole months are loaded together up to this number of rows: an X-Small warehouse sorts so many without spilling
+ROWS_PER_LOAD = 5_000_000
+# Snowflake reads files in parallel, and large row groups faster than small ones
+ROWS_PER_GROUP, GROUPS_PER_FILE, UPLOADS = 262_144, 4, 8
+# seconds to wait before another attempt
 WAITS = (1, 10)
-SQL_OF_ARROW = {
-    ARROW_TYPES["VARCHAR"]: "VARCHAR",
-    ARROW_TYPES["TIMESTAMP"]: "TIMESTAMP_NTZ(6)",
-    ARROW_TYPES["DOUBLE"]: "FLOAT",
-    ARROW_TYPES["BIGINT"]: "NUMBER(38,0)",
-    pa.date32(): "DATE",
-    pa.bool_(): "BOOLEAN",
+SNOWFLAKE_TYPES = {
+    "VARCHAR": "VARCHAR",
+    "TIMESTAMP": "TIMESTAMP_NTZ(6)",
+    "DOUBLE": "FLOAT",
+    "BIGINT": "NUMBER(38,0)",
+    "DATE": "DATE",
+    "BOOLEAN": "BOOLEAN",
 }
-# as the information schema names them
+"""Of each type in DuckDB, that in Snowflake."""
 DATA_TYPES = {
     "VARCHAR": "TEXT",
     "TIMESTAMP_NTZ(6)": "TIMESTAMP_NTZ",
@@ -57,47 +63,63 @@ DATA_TYPES = {
     "DATE": "DATE",
     "BOOLEAN": "BOOLEAN",
 }
+"""Of each type in Snowflake, its name in the information schema."""
 
 
-class _NotWholeError(WarehouseError):
+class _NotWholeError(TransientError):
     """The slice holds other rows than were loaded: a statement ran twice, after its answer was lost."""
 
 
 @dataclass(frozen=True)
-class _Spooled:
-    """Rows on disk, which can be sent again after a lost connection.
+class _Part:
+    """Rows in Parquet files, which replace the rows of a table that satisfy a condition.
 
     In the files, and in the table that they are copied into, columns are named by their places: whatever a source
-    calls them, nothing can be mistaken there. ``types`` has their names and types in the table.
+    calls them, nothing can be mistaken there. ``types`` has their names and types in the table, ``order`` the column
+    by which rows are inserted, so that a window reads the micro-partitions of its days alone.
     """
 
     table: str
     types: Mapping[str, str]
     folder: Path
     rows: int
+    condition: str
+    order: str | None
 
     def place(self, column: str) -> str:
         return f"C{list(self.types).index(column)}"
 
 
-def replace_slice(account: SnowflakeAccount, extract: Extract, **tags: str) -> LoadedSlice:
-    """Replaces one slice of a raw table, and the table's rejected rows, in one transaction.
+def replace_slice(account: SnowflakeAccount, extract: Extract, memory_limit: str, **tags: str) -> LoadedSlice:
+    """Replaces one slice of a raw table, and the table's rejected rows.
 
-    A lost connection leaves it open whether the last statement ran. All of it is then done again in a new session,
-    which ends with the same slice.
+    The slice is first loaded into a DuckDB file, which checks it and from which it can be sent again. Whole months of
+    it are then replaced together, `ROWS_PER_LOAD` rows at most unless one month has more, in one transaction each.
 
     Raises:
         WarehouseError: the table holds a column of another type, a row falls outside the slice, or Snowflake refuses.
+        SourceError: the source broke while it was read.
     """
+    raw = f"select * from {SCHEMA}"
+    table, day = extract.table.name, extract.table.date_column
+    replaced = held = 0
     with TemporaryDirectory(prefix="user-engagement-") as folder:
-        rows = _spool(extract.rows, extract.table.name, Path(folder) / "rows")
-        rejected = _spool(extract.rejected, REJECTED_ROWS.name, Path(folder) / "rejected")
-        return _in_a_session(
-            account,
-            tags,
-            extract.table.name,
-            lambda connection: _replace(connection, account, extract, rows, rejected),
-        )
+        local = DuckDBWarehouse(Path(folder) / "slice.duckdb", memory_limit)
+        checked = local.replace_slice(extract)
+        with local.connect() as rows:
+            windows = _loads(rows, extract)
+            for window in windows:
+                with TemporaryDirectory(dir=folder) as files:
+                    in_window = window.predicate(day)
+                    query = f"{raw}.{table} where {in_window}"
+                    parts = [_write(rows, query, table, Path(files) / "rows", in_window, day)]
+                    if window is windows[-1]:
+                        query, name = f"{raw}.{REJECTED_ROWS.name}", REJECTED_ROWS.name
+                        of_table = f"table_name = '{table}'"
+                        parts.append(_write(rows, query, name, Path(files) / "rejected", of_table))
+                    counts, held = _replace(account, SCHEMA, parts, tags)
+                    replaced += counts
+    return LoadedSlice(checked.rows, replaced, checked.rejected_rows, held)
 
 
 def replace_tables(
@@ -108,23 +130,78 @@ def replace_tables(
     Raises:
         WarehouseError: a table holds a column of another type, or Snowflake refuses.
     """
-    with TemporaryDirectory(prefix="user-engagement-") as folder:
-        spooled = [_spool(table.to_reader(), name, Path(folder) / name) for name, table in tables.items()]
+    parts = []
+    with TemporaryDirectory(prefix="user-engagement-") as folder, duckdb.connect() as rows:
+        for name, table in tables.items():
+            rows.register("computed", table)
+            parts.append(_write(rows, "select * from computed", name, Path(folder) / name, "true"))
+            rows.unregister("computed")
+        _replace(account, schema, parts, tags)
 
-        def replace(connection: SnowflakeConnection) -> None:
-            rows_of(
-                connection, f"create schema if not exists {account.database}.{account.schema_name(schema)}"
-            )
-            with ExitStack() as stack:
-                staged = []
-                for one in spooled:
-                    _ensure_table(connection, account, schema, one)
-                    staged.append(stack.enter_context(_staged(connection, account, schema, one)))
-                with _transaction(connection):
-                    for one, loaded in zip(spooled, staged, strict=True):
-                        _swap(connection, account.table_name(schema, one.table), "true", loaded, one)
 
-        _in_a_session(account, tags, f"the tables in {schema}", replace)
+def _loads(rows: duckdb.DuckDBPyConnection, extract: Extract) -> list[Window]:
+    """The windows of the loads that make up the slice, cut where months begin."""
+    day = extract.table.date_column
+    months = rows.execute(
+        f"select cast(date_trunc('month', {day}) as date) as month, count(*) from {SCHEMA}.{extract.table.name} "
+        "group by month order by month"
+    ).fetchall()
+    cuts, size = [], 0
+    for month, count in months:
+        if size and size + count > ROWS_PER_LOAD:
+            cuts.append(month)
+            size = 0
+        size += count
+    edges = [extract.window.start, *cuts, extract.window.end]
+    return [Window(start, end) for start, end in pairwise(edges)]
+
+
+def _write(
+    rows: duckdb.DuckDBPyConnection,
+    query: str,
+    table: str,
+    folder: Path,
+    condition: str,
+    order: str | None = None,
+) -> _Part:
+    """Writes the rows of a query as Parquet, into as many files as there are threads, or more."""
+    found = rows.sql(query)
+    types = {
+        stored_name(name): SNOWFLAKE_TYPES[str(kind)]
+        for name, kind in zip(found.columns, found.types, strict=True)
+    }
+    columns = ", ".join(f'"{name}" as C{place}' for place, name in enumerate(found.columns))
+    count = rows.execute(
+        f"copy (select {columns} from ({query})) to '{folder.as_posix()}' (format parquet, compression zstd, "
+        f"row_group_size {ROWS_PER_GROUP}, row_groups_per_file {GROUPS_PER_FILE}, per_thread_output true)"
+    ).fetchall()[0][0]
+    return _Part(table, types, folder, count, condition, order and stored_name(order))
+
+
+def _replace(
+    account: SnowflakeAccount, schema: str, parts: Sequence[_Part], tags: Mapping[str, str]
+) -> tuple[int, int]:
+    """Replaces the rows of all parts in one transaction.
+
+    Returns, for the first table, how many rows were replaced and how many it now holds.
+    """
+
+    def work(connection: SnowflakeConnection) -> tuple[int, int]:
+        rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(schema)}")
+        with ExitStack() as stack:
+            staged = []
+            for part in parts:
+                _ensure_table(connection, account, schema, part)
+                staged.append(stack.enter_context(_staged(connection, account, schema, part)))
+            with _transaction(connection):
+                replaced = [
+                    _swap(connection, account.table_name(schema, part.table), loaded, part)
+                    for part, loaded in zip(parts, staged, strict=True)
+                ]
+        held = value_of(connection, f"select count(*) from {account.table_name(schema, parts[0].table)}")
+        return replaced[0], held
+
+    return _in_a_session(account, tags, ", ".join(part.table for part in parts), work)
 
 
 def _in_a_session(
@@ -133,17 +210,21 @@ def _in_a_session(
     what: str,
     work: Callable[[SnowflakeConnection], Result],
 ) -> Result:
-    """Does work that may be done twice, again in a new session when the connection is lost."""
+    """Does work that may be done twice, again in a new session when the connection is lost or a lock is not given up.
+
+    A session that is lost keeps its locks until Snowflake ends its transaction, after five idle minutes; the next
+    attempt waits for them (`LOCK_TIMEOUT`).
+    """
     waits = list(WAITS)
     while True:
         try:
             with connect(account, **tags) as connection:
                 return work(connection)
-        except (OperationalError, InterfaceError, _NotWholeError) as error:
+        except TransientError as error:
             if not waits:
                 raise WarehouseError(
-                    f"{what}: not loaded in {len(WAITS) + 1} attempts, after each of which the connection to "
-                    f"Snowflake was lost; what is there is as it was, or whole. Load it again. ({error})"
+                    f"{what}: not loaded in {len(WAITS) + 1} attempts; what is there is as it was, or whole. "
+                    f"Load it again. (The last attempt: {error})"
                 ) from None
             time.sleep(waits.pop(0))
 
@@ -155,105 +236,51 @@ def _transaction(connection: SnowflakeConnection) -> Iterator[None]:
         yield
         rows_of(connection, "commit")
     except BaseException:
-        with suppress(Error):  # where the session is gone, Snowflake takes its transaction back
+        with suppress(Error):  # the session may be gone
             rows_of(connection, "rollback")
         raise
 
 
-def _spool(reader: pa.RecordBatchReader, name: str, folder: Path) -> _Spooled:
-    """Writes the rows as Parquet files of bounded size."""
-    folder.mkdir()
-    schema = pa.schema([field.with_name(f"C{place}") for place, field in enumerate(reader.schema)])
-    rows, writer = 0, None
-    try:
-        for batch in reader:
-            if writer is None or rows % ROWS_PER_FILE + batch.num_rows > ROWS_PER_FILE:
-                if writer:
-                    writer.close()
-                writer = pq.ParquetWriter(folder / f"{rows}.parquet", schema, compression="zstd")
-            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
-            rows += batch.num_rows
-    finally:
-        if writer:
-            writer.close()
-    types = {stored_name(field.name): SQL_OF_ARROW[field.type] for field in reader.schema}
-    return _Spooled(name, types, folder, rows)
-
-
-def _replace(
-    connection: SnowflakeConnection,
-    account: SnowflakeAccount,
-    extract: Extract,
-    rows: _Spooled,
-    rejected: _Spooled,
-) -> LoadedSlice:
-    target = account.table_name(SCHEMA, extract.table.name)
-    rejected_rows = account.table_name(SCHEMA, REJECTED_ROWS.name)
-    day = rows.place(stored_name(extract.table.date_column))
-    in_slice = extract.window.predicate(extract.table.date_column)
-    in_table = f"table_name = '{extract.table.name}'"
-    rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(SCHEMA)}")
-    for spooled in (rows, rejected):
-        _ensure_table(connection, account, SCHEMA, spooled)
-    with (
-        _staged(connection, account, SCHEMA, rows) as loaded,
-        _staged(connection, account, SCHEMA, rejected) as loaded_rejected,
-    ):
-        outside = value_of(
-            connection,
-            f"select count(*) from {loaded} where {day} is null or not ({extract.window.predicate(day)})",
-        )
-        if outside:
-            raise WarehouseError(
-                f"{target}: {outside} of {rows.rows} rows are not dated within the slice ({in_slice}); nothing was "
-                "loaded. Report this as a bug of the source."
-            )
-        with _transaction(connection):
-            # in the order of days, so that a window reads the partitions of its days alone
-            replaced = _swap(connection, target, in_slice, loaded, rows, f"order by {day}")
-            _swap(connection, rejected_rows, in_table, loaded_rejected, rejected)
-    held = value_of(connection, f"select count(*) from {target}")
-    return LoadedSlice(rows.rows, replaced, rejected.rows, held)
-
-
-def _swap(
-    connection: SnowflakeConnection, target: str, which: str, loaded: str, rows: _Spooled, order: str = ""
-) -> int:
-    """Replaces the rows that satisfy ``which``; returns how many there were.
+def _swap(connection: SnowflakeConnection, target: str, loaded: str, part: _Part) -> int:
+    """Replaces the rows that satisfy the condition; returns how many there were.
 
     Raises:
         _NotWholeError: the table then holds another number of them than was loaded.
     """
-    columns = ", ".join(f'"{name}"' for name in rows.types)
-    places = ", ".join(rows.place(name) for name in rows.types)
-    replaced = changed_by(connection, f"delete from {target} where {which}")
+    columns = ", ".join(f'"{name}"' for name in part.types)
+    places = ", ".join(part.place(name) for name in part.types)
+    order = f"order by {part.place(part.order)}" if part.order else ""
+    replaced = changed_by(connection, f"delete from {target} where {part.condition}")
     rows_of(connection, f"insert into {target} ({columns}) select {places} from {loaded} {order}")
-    held = value_of(connection, f"select count(*) from {target} where {which}")
-    if held != rows.rows:
-        raise _NotWholeError(f"{target}: {held} rows in the slice after {rows.rows} were inserted")
+    held = value_of(connection, f"select count(*) from {target} where {part.condition}")
+    if held != part.rows:
+        raise _NotWholeError(f"{target}: {held} rows in the slice after {part.rows} were inserted")
     return replaced
 
 
 @contextmanager
 def _staged(
-    connection: SnowflakeConnection, account: SnowflakeAccount, schema: str, spooled: _Spooled
+    connection: SnowflakeConnection, account: SnowflakeAccount, schema: str, part: _Part
 ) -> Iterator[str]:
     """The rows in a table of their own, dropped afterwards.
 
     Raises:
-        WarehouseError: Snowflake read other rows from the files than were written.
+        _NotWholeError: Snowflake read other rows from the files than were written.
     """
-    name = f"{spooled.table}__load_{uuid4().hex[:12]}".upper()
+    name = f"{part.table}__load_{uuid4().hex[:12]}".upper()
     table = account.table_name(schema, name)
-    columns = ", ".join(f"{spooled.place(name)} {kind}" for name, kind in spooled.types.items())
-    rows_of(connection, f"create or replace transient table {table} ({columns})")
+    columns = ", ".join(f"{part.place(name)} {kind}" for name, kind in part.types.items())
+    # nobody travels back to it: without retention, what is dropped is not paid for
+    rows_of(
+        connection, f"create or replace transient table {table} ({columns}) data_retention_time_in_days = 0"
+    )
     try:
-        if spooled.rows:
+        if part.rows:
             stage = f"@{account.database}.{account.schema_name(schema)}.%{name}"
             rows_of(
                 connection,
-                f"put 'file://{spooled.folder.as_posix()}/*.parquet' {stage} "
-                "auto_compress = false source_compression = none",
+                f"put 'file://{part.folder.as_posix()}/*.parquet' {stage} "
+                f"auto_compress = false source_compression = none parallel = {UPLOADS}",
             )
             # no PURGE: if the answer is lost, the files are there to be asked for again
             rows_of(
@@ -262,8 +289,8 @@ def _staged(
                 "match_by_column_name = case_insensitive on_error = abort_statement",
             )
         loaded = value_of(connection, f"select count(*) from {table}")
-        if loaded != spooled.rows:
-            raise _NotWholeError(f"{table}: {loaded} rows loaded of {spooled.rows}")
+        if loaded != part.rows:
+            raise _NotWholeError(f"{table}: {loaded} rows loaded of {part.rows}")
         yield table
     finally:
         with suppress(Error):  # it is transient, and named apart: left behind, it harms nobody
@@ -271,21 +298,21 @@ def _staged(
 
 
 def _ensure_table(
-    connection: SnowflakeConnection, account: SnowflakeAccount, schema: str, spooled: _Spooled
+    connection: SnowflakeConnection, account: SnowflakeAccount, schema: str, part: _Part
 ) -> None:
     """Creates the table, or adds the columns that the source has gained since; refuses a changed type."""
-    table = account.table_name(schema, spooled.table)
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in spooled.types.items())
+    table = account.table_name(schema, part.table)
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in part.types.items())
     # transient: what it holds can be loaded again from the source, so that Fail-safe need not be paid for
     rows_of(connection, f"create transient table if not exists {table} ({columns})")
     held = dict(
         rows_of(
             connection,
             f"select column_name, data_type from {account.database}.information_schema.columns "
-            f"where table_schema = '{account.schema_name(schema)}' and table_name = '{spooled.table.upper()}'",
+            f"where table_schema = '{account.schema_name(schema)}' and table_name = '{part.table.upper()}'",
         )
     )
-    for name, kind in spooled.types.items():
+    for name, kind in part.types.items():
         if name not in held:
             rows_of(connection, f'alter table {table} add column "{name}" {kind}')
         elif held[name] != DATA_TYPES[kind]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,15 +26,27 @@ if TYPE_CHECKING:
     from user_engagement.dagster_internals import TableSlice
 
 
+KNOWN_SECONDS = 600.0
+_KNOWN_UNTIL: dict[tuple[str, int, str, str], float] = {}
+
+
 @dataclass(frozen=True)
 class SnowflakeWarehouse:
-    """A `Warehouse` in a Snowflake account."""
+    """A `Warehouse` in a Snowflake account. ``memory_limit`` bounds what prepares a slice on this machine."""
 
     account: SnowflakeAccount
+    memory_limit: str
 
     def exists(self) -> bool:
-        """Whether the schema of the raw tables exists; asking wakes no virtual warehouse."""
+        """Whether the schema of the raw tables exists; asking wakes no virtual warehouse.
+
+        Each question is a login, and sensors ask several times a minute: an answer that was yes stays so for
+        `KNOWN_SECONDS`.
+        """
         name = self.account.schema_name(SCHEMA)
+        key = (self.account.account, self.account.port, self.account.database, name)
+        if time.monotonic() < _KNOWN_UNTIL.get(key, 0.0):
+            return True
         with connect(self.account, asset="reader") as connection:
             try:
                 found = rows_of(connection, f"show schemas like '{name}' in database {self.account.database}")
@@ -42,7 +55,10 @@ class SnowflakeWarehouse:
                     return False
                 raise
         # `_` in the pattern stands for any character
-        return any(row[1] == name for row in found)
+        exists = any(row[1] == name for row in found)
+        if exists:
+            _KNOWN_UNTIL[key] = time.monotonic() + KNOWN_SECONDS
+        return exists
 
     @contextmanager
     def reader(self) -> Iterator[SnowflakeReader]:
@@ -50,7 +66,7 @@ class SnowflakeWarehouse:
             yield SnowflakeReader(connection, self.account)
 
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
-        return loading.replace_slice(self.account, extract, **tags)
+        return loading.replace_slice(self.account, extract, self.memory_limit, **tags)
 
     def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
         loading.replace_tables(self.account, schema, tables, **tags)

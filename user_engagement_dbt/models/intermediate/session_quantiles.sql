@@ -1,3 +1,5 @@
+{{ config(materialized='ephemeral') }}
+
 -- Only in the few buckets that hold a quantile are durations ranked, and not even there if a bucket knows but one.
 with unknown_buckets as (
 

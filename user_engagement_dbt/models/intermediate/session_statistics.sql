@@ -1,4 +1,18 @@
-with spread as (
+with totals as (
+
+    select
+        month,
+        interaction_type,
+        sum(case when seconds_bucket is null then 0 else sessions end) as sessions,
+        sum(total_seconds) as total_seconds,
+        sum(squared_seconds) as squared_seconds,
+        sum(case when seconds_bucket is null then sessions else 0 end) as excluded_sessions
+    from {{ ref('session_distribution') }}
+    group by month, interaction_type
+
+),
+
+spread as (
 
     select
         month,
@@ -38,7 +52,7 @@ final as (
         spread.median_ci_low,
         spread.median_ci_high,
         totals.excluded_sessions
-    from {{ ref('session_totals') }} as totals
+    from totals
     left join spread
         on
             totals.month is not distinct from spread.month

@@ -1,0 +1,278 @@
+"""Why engagement moves: each finding with its course, what coincides with it, and the methods for analysts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Text
+from user_engagement.dashboard.charts import Chart, bars, expected_and_actual, ratios
+from user_engagement.dashboard.contents.evidence import evidence
+from user_engagement.dashboard.data import ALL, Frame, Generation
+from user_engagement.dashboard.findings import Finding, causes, read_findings, series
+from user_engagement.dashboard.view import View
+
+RATES = ("activation", "new_user_retention", "retention", "churn")
+EFFECTS = {"behaviour": "Behaviour", "mix": "Mix", "inner_mix": "Mix within"}
+MOST_ROWS = 12
+TOLD_ABOVE = ("Metric", "Follows from it", "At the same time")
+"""Parts of the evidence that stand above a chart; the others stand with its data."""
+
+
+def page(view: View) -> Page:
+    found = causes(view.generation)
+    blocks: list[Block] = [Row(tuple(course(view, finding) for finding in found))] if found else []
+    blocks += [Choice("method"), *method(view)] if _methods(view.generation) else []
+    return Page(headline(view), tuple(blocks), lead(found))
+
+
+def headline(view: View) -> str:
+    found = read_findings(view.generation)
+    if found:
+        return found[0].sentence.rstrip(".") + "."
+    return "The findings are not part of what was published: the insights are off, or an older version published."
+
+
+def lead(found: tuple[Finding, ...]) -> str:
+    if not found:
+        return ""
+    return "Findings are of all users over all days, whatever the filters say. The largest comes first."
+
+
+# -- findings ----------------------------------------------------------------------------------------------
+
+
+def course(view: View, finding: Finding) -> Chart:
+    """A finding's metric week by week, what was expected, and what coincides with the change."""
+    facts = " · ".join(filter(None, (finding.name, finding.values, finding.group, finding.when)))
+    known = evidence(view, finding)
+    sure = [f"{term}: {text}." for term, text in known if term not in TOLD_ABOVE]
+    told = [f"{term}: {text}." for term, text in known if term in TOLD_ABOVE[1:]]
+    if finding.next_step:
+        told.append(f"Next: {finding.next_step}")
+    return expected_and_actual(
+        series(view.generation, finding.rank),
+        finding,
+        view.style,
+        title=f"{finding.rank}. {finding.title}",
+        about=f"{finding.name}, by week, and what was expected. {' '.join(sure)}",
+        summary=" ".join((f"{facts}.", *told)),
+    )
+
+
+# -- methods, for analysts ---------------------------------------------------------------------------------
+
+
+def _methods(generation: Generation) -> bool:
+    return any(generation.has(table) for tables in METHODS.values() for table in tables)
+
+
+def method(view: View) -> list[Block]:
+    """The tables of the method chosen."""
+    chosen = view.filters.option("method")
+    if chosen == "none":
+        return []
+    made = [
+        make(view, view.generation.frame(table))
+        for table, make in METHODS[chosen].items()
+        if view.generation.has(table) and len(view.generation.frame(table))
+    ]
+    blocks: list[Block] = [Choice("churn")] if chosen == "churn" and made else []
+    return [*blocks, *made] or [
+        Text("Nothing published", ("What was published holds no table of this method.",))
+    ]
+
+
+def amount(value: float | None, metric: str) -> str:
+    """An effect in its metric's unit, with its sign."""
+    return fmt.signed(value, "rate" if metric in RATES else "sessions")
+
+
+def decomposition(view: View, frame: Frame) -> Chart:
+    """Mix against behaviour by one attribute: parts of different attributes overlap and do not add up."""
+    present = frame[frame.effect != "total"].dimension.dropna().unique()
+    dimension = view.filters.segment if view.filters.segment in present else next(iter(present), "")
+    parts = frame[(frame.segment_value == ALL) & frame.effect.isin(list(EFFECTS)) & frame.metric.isin(RATES)]
+    drawn = parts[parts.inner_dimension.isna() & (parts.dimension == dimension)].sort_values(
+        ["metric", "effect"]
+    )
+    drawn = drawn.assign(
+        part=[f"{fmt.label(r.metric)}: {EFFECTS[r.effect].lower()}" for r in drawn.itertuples()],
+        points=100 * drawn.contribution,
+    )
+    return bars(
+        drawn,
+        "points",
+        "part",
+        view.style,
+        key="change_decomposition",
+        title=f"Mix or behaviour, by {fmt.label(dimension).lower()}",
+        about="What changed a rate between the two windows: other kinds of users (mix), or the same kinds acting "
+        "differently (behaviour). One attribute at a time, the segment chosen in the filters if it is one of them: "
+        "parts of different attributes overlap.",
+        x_title="Percentage points",
+        texts=[amount(r.contribution, r.metric) for r in drawn.itertuples()],
+        summary=" ".join(
+            f"{r.part}: {amount(r.contribution, r.metric)} (95 % interval {amount(r.ci_low, r.metric)} to "
+            f"{amount(r.ci_high, r.metric)})."
+            for r in drawn.head(4).itertuples()
+        )
+        or "Nothing to compare yet.",
+        table=frame,
+    )
+
+
+def contributions(view: View, frame: Frame) -> Chart:
+    parts = frame[
+        (frame.metric == "weekly_active_users") & frame.is_significant.fillna(False) & ~frame.is_pooled
+    ]
+    parts = parts.loc[parts.excess.abs().nlargest(MOST_ROWS).index].sort_values("excess")
+    drawn: Frame = parts.assign(cell=[cell_name(r) for r in parts.itertuples()]).drop_duplicates("cell")
+    return bars(
+        drawn,
+        "excess",
+        "cell",
+        view.style,
+        key="contributions",
+        title="Who is behind, who ahead of the rest",
+        about="Weekly active users of the later window against what they would be had everybody grown alike, where the "
+        "difference is significant.",
+        x_title="Weekly active users",
+        texts=[amount(r.excess, r.metric) for r in drawn.itertuples()],
+        summary=" ".join(
+            f"{r.cell}: {r.value_before:,.0f} to {r.value_after:,.0f}, {amount(r.excess, r.metric)} against the rest."
+            for r in drawn.head(3).itertuples()
+        )
+        or "No group differs clearly from the rest.",
+        signed=True,
+        table=frame.sort_values("p_value", kind="stable"),
+    )
+
+
+def cell_name(row: Any) -> str:
+    extra = [
+        str(getattr(row, c))
+        for c in ("tenure", "interaction_type")
+        if not fmt.is_missing(getattr(row, c)) and getattr(row, c) != ALL
+    ]
+    return ", ".join([f"{fmt.label(row.segment_name)} {fmt.label(row.segment_value)}", *extra])
+
+
+def first_week(view: View, frame: Frame) -> Chart:
+    drawn = frame.sort_values("rank").head(MOST_ROWS).assign(points=lambda d: 100 * d.adjusted_difference)
+    return bars(
+        drawn,
+        "points",
+        "behaviour",
+        view.style,
+        key="first_week",
+        title="First weeks of those who stay",
+        about="How much more often users who did this in their first week were active on days 28 to 55, adjusted for "
+        "segments. An association: not proof that doing it keeps users.",
+        x_title="Percentage points",
+        texts=[amount(r.adjusted_difference, "retention") for r in drawn.itertuples()],
+        summary=" ".join(
+            f"{fmt.label(r.behaviour)}: {fmt.value(r.rate_with, 'rate')} of {r.users_with:,} against "
+            f"{fmt.value(r.rate_without, 'rate')} of {r.users_without:,}."
+            for r in drawn.head(3).itertuples()
+        ),
+        table=frame,
+    )
+
+
+def hazards(view: View, frame: Frame) -> Chart:
+    rows = _of_churn(view, frame)
+    strongest = np.log(rows.hazard_ratio).abs().sort_values(ascending=False).index[:MOST_ROWS]
+    drawn = rows.loc[strongest].sort_values("hazard_ratio", ascending=False)
+    drawn = drawn.assign(
+        who=[f"{fmt.label(r.segment_value)} (vs {fmt.label(r.reference_value)})" for r in drawn.itertuples()]
+    )
+    return ratios(
+        drawn,
+        "hazard_ratio",
+        "who",
+        view.style,
+        key="hazard_ratios",
+        title="Who churns faster",
+        about="Hazard of churn against the most frequent value, all segments in one Cox model, with 95 % intervals. "
+        "The strongest in either direction.",
+        x_title="Times as fast",
+        summary=" ".join(
+            f"{r.who}: ×{r.hazard_ratio:.2f} ({r.ci_low:.2f} – {r.ci_high:.2f}), {r.churned:,} of {r.users:,} users."
+            for r in (*drawn.head(1).itertuples(), *drawn.tail(1).itertuples())
+        )
+        or "Nothing to compare yet.",
+        table=frame,
+    )
+
+
+def acquisition_or_loss(_view: View, frame: Frame) -> Table:
+    about = "Active users of the last weeks of the two windows, and where the difference came from."
+    return Table("growth_change", "Acquisition or loss", about, frame, folded=True)
+
+
+def survival_tests(view: View, frame: Frame) -> Table:
+    about = "Log-rank tests: whether the values of a segment churn alike, over all tenures."
+    rows = _of_churn(view, frame).sort_values("p_value")
+    return Table("survival_tests", "Is the difference real", about, rows, folded=True)
+
+
+def tenure_hazards(view: View, frame: Frame) -> Table:
+    about = "Churned users per user and 28 days at risk, by days since signup."
+    return Table("tenure_hazards", "When users churn", about, _of_churn(view, frame), folded=True)
+
+
+def _of_churn(view: View, frame: Frame) -> Frame:
+    return frame[frame.churn_kind == view.filters.option("churn")]
+
+
+def sensitivity(_view: View, frame: Frame) -> Table:
+    about = "Churn by inactivity under other limits than the one set, and how many of those who churned came back."
+    return Table("churn_sensitivity", "Does the definition matter", about, frame)
+
+
+def risk_segments(_view: View, frame: Frame) -> Table:
+    about = "Users active now who will probably be inactive for the next four weeks, by segment."
+    return Table("risk_segments", "Where users at risk are", about, frame)
+
+
+def prediction(_view: View, frame: Frame) -> Table:
+    about = "How well the prediction of inactivity did on a later window that it had not seen."
+    return Table("risk_evaluation", "How good the prediction is", about, frame)
+
+
+def calibration(_view: View, frame: Frame) -> Table:
+    about = "Predicted and observed share of inactive users, by tenth of the users, the least at risk first."
+    return Table(
+        "risk_calibration", "Are the probabilities right", about, frame.sort_values("decile"), folded=True
+    )
+
+
+def at_risk(_view: View, frame: Frame) -> Table:
+    about = "Users most likely to be inactive for the next 28 days, under pseudonyms."
+    return Table("at_risk_users", "Users at risk", about, frame.sort_values("rank"))
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "mix": {
+        "change_decomposition": decomposition,
+        "contributions": contributions,
+        "growth_change": acquisition_or_loss,
+    },
+    "first_week": {"first_week": first_week},
+    "churn": {
+        "hazard_ratios": hazards,
+        "survival_tests": survival_tests,
+        "tenure_hazards": tenure_hazards,
+        "churn_sensitivity": sensitivity,
+    },
+    "risk": {
+        "risk_segments": risk_segments,
+        "risk_evaluation": prediction,
+        "risk_calibration": calibration,
+        "at_risk_users": at_risk,
+    },
+}
+"""Per method the published tables that it shows, and how."""

@@ -1,0 +1,305 @@
+"""The first screen: what happened, for whom, since when, how much of it, and what to look at next."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.blocks import Cause, Kpi, Step, Story, Waterfall
+from user_engagement.dashboard.contents.evidence import evidence
+from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.drawings import against_expected, sparkline
+from user_engagement.dashboard.filters import Filters
+from user_engagement.dashboard.findings import (
+    Finding,
+    bridge,
+    causes,
+    is_explained,
+    read_findings,
+    series,
+)
+from user_engagement.dashboard.trends import Trend
+from user_engagement.dashboard.view import View
+
+MOST_CAUSES = 4
+ABOUT_LEVEL = 0.02
+FAR_FEWER = 0.2
+"""From this relative loss on, a headline says far fewer."""
+BRIDGE_MEASURES = {"active_days": "active days a week", "weekly_active_users": "weekly active users"}
+PAGE_OF = {
+    "activation": "retention",
+    "new_user_retention": "retention",
+    "retention": "retention",
+    "churn": "churn",
+    "resurrection": "churn",
+}
+"""The page that shows a finding's metric; the others are on Engagement."""
+
+
+def story(view: View, figures: tuple[Trend, ...]) -> Story:
+    """The blocks of the first screen; what the findings cannot say is left out and said to be."""
+    found = causes(view.generation)
+    return Story(
+        kpis=tuple(_kpi(view, trend) for trend in figures),
+        period=_period(figures),
+        waterfall=_waterfall(view),
+        causes=tuple(_cause(view, finding) for finding in found[:MOST_CAUSES]),
+        causes_title=_causes_title(found),
+        note=_note(view, found),
+        risk=_risk(view),
+    )
+
+
+# -- sentences ---------------------------------------------------------------------------------------------
+
+
+def headline(view: View, figures: tuple[Trend, ...]) -> str:
+    """Signups against what became of engagement, in one sentence."""
+    found = {trend.key: trend for trend in figures}
+    signups, told = found.get("signups"), _engagement(found)
+    if signups is None:
+        return "Nobody has signed up and completed a month yet."
+    if signups.before is None:
+        return f"{signups.value} users signed up in {fmt.month(signups.month)}, the first complete month."
+    grew = signups.now / signups.before - 1 if signups.before else 0.0
+    level = signups.verdict == "unclear" or abs(grew) < ABOUT_LEVEL
+    direction = "about level with" if level else f"{'up' if grew > 0 else 'down'} {_percent(grew)} on"
+    whose = "Signups" if view.group_value == ALL else f"Signups ({view.group})"
+    start = f"{whose} are {direction} {_reference(signups)}"
+    if not told:
+        return f"{start}."
+    worse = any(trend.verdict == "bad" for trend in found.values())
+    return f"{start}, {'but' if worse and grew > 0 and not level else 'and'} {told}."
+
+
+def _engagement(found: dict[str, Trend]) -> str:
+    """The clearest change of engagement: retention first, then how often users come, then who leaves."""
+    retention = found.get("retention_month_1")
+    if retention and retention.before is not None:
+        now, before = _whole(retention.now), _whole(retention.before)
+        if retention.verdict == "bad":
+            far = "far " if retention.now < (1 - FAR_FEWER) * retention.before else ""
+            return f"{far}fewer stay: {now} are active a month later, down from {before}"
+        if retention.verdict == "good":
+            return f"more stay: {now} are active a month later, up from {before}"
+    frequency, churn = found.get("active_days"), found.get("churn")
+    if frequency and frequency.verdict == "bad":
+        return f"users come less often: on {frequency.value} days in 30, down from {_before(frequency)}"
+    if churn and churn.verdict == "bad":
+        return f"more leave: {churn.value} a month, up from {_before(churn)}"
+    if retention and retention.before is not None:
+        return f"as many stay as before: {_whole(retention.now)} are active a month later"
+    return ""
+
+
+def lead(view: View) -> str:
+    """How much is missing and what stands out; why nothing does, if nothing does."""
+    if not is_explained(view.generation):
+        return "Why is not part of what was published: the insights are switched off, or an older version published."
+    found = causes(view.generation)
+    if not found:
+        return str(read_findings(view.generation)[0].sentence)
+    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"] or found
+    count = f"{_number_word(len(adverse))} {'causes stand' if len(adverse) > 1 else 'cause stands'} out"
+    missing = _missing(view)
+    if missing:
+        return f"{missing}; {count}."
+    return f"{count.capitalize()}."
+
+
+def _missing(view: View) -> str:
+    """How far activity in the last four complete weeks is from what was expected."""
+    for measure, unit in (
+        ("weekly_active_users", "weekly active users"),
+        ("active_days", "active days a week"),
+    ):
+        rows = bridge(view.generation, measure)
+        if len(rows) >= 2:
+            gap = rows.amount.iloc[-1] - rows.amount.iloc[0]
+            return f"About {_rounded(abs(gap))} {'fewer' if gap < 0 else 'more'} {unit} than expected"
+    return ""
+
+
+def _causes_title(found: tuple[Finding, ...]) -> str:
+    if not found:
+        return "Causes"
+    return "Causes, largest first" if len(found) > 1 else "One cause"
+
+
+def _note(view: View, found: tuple[Finding, ...]) -> str:
+    said = []
+    if view.filters.segment != ALL and found:
+        said.append("Causes and the bridge are of all users, whatever the filters say.")
+    if not found and is_explained(view.generation):
+        said.append("Nothing that could be told apart from chance.")
+    if not is_explained(view.generation):
+        said.append("Run `user-engagement run` with insights switched on to see causes here.")
+    return " ".join(said)
+
+
+def _risk(view: View) -> str:
+    """How many active users will probably become inactive, by the last check of the prediction."""
+    if not view.generation.has("risk_evaluation"):
+        return ""
+    rates = view.generation.frame("risk_evaluation").set_index("measure")
+    active = view.generation.of_segment("active_users_daily", ALL)
+    if "base_rate" not in rates.index or active.empty:
+        return ""
+    share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
+    return (
+        f"About {_rounded(share * mau)} of {mau:,} active users will probably become inactive within "
+        "four weeks."
+    )
+
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+
+def _kpi(view: View, trend: Trend) -> Kpi:
+    tone = trend.verdict if trend.verdict in ("good", "bad") else "neutral"
+    return Kpi(
+        key=trend.key,
+        label=trend.label,
+        value=_whole(trend.now) if trend.key == "retention_month_1" else trend.value,
+        when=f"signups of {fmt.month(trend.month)}" if trend.key == "retention_month_1" else "",
+        change=_change(trend),
+        tone=tone,
+        definition=trend.definition,
+        drawing=sparkline(trend, view.theme),
+    )
+
+
+def _change(trend: Trend) -> str:
+    if trend.before is None:
+        return "first complete month"
+    if trend.verdict == "unclear":
+        return f"no clear change from {_before(trend)}"
+    arrow = "▲" if trend.is_up else "▼"
+    if trend.unit == "rate":
+        size = f"{100 * abs(trend.now - trend.before):.{0 if trend.now >= 0.1 else 1}f} points"
+    else:
+        size = _percent(trend.now / trend.before - 1)
+    return f"{arrow} {size} from {_before(trend)}"
+
+
+def _period(figures: tuple[Trend, ...]) -> str:
+    """The month that the figures are of, and the one that they are compared with."""
+    for trend in figures:
+        if trend.key != "retention_month_1" and trend.reference_month is not None:
+            return f"{fmt.month(trend.month)} compared with {fmt.month(trend.reference_month)}"
+    return ""
+
+
+def _waterfall(view: View) -> Waterfall | None:
+    """Expected, what each finding takes or adds, what none explains, and actual."""
+    if not is_explained(view.generation):
+        return None
+    for measure, unit in BRIDGE_MEASURES.items():
+        rows = bridge(view.generation, measure)
+        if len(rows) >= 2:
+            missing = rows.amount.iloc[-1] < rows.amount.iloc[0]
+            title = f"Missing {unit}" if missing else f"{fmt.label(unit)}, expected and actual"
+            return Waterfall(title, "Mean of the last four complete weeks.", _steps(view, rows))
+    return None
+
+
+def _steps(view: View, rows: Frame) -> tuple[Step, ...]:
+    short = {finding.rank: f"{finding.rank} {finding.short}" for finding in causes(view.generation)}
+    amounts = rows.amount.to_numpy(dtype=float)
+    ends = amounts.cumsum()
+    ends[-1] = amounts[-1]
+    starts = [0.0, *ends[:-2], 0.0]
+    top = max(ends.max(), amounts[0], amounts[-1]) or 1.0
+    steps = []
+    for number, row in enumerate(rows.itertuples()):
+        whole = number in (0, len(rows) - 1)
+        low, high = min(starts[number], ends[number]), max(starts[number], ends[number])
+        bounded = not whole and not fmt.is_missing(row.amount_low) and not fmt.is_missing(row.amount_high)
+        least, most = (
+            starts[number] + bound if bounded else 0.0 for bound in (row.amount_low, row.amount_high)
+        )
+        steps.append(
+            Step(
+                label=_step_name(number, len(rows), short.get(row.rank, "Not explained")),
+                title=row.label,
+                amount=fmt.value(row.amount, "users") if whole else fmt.signed(row.amount, "users"),
+                interval=fmt.interval(row.amount_low, row.amount_high, "users") if bounded else "",
+                tone="whole" if whole else "bad" if row.amount < 0 else "good",
+                start=100 * low / top,
+                width=100 * (high - low) / top,
+                interval_start=100 * max(least, 0) / top if bounded else None,
+                interval_width=100 * (min(most, top) - max(least, 0)) / top if bounded else None,
+            )
+        )
+    return tuple(steps)
+
+
+def _step_name(number: int, count: int, part: str) -> str:
+    return "Expected" if number == 0 else "Actual" if number == count - 1 else part
+
+
+def _cause(view: View, finding: Finding) -> Cause:
+    target, label = link(view, finding)
+    return Cause(
+        rank=finding.rank,
+        title=finding.title,
+        facts=f"{finding.values}, {finding.when}" if finding.when else finding.values,
+        next_step=_first_question(finding.next_step),
+        link=target.to_address(),
+        link_label=label,
+        evidence=evidence(view, finding),
+        series=against_expected(finding, series(view.generation, finding.rank), view.theme),
+    )
+
+
+def link(view: View, finding: Finding) -> tuple[Filters, str]:
+    """The view whose chart shows the change: a page with the group's filters or, where they cannot say it, Causes."""
+    segments = view.generation.segments
+    attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
+    shown = len(finding.conditions) <= 1 and (attribute == ALL or value in segments.get(attribute, ()))
+    if not shown or finding.kind in ("mix", "measurement"):
+        return Filters(page="causes", range="all"), "See change"
+    recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
+    values = () if attribute == ALL else (value,)
+    page = PAGE_OF.get(finding.metric, "engagement")
+    days = "12m" if recent else "all"
+    return Filters(page=page, range=days, segment=attribute, values=values), "See users"
+
+
+def _first_question(next_step: str) -> str:
+    """The question without its examples, which stand on Causes."""
+    question, found, _ = next_step.partition(": ")
+    return f"{question}?" if found else next_step
+
+
+# -- numbers in sentences ----------------------------------------------------------------------------------
+
+
+def _reference(trend: Trend) -> str:
+    assert trend.reference_month is not None
+    if trend.reference_month.year < trend.month.year and trend.reference_month.month == trend.month.month:
+        return "a year ago"
+    return "the month before"
+
+
+def _before(trend: Trend) -> str:
+    return _whole(trend.before) if trend.key == "retention_month_1" else fmt.value(trend.before, trend.unit)
+
+
+def _whole(share: float | None) -> str:
+    return fmt.NOTHING if share is None else f"{100 * share:.0f}{fmt.PERCENT}"
+
+
+def _percent(change: float) -> str:
+    return f"{100 * abs(change):.0f}{fmt.PERCENT}"
+
+
+def _rounded(number: float) -> str:
+    """To two or three figures, as an estimate deserves."""
+    size = 10 if number >= 200 else 1
+    return f"{round(number / size) * size:,.0f}"
+
+
+def _number_word(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[count] if count < len(words) else str(count)

@@ -1,0 +1,32 @@
+"""The Overview as a message of a few lines: headline, figures, causes, and links to what they show."""
+
+from __future__ import annotations
+
+from user_engagement.dashboard.blocks import Cause, Kpi, Story
+from user_engagement.dashboard.contents import overview
+from user_engagement.dashboard.data import Generation
+from user_engagement.dashboard.view import View
+
+
+def digest(generation: Generation, address: str) -> str:
+    """The Overview of all users as Markdown; links lead to the dashboard at ``address``."""
+    page = overview.page(View(generation))
+    story = page.blocks[0]
+    assert isinstance(story, Story), "the first block of the Overview"
+    base = address.rstrip("/")
+    lines = [f"**{page.headline}**", page.lead, "", f"{story.period}:", *map(_figure, story.kpis)]
+    if story.causes:
+        lines += ["", f"**{story.causes_title}**", *(_cause(cause, base) for cause in story.causes)]
+    if story.risk:
+        lines += ["", story.risk]
+    return "\n".join([*lines, "", f"[Open the dashboard]({base}/)"])
+
+
+def _figure(kpi: Kpi) -> str:
+    label = f"{kpi.label} ({kpi.when})" if kpi.when else kpi.label
+    return f"- {label}: {kpi.value}, {kpi.change}"
+
+
+def _cause(cause: Cause, base: str) -> str:
+    step = f" {cause.next_step}" if cause.next_step else ""
+    return f"{cause.rank}. {cause.title}: {cause.facts}.{step} [{cause.link_label}]({base}/{cause.link})"

@@ -1,0 +1,178 @@
+"""The published findings: what changed, for whom, since when, and how much of the gap each explains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+from user_engagement import formatting as fmt
+from user_engagement.dashboard.data import Frame, Generation
+
+BRIEF, SERIES, BRIDGE = "decline_brief", "finding_series", "engagement_bridge"
+SHORT = {
+    "signups": "Signups",
+    "activation": "First week",
+    "new_user_retention": "New users",
+    "retention": "Coming back",
+    "churn": "Cancelling",
+    "resurrection": "Returning",
+    "frequency": "Active days",
+    "sessions_per_day": "Sessions",
+    "session_duration": "Duration",
+    "active_users": "Active users",
+}
+METRICS = {
+    "signups": ("Signups a week", "users"),
+    "activation": ("New users who come back in their first week", "rate"),
+    "new_user_retention": ("Active days of new users in their first 4 weeks", "days"),
+    "retention": ("Users who come back from week to week", "rate"),
+    "churn": ("Users who cancel in a week", "rate"),
+    "resurrection": ("Users who return after a pause", "rate"),
+    "frequency": ("Active days per active user in 4 weeks", "days"),
+    "sessions_per_day": ("Sessions per active day", "sessions"),
+    "session_duration": ("Session duration", "seconds"),
+    "active_users": ("Weekly active users", "users"),
+}
+"""A finding's metric: its name and its unit."""
+CAUSES = ("behaviour", "mix", "acquisition", "ageing", "measurement")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row of `decline_brief`; values and effect are in the metric's unit, losses in active days a week.
+
+    ``title`` is the finding in a few words, as in the bridge.
+    """
+
+    rank: int
+    title: str
+    kind: str
+    metric: str
+    conditions: Mapping[str, str]
+    is_adverse: bool
+    shape: str
+    since: date | None
+    until: date | None
+    expected: float | None
+    actual: float | None
+    effect: float | None
+    interval: tuple[float | None, float | None]
+    lost_active_days: float | None
+    lost_interval: tuple[float | None, float | None]
+    share_of_gap: float | None
+    users: int | None
+    q_value: float | None
+    also: tuple[str, ...]
+    sentence: str
+    next_step: str
+
+    @property
+    def is_cause(self) -> bool:
+        return self.kind in CAUSES
+
+    @property
+    def name(self) -> str:
+        """The metric's name."""
+        return METRICS.get(self.metric, (fmt.label(self.metric), ""))[0]
+
+    @property
+    def short(self) -> str:
+        """Metric and group in a few words, for a label."""
+        metric = SHORT.get(self.metric, fmt.label(self.metric))
+        return ", ".join([metric, *map(fmt.label, self.conditions.values())])
+
+    @property
+    def unit(self) -> str:
+        return METRICS.get(self.metric, ("", "days"))[1]
+
+    @property
+    def group(self) -> str:
+        """Whom it concerns: all users, or a value per attribute."""
+        if not self.conditions:
+            return "all users"
+        return ", ".join(f"{fmt.label(a).lower()} {fmt.label(v)}" for a, v in self.conditions.items())
+
+    @property
+    def when(self) -> str:
+        """Since when, or from when to when; empty where no week stands out."""
+        if self.since is None:
+            return ""
+        if self.until is not None:
+            return f"{fmt.day(self.since)} to {fmt.day(self.until)}"
+        return f"since {fmt.day(self.since)}"
+
+    @property
+    def values(self) -> str:
+        """What would have been, and what is."""
+        return f"{fmt.brief_value(self.expected, self.unit)} → {fmt.brief_value(self.actual, self.unit)}"
+
+
+def is_explained(generation: Generation) -> bool:
+    """Whether the generation holds findings with their series and their bridge, which older ones do not."""
+    return all(map(generation.has, (BRIEF, SERIES, BRIDGE))) and len(generation.frame(BRIEF)) > 0
+
+
+@lru_cache(8)
+def read_findings(generation: Generation) -> tuple[Finding, ...]:
+    """Every row of the brief by rank; none where `is_explained` is false."""
+    if not is_explained(generation):
+        return ()
+    steps = generation.frame(BRIDGE).dropna(subset="rank")
+    labels = {int(rank): str(label) for rank, label in zip(steps["rank"], steps.label, strict=True)}
+    return tuple(_finding(row, labels) for row in generation.frame(BRIEF).sort_values("rank").itertuples())
+
+
+def causes(generation: Generation) -> tuple[Finding, ...]:
+    """The findings that explain a change, by rank."""
+    return tuple(finding for finding in read_findings(generation) if finding.is_cause)
+
+
+def series(generation: Generation, rank: int) -> Frame:
+    """A finding's metric week by week: actual, expected and its interval."""
+    frame = generation.frame(SERIES)
+    return frame[frame["rank"] == rank].sort_values("week")
+
+
+def bridge(generation: Generation, measure: str) -> Frame:
+    """From the expected total to the actual one, in order; amounts between them add up to their difference."""
+    frame = generation.frame(BRIDGE)
+    return frame[frame.measure == measure].sort_values("position")
+
+
+def _finding(row: Any, labels: Mapping[int, str]) -> Finding:
+    rank = int(row.rank)
+    return Finding(
+        rank=rank,
+        title=row.finding if row.kind == "measurement" else labels.get(rank, row.finding),
+        kind=row.kind,
+        metric=_given(row.metric) or "",
+        conditions=json.loads(_given(row.conditions) or "{}"),
+        is_adverse=bool(_given(row.is_adverse)),
+        shape=_given(row.shape) or "",
+        since=_day(row.since),
+        until=_day(row.until),
+        expected=_given(row.value_expected),
+        actual=_given(row.value_actual),
+        effect=_given(row.effect),
+        interval=(_given(row.ci_low), _given(row.ci_high)),
+        lost_active_days=_given(row.lost_active_days),
+        lost_interval=(_given(row.lost_low), _given(row.lost_high)),
+        share_of_gap=_given(row.share_of_gap),
+        users=None if fmt.is_missing(row.users) else int(row.users),
+        q_value=_given(row.q_value),
+        also=tuple(json.loads(_given(row.also) or "[]")),
+        sentence=row.finding,
+        next_step=_given(row.next_step) or "",
+    )
+
+
+def _given(value: Any) -> Any:
+    return None if fmt.is_missing(value) else value
+
+
+def _day(value: Any) -> date | None:
+    return None if fmt.is_missing(value) else value.date()

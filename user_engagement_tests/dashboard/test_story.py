@@ -1,0 +1,291 @@
+"""The first screen and the page of causes, over insight tables as their contract describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pyarrow as pa
+import pytest
+
+from user_engagement.dashboard.blocks import Page, Row, Story
+from user_engagement.dashboard.charts import Chart
+from user_engagement.dashboard.contents import PAGES
+from user_engagement.dashboard.contents.story import headline
+from user_engagement.dashboard.data import Generation, open_generation
+from user_engagement.dashboard.filters import Filters
+from user_engagement.dashboard.findings import causes as read_causes
+from user_engagement.dashboard.trends import Trend, trends
+from user_engagement.dashboard.view import View
+from user_engagement_tests.support.company import THROUGH
+from user_engagement_tests.support.explained import causes, churn_reasons, explained
+from user_engagement_tests.support.serving import publish_marts
+
+BY_KEY = {entry.key: entry for entry in PAGES}
+Published = Callable[..., Generation]
+
+
+@pytest.fixture
+def published(marts: dict[str, pa.Table], tmp_path: Path) -> Published:
+    """A generation of the marts and the tables given."""
+
+    def publish(**tables: pa.Table) -> Generation:
+        publish_marts(tmp_path / "published", {**marts, **tables})
+        return open_generation(tmp_path / "published")
+
+    return publish
+
+
+def overview(generation: Generation, **filters: Any) -> tuple[Page, Story]:
+    page = BY_KEY["overview"].make(View(generation, Filters(**filters)))
+    story = page.blocks[0]
+    assert isinstance(story, Story)
+    return page, story
+
+
+def charts(page: Page) -> list[Chart]:
+    return [
+        c for b in page.blocks for c in (b.charts if isinstance(b, Row) else (b,)) if isinstance(c, Chart)
+    ]
+
+
+# -- the five figures --------------------------------------------------------------------------------------
+
+
+def test_the_five_figures_are_those_of_the_marts(generation: Generation) -> None:
+    found = {trend.key: trend for trend in trends(View(generation))}
+    assert list(found) == ["signups", "retention_month_1", "active_days", "churn", "active_users"]
+    cohorts = generation.of_segment("cohort_retention", "all").set_index(
+        ["period_kind", "period_number", "signup_month"]
+    )
+    april = pd.Timestamp("2025-04-01")
+    assert found["signups"].now == cohorts.cohort_size["calendar_month", 0, april]
+    retained = cohorts.loc["relative_month", 1]
+    newest = retained[retained.is_complete].index.max()
+    assert found["retention_month_1"].month == newest
+    assert found["retention_month_1"].now == pytest.approx(retained.retention_rate[newest])
+    frequency = generation.of_segment("engagement_frequency", "all").set_index("month")
+    assert found["active_days"].now == pytest.approx(frequency.active_days_per_user[april]), (
+        "April has 30 days"
+    )
+    churn = generation.of_segment("churn_monthly", "all").set_index(["churn_kind", "month"])
+    assert found["churn"].now == pytest.approx(churn.churn_rate["declared", april])
+    active = generation.of_segment("active_users_daily", "all").set_index("activity_date")
+    assert found["active_users"].now == active.mau[pd.Timestamp("2025-04-30")]
+
+
+def test_a_month_of_31_days_is_not_higher_for_its_length(generation: Generation) -> None:
+    (trend,) = (t for t in trends(View(generation)) if t.key == "active_days")
+    frequency = generation.of_segment("engagement_frequency", "all").set_index("month")
+    march = pd.Timestamp("2025-03-01")
+    shown = trend.months.set_index("month").value[march]
+    assert shown == pytest.approx(frequency.active_days_per_user[march] * 30 / 31)
+
+
+def test_figures_follow_the_segment_and_the_last_day_chosen(generation: Generation) -> None:
+    one = View(
+        generation,
+        Filters(
+            range="custom", start=date(2025, 1, 1), end=date(2025, 3, 31), segment="country", values=("DE",)
+        ),
+    )
+    (signups,) = (t for t in trends(one) if t.key == "signups")
+    cohorts = generation.of_segment("cohort_retention", "country")
+    rows = cohorts[(cohorts.segment_value == "DE") & (cohorts.period_kind == "calendar_month")]
+    rows = rows[(rows.period_number == 0) & (rows.signup_month == pd.Timestamp("2025-03-01"))]
+    assert signups.now == rows.cohort_size.iloc[0]
+    assert signups.month == pd.Timestamp("2025-03-01")
+
+
+@pytest.mark.parametrize("count", [40, 400, 4000])
+def test_a_count_that_only_chance_moved_is_called_clear_once_in_twenty(count: int) -> None:
+    """Once, any change of a count was called better or worse, since counts have no interval."""
+    from user_engagement.dashboard.trends import _counts_differ
+
+    draws = np.random.default_rng(5).poisson(count, (4000, 2))
+    called = [_counts_differ({"count": now}, {"count": before}) for now, before in draws]
+    assert np.mean(called) == pytest.approx(0.05, abs=0.015)
+
+
+def test_a_share_that_only_chance_moved_is_called_clear_once_in_twenty() -> None:
+    """Once, the old point was held against the new interval, which called one change in six real."""
+    from user_engagement.dashboard.trends import _shares_differ
+
+    draws = np.random.default_rng(5).binomial(600, 0.3, (4000, 2))
+    called = [
+        _shares_differ(*(pd.Series({"count": int(n), "base": 600}) for n in pair)) for pair in draws[:2000]
+    ]
+    assert np.mean(called) == pytest.approx(0.05, abs=0.015)
+
+
+# -- sentences ---------------------------------------------------------------------------------------------
+
+
+def test_the_headline_says_what_signups_and_what_engagement_did(generation: Generation) -> None:
+    page, _ = overview(generation)
+    assert page.headline.startswith("Signups are ")
+    assert page.headline.endswith(".")
+    assert page.lead.startswith("About ")
+    assert page.lead.endswith("fewer weekly active users than expected; four causes stand out.")
+
+
+def test_a_headline_tells_growth_and_loss_apart(generation: Generation) -> None:
+    def trend(key: str, unit: str, before: float, now: float, verdict: Any) -> Trend:
+        months = pd.DataFrame({"month": pd.to_datetime(["2024-04-01", "2025-04-01"]), "value": [before, now]})
+        return Trend(key, key, unit, "", months, months.month[0], verdict)
+
+    def told(*figures: Trend) -> str:
+        return headline(View(generation), figures)
+
+    up = trend("signups", "users", 832, 1164, "neutral")
+    stay_less = trend("retention_month_1", "rate", 0.584, 0.374, "bad")
+    stay_more = trend("retention_month_1", "rate", 0.374, 0.384, "good")
+    level = trend("signups", "users", 832, 840, "unclear")
+    same = trend("retention_month_1", "rate", 0.374, 0.38, "unclear")
+    assert told(up, stay_less) == (
+        "Signups are up 40\u00a0% on a year ago, but far fewer stay: 37\u00a0% are active a month later, "
+        "down from 58\u00a0%."
+    )
+    assert told(level, stay_more) == (
+        "Signups are about level with a year ago, and more stay: 38\u00a0% are active a month later, up from 37\u00a0%."
+    )
+    assert told(level, same).endswith("and as many stay as before: 38\u00a0% are active a month later.")
+
+
+# -- the bridge and the causes -----------------------------------------------------------------------------
+
+
+def test_the_waterfall_leads_from_expected_to_actual_without_a_gap(generation: Generation) -> None:
+    _, story = overview(generation)
+    assert story.waterfall
+    first, *parts, last = story.waterfall.steps
+    assert (first.start, last.start) == (0, 0)
+    edge = first.width
+    for step in parts:
+        assert step.start + step.width == pytest.approx(edge), step.label
+        assert step.interval_start is not None
+        edge = step.start
+    assert edge == pytest.approx(last.width)
+
+
+def test_each_cause_says_whom_since_when_how_much_and_what_next(generation: Generation) -> None:
+    _, story = overview(generation)
+    planted = causes(THROUGH)
+    assert [cause.title for cause in story.causes] == [cause["label"] for cause in planted]
+    phone = story.causes[2]
+    assert phone.facts == "6.8 → 5.0, since 7 Apr 2025"
+    assert phone.next_step == planted[2]["next_step"]
+    told = dict(phone.evidence)
+    assert told["Difference"].startswith("−1.8 (−2.2 to −1.4")
+    assert told["Users"] == "2,656"
+    assert told["q-value"] == "below 0.001"
+    assert told["Follows from it"] == "sessions per day"
+
+
+def test_see_these_users_opens_the_page_of_the_metric_with_the_group(generation: Generation) -> None:
+    _, story = overview(generation)
+    links = [parse_qs(cause.link.removeprefix("?")) for cause in story.causes]
+    assert [link["page"] for link in links] == [["retention"], ["causes"], ["causes"], ["churn"]]
+    assert (links[3]["segment"], links[3]["value"]) == (["product_type"], ["standard"])
+    for link, cause in zip(links, read_causes(generation), strict=True):
+        view = View(generation, Filters.from_query(link, generation.segments))
+        assert view.days[0] < (cause.since or date.max), "the days shown reach back beyond the change"
+        assert view.filters.page == link["page"][0]
+
+
+def test_every_cause_has_its_course_on_the_page_of_causes(generation: Generation) -> None:
+    page = BY_KEY["causes"].make(View(generation))
+    drawn = charts(page)
+    assert [chart.key for chart in drawn] == ["finding_1", "finding_2", "finding_3", "finding_4"]
+    for chart in drawn:
+        go.Figure(chart.figure)
+        assert set(chart.table.columns) >= {"week", "actual", "expected", "users"}
+    assert "whatever the filters say" in page.lead
+
+
+def test_releases_and_risen_churn_reasons_are_told_beside_the_cause_they_coincide_with(
+    published: Published,
+) -> None:
+    since = causes(THROUGH)[3]["since"]
+    generation = published(**explained(causes(THROUGH), THROUGH), churn_reasons=churn_reasons(THROUGH, since))
+    marks = pd.DataFrame({"day": [pd.Timestamp(since)], "label": ["New prices"]})
+    page = BY_KEY["causes"].make(View(generation, marks=marks))
+    told = {chart.key: chart.summary for chart in charts(page)}
+    assert "At the same time: New prices (17 Mar 2025)." in told["finding_4"]
+    assert "'too expensive' rose from 20.0\u00a0% to 50.0\u00a0% of cancellations" in told["finding_4"]
+    assert "not needed" not in told["finding_4"]
+    assert "New prices" not in told["finding_3"]
+    drawn = [c for c in charts(BY_KEY["churn"].make(View(generation))) if c.key == "churn_reasons"]
+    assert len(drawn) == 1
+    assert drawn[0].figure
+
+
+# -- states ------------------------------------------------------------------------------------------------
+
+
+def test_without_a_finding_the_page_says_what_would_have_been_found(published: Published) -> None:
+    page, story = overview(published(**explained([], THROUGH)))
+    assert "Nothing has changed more than chance allows" in page.lead
+    assert story.causes == ()
+    assert story.note == "Nothing that could be told apart from chance."
+    assert len(story.kpis) == 5
+
+
+def test_a_measurement_fault_is_told_as_one(published: Published) -> None:
+    fault = causes(THROUGH)[2] | {
+        "kind": "measurement",
+        "metric": "active_users",
+        "conditions": {},
+        "finding": "On 7 Apr 2025 events stopped arriving from all groups at once",
+    }
+    page, story = overview(published(**explained([fault], THROUGH)))
+    assert story.causes[0].title == fault["finding"]
+    assert "one cause stands out" in page.lead.lower()
+    assert "page=causes" in story.causes[0].link
+
+
+def test_a_generation_without_insights_still_has_its_figures_and_says_what_is_missing(
+    published: Published,
+) -> None:
+    page, story = overview(published())
+    assert len(story.kpis) == 5
+    assert story.waterfall is None
+    assert "insights are switched off" in page.lead
+    assert "user-engagement run" in story.note
+    assert "not part of what was published" in BY_KEY["causes"].make(View(published())).headline
+
+
+def test_findings_of_an_older_version_are_left_aside(published: Published) -> None:
+    old = pa.table({"rank": [1], "kind": ["behaviour"], "finding": ["Something fell."]})
+    page, story = overview(published(decline_brief=old))
+    assert "older version" in page.lead
+    assert story.causes == ()
+
+
+def test_with_too_little_history_the_headline_claims_no_change(
+    published: Published, marts: dict[str, pa.Table]
+) -> None:
+    cohorts = marts["cohort_retention"].to_pandas()
+    first = cohorts[cohorts.signup_month == cohorts.signup_month.min()]
+    page, story = overview(published(cohort_retention=pa.Table.from_pandas(first, preserve_index=False)))
+    assert "the first complete month" in page.headline
+    assert story.kpis[0].change == "first complete month"
+
+
+def test_causes_are_said_to_be_of_all_users_when_a_segment_is_chosen(generation: Generation) -> None:
+    assert overview(generation)[1].note == ""
+    assert "of all users" in overview(generation, segment="country", values=("DE",))[1].note
+
+
+def test_without_causes_the_methods_can_still_be_chosen(
+    published: Published, insights: dict[str, pa.Table]
+) -> None:
+    tables = {name: table for name, table in insights.items() if name != "decline_brief"}
+    view = View(published(**tables), Filters(options={"method": "first_week"}))
+    assert "first_week" in BY_KEY["causes"].make(view).tables
