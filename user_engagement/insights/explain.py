@@ -21,6 +21,7 @@ from user_engagement.insights.names import (
     CHURN,
     EPISODE,
     LENGTH,
+    LENGTH_SCALE,
     MEASUREMENT,
     MIX,
     NEW_USERS,
@@ -278,6 +279,8 @@ class Explainer:
             if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
                 continue
             mine, theirs = change.conditions.items(), other.conditions.items()
+            if not mine and abs(change.t) > abs(other.t):
+                continue  # more than what is left of a group's change
             if mine <= theirs or theirs <= mine:
                 return True
             if self.measure.name == SIGNUPS:
@@ -384,7 +387,11 @@ def changes_of(measures: Measures, vanished: list[Vanished], outages: list[Outag
 
 def of_recording(change: Change) -> Change:
     """A change that no behaviour makes is one of recording or delivery."""
-    jumped = {SESSIONS: change.height > TWICE, LENGTH: abs(change.height) > UNIT, USE: change.height < GONE}
+    jumped = {
+        SESSIONS: change.height > TWICE,
+        LENGTH: abs(change.height) > UNIT / LENGTH_SCALE,
+        USE: change.height < GONE,
+    }
     is_overnight = change.shape in (STEP, EPISODE)
     broad = len(change.conditions) <= (1 if change.measure == USE else 0)
     if is_overnight and broad and jumped.get(change.measure, False):

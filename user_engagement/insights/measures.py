@@ -23,6 +23,7 @@ from user_engagement.insights.names import (
     DURATION,
     FREQUENCY,
     LENGTH,
+    LENGTH_SCALE,
     NEW_USERS,
     OF_COHORTS,
     RESURRECTION,
@@ -82,9 +83,9 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
     if name == DURATION:
         return weekly["session_seconds"], weekly["sessions"]
     if name == LENGTH:
-        # a mean of 1, so that a small change of the mean logarithm is one of the ratio
         mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
-        return weekly["log_seconds"] - np.float32(mean - 1) * weekly["sessions"], weekly["sessions"]
+        beyond = weekly["log_seconds"] - np.float32(mean) * weekly["sessions"]
+        return weekly["sessions"] + beyond / np.float32(LENGTH_SCALE), weekly["sessions"]
     if name == SIGNUPS:
         return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
     numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]

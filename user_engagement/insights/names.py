@@ -8,6 +8,8 @@ ACTIVE_USERS, RETENTION, CHURN, RESURRECTION = "active_users", "retention", "chu
 FREQUENCY, SESSIONS, DURATION = "frequency", "sessions_per_day", "session_duration"
 LENGTH = "length"
 """Mean logarithm of a session's duration: what is scanned for changes of the duration."""
+LENGTH_SCALE = 10.0
+"""A change of the mean logarithm over this is the log ratio of `length`: so that groups of all levels change alike."""
 SIGNUPS, ACTIVATION, NEW_USERS = "signups", "activation", "new_user_retention"
 OF_COHORTS = (SIGNUPS, ACTIVATION, NEW_USERS)
 

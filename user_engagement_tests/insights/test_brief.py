@@ -1,0 +1,108 @@
+"""What the brief says of companies whose causes are known, from their counts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from user_engagement.insights.analysis import brief_tables
+from user_engagement_tests.support.counted_company import WEEKS, counted_company
+
+NO_GROWTH = pd.DataFrame({"segment_name": []})
+SINCE = 50
+
+
+def explained(**company: object) -> dict[str, pd.DataFrame]:
+    return brief_tables(counted_company(**company), NO_GROWTH)
+
+
+def said(tables: dict[str, pd.DataFrame]) -> list[tuple[object, ...]]:
+    brief = tables["decline_brief"]
+    return [
+        (row.kind, row.metric, json.loads(row.conditions), row.direction, row.since)
+        for row in brief.itertuples()
+    ]
+
+
+@pytest.fixture(scope="module")
+def fallen() -> dict[str, pd.DataFrame]:
+    """US users on phones are active 40 % less since a week."""
+    return explained(
+        seed=1,
+        activity=lambda rows: np.where(
+            (rows.country == "US") & (rows.device == "phone") & (rows.week >= SINCE), 0.6, 1.0
+        ),
+    )
+
+
+def test_a_pair_is_named_alone_with_its_week_and_its_loss(fallen: dict[str, pd.DataFrame]) -> None:
+    assert said(fallen) == [
+        ("behaviour", "retention", {"country": "US", "main_device": "phone"}, "down", WEEKS[SINCE])
+    ]
+    row = fallen["decline_brief"].iloc[0]
+    assert "frequency" in json.loads(row.also)
+    assert row.is_adverse
+    assert row.since_low <= WEEKS[SINCE] <= row.since_high
+    # the factor 0.6 takes two thirds of what is still there
+    assert row.lost_low < row.lost_active_days < row.lost_high
+    series = fallen["finding_series"]
+    assert list(series.week) == list(WEEKS)
+    late = series[series.week >= WEEKS[SINCE]]
+    assert (late.actual < late.expected_low).mean() > 0.8
+
+
+def test_the_bridge_adds_up_to_the_actual_total_exactly(fallen: dict[str, pd.DataFrame]) -> None:
+    bridge = fallen["engagement_bridge"]
+    for _, steps in bridge.groupby("measure"):
+        steps = steps.sort_values("position")
+        assert steps.amount.iloc[:-1].sum() == pytest.approx(steps.amount.iloc[-1], rel=1e-9)
+        assert steps["rank"].notna().sum() == 1
+
+
+def test_where_nothing_happened_the_brief_says_what_would_have_been_found() -> None:
+    tables = explained(seed=2)
+    assert tables["decline_brief"].kind.tolist() == ["no_change"]
+    assert "would have been found" in tables["decline_brief"].finding[0]
+    assert tables["finding_series"].empty
+
+
+def test_fewer_sessions_on_one_device_are_no_change_of_activity() -> None:
+    tables = explained(
+        seed=3, sessions=lambda rows: np.where((rows.device == "phone") & (rows.week >= SINCE), 0.7, 1.0)
+    )
+    assert said(tables) == [("behaviour", "sessions_per_day", {"main_device": "phone"}, "down", WEEKS[SINCE])]
+    assert tables["decline_brief"].lost_active_days[0] == 0
+
+
+def test_shorter_sessions_in_one_country_are_named_with_their_size() -> None:
+    tables = explained(
+        seed=4, seconds=lambda rows: np.where((rows.country == "BR") & (rows.week >= SINCE), 0.7, 1.0)
+    )
+    assert said(tables) == [("behaviour", "session_duration", {"country": "BR"}, "down", WEEKS[SINCE])]
+    row = tables["decline_brief"].iloc[0]
+    assert row.value_actual / row.value_expected == pytest.approx(0.7, abs=0.04)
+
+
+def test_events_that_come_twice_are_recording_and_not_behaviour() -> None:
+    tables = explained(seed=5, sessions=lambda rows: np.where(rows.week >= SINCE, 2.0, 1.0))
+    assert said(tables) == [("measurement", "sessions_per_day", {}, "up", WEEKS[SINCE])]
+
+
+def test_a_day_without_any_event_is_told_as_an_episode_of_its_week() -> None:
+    rollups = counted_company(seed=6)
+    lost = WEEKS[40] + pd.Timedelta(days=2)
+    rollups.daily_kinds = rollups.daily_kinds[rollups.daily_kinds.activity_date != lost]
+    row = brief_tables(rollups, NO_GROWTH)["decline_brief"].iloc[0]
+    assert (row.kind, row.metric, row["shape"]) == ("measurement", "active_users", "episode")
+    assert (row.since, row.until) == (WEEKS[40], WEEKS[41])
+
+
+def test_one_group_is_explained_as_if_it_were_the_whole_company() -> None:
+    rollups = counted_company(
+        seed=7, activity=lambda rows: np.where((rows.country == "US") & (rows.week >= SINCE), 0.6, 1.0)
+    )
+    tables = brief_tables(rollups, NO_GROWTH, group={"country": "US"})
+    assert said(tables)[0][:4] == ("behaviour", "retention", {}, "down")
