@@ -125,6 +125,7 @@ NEVER_ZERO = {
     "CAST(periods.observed_days AS DOUBLE)",  # the same
     "COUNT(*)",
     "at_risk",  # whoever is in the row
+    "all_sessions",  # of an active day, which has one at least
     "CAST(at_risk AS DOUBLE) * (at_risk - churned)",  # where churned < at_risk
     "ABS(cumulated.log_survival)",  # where it is not 0
 }

@@ -19,7 +19,7 @@ candidates as (
 ),
 
 {% endif -%}
-hashes as (
+compared as (
 
     select event_hash from {{ ref('event_hashes') }}
     {%- if is_incremental() %}
@@ -34,7 +34,7 @@ neighbours as (
     select
         event_hash,
         lag(event_hash) over (order by event_hash) as previous_hash
-    from hashes
+    from compared
 
 ),
 
@@ -49,15 +49,15 @@ repeated as (
 places as (
 
     select distinct
-        hashes.activity_date,
-        hashes.event_hash
-    from {{ ref('event_hashes') }} as hashes
-    inner join repeated on hashes.event_hash = repeated.event_hash
+        events.activity_date,
+        events.event_hash
+    from {{ ref('event_hashes') }} as events
+    inner join repeated on events.event_hash = repeated.event_hash
     {%- if is_incremental() %}
     left join {{ this }} as known
         on
-            hashes.event_hash = known.event_hash
-            and hashes.activity_date = known.activity_date
+            events.event_hash = known.event_hash
+            and events.activity_date = known.activity_date
             and not ({{ in_window('known.activity_date') }})
     where known.event_hash is null
     {%- endif %}
