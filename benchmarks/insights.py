@@ -1,103 +1,81 @@
-"""Do the insights find what was planted, and nothing where nothing was? Many simulated companies, a story each.
+"""What the insights say of companies whose causes are known, and what they cost.
 
-    benchmarks/insights.py [--seeds N] [--users N] [--stories NAME ...]
+    benchmarks/insights.py --companies FOLDER ... --out FOLDER
 
-Prints three things: how often each story is found, how often there is a finding without any, and how long all insights
-of the default world take.
+Each folder holds the three source tables as Parquet files (user_signups, user_engagement, churn_data), and perhaps a
+truth.json. Each company goes through the loader, dbt and all insights in a warehouse of its own. Its insight tables are
+written to OUT/<name of the folder>/, as Parquet, and truth.json beside them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import shutil
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
+# products of small matrices: several threads wait for each other longer than they compute
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import pyarrow.parquet as pq
 from rich.console import Console
 
-from user_engagement import simulation
+from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
 from user_engagement.assets.insights import compute
-from user_engagement.settings import load_settings
-from user_engagement_tests.support.companies import (
-    AS_OF,
-    STORIES,
-    THROUGH,
-    TOLD,
-    explained,
-    findings,
-    reduced,
-    verdict,
-)
+from user_engagement.contracts.raw import RAW_TABLES, Window
+from user_engagement.settings import Settings, load_settings
+from user_engagement.sources import FilesSource
+from user_engagement.warehouse import open_warehouse
 from user_engagement_tests.support.worlds import at_home
 
 console = Console(width=160, highlight=False)
 
 
-def false_findings(tables: dict[str, pd.DataFrame]) -> dict[str, bool]:
-    """Whether there is any, in a company without a story."""
-    return {
-        "decline_brief": len(findings(tables)) > 0,
-        "segment_contrasts": bool(tables["segment_contrasts"].is_significant.any()),
-        "change_points": bool(tables["change_points"].is_significant.any()),
-    }
+def build(settings: Settings) -> None:
+    """Loads a company whole, and has dbt reduce it to what insights are computed from."""
+    source = FilesSource(settings.source_path or "", settings.timezone)
+    warehouse = open_warehouse(settings)
+    for table in RAW_TABLES:
+        warehouse.replace_slice(source.extract(table, Window()))
+    with open_warehouse(settings).reader() as reader:
+        variables = json.dumps(dbt_vars(reader, settings, datetime.now(settings.zone)))
+    arguments = ["run", "--vars", variables, *window_args(Window())]
+    dbt_resource(settings).cli(arguments, target_path=settings.dbt_target_dir).wait()
 
 
-def time_of_all_insights(work: Path) -> float:
-    """Seconds for all tables of the default world, from the rollups in the warehouse on."""
-    home = work / "default"
-    with at_home(home):
-        source = work / "source"
-        simulation.write_files(simulation.WorldConfig(), THROUGH, source)
-        settings = load_settings(home=home, source="files", source_path=str(source), as_of=AS_OF)
-        reduced(settings)
+def explain(company: Path, out: Path) -> None:
+    """Writes the insight tables of a company, and says what its brief says and how long each part took."""
+    with tempfile.TemporaryDirectory() as folder, at_home(Path(folder)):
+        settings = load_settings(home=Path(folder), source="files", source_path=str(company))
         started = time.perf_counter()
-        compute(settings)
-        return time.perf_counter() - started
-
-
-def shares(title: str, rows: dict[str, list[dict[str, bool]]]) -> str:
-    """A Markdown table: the share of the worlds for which each verdict holds."""
-    names = list(next(iter(rows.values()))[0])
-    lines = [f"| {title} | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
-    for story, verdicts in rows.items():
-        counts = [sum(each[name] for each in verdicts) for name in names]
-        lines.append(f"| {story} | " + " | ".join(f"{count} of {len(verdicts)}" for count in counts) + " |")
-    return "\n".join(lines)
+        build(settings)
+        built = time.perf_counter()
+        tables, _ = compute(settings)
+        computed = time.perf_counter()
+    target = out / company.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        pq.write_table(table, target / f"{name}.parquet")
+    if (company / "truth.json").exists():
+        shutil.copy(company / "truth.json", target)
+    console.print(
+        f"[bold]{company.name}[/]: load and dbt {built - started:.1f} s, insights {computed - built:.1f} s"
+    )
+    for row in tables["decline_brief"].to_pylist():
+        console.print(f"  {row['rank']}. {row['finding']}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the insights find in simulated companies.")
-    parser.add_argument("--seeds", type=int, default=20, help="companies per story")
-    parser.add_argument("--at-once", type=int, default=10, help="companies per warehouse")
-    parser.add_argument("--users", type=int, default=20_000, help="size of each company")
-    parser.add_argument("--stories", nargs="*", choices=list(STORIES), default=list(STORIES))
+    parser = argparse.ArgumentParser(description="What the insights say of companies, and what they cost.")
+    parser.add_argument("--companies", type=Path, nargs="+", required=True, help="folders of source tables")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the insight tables")
     arguments = parser.parse_args()
-    recovered: dict[str, list[dict[str, bool]]] = {}
-    silent: dict[str, list[dict[str, bool]]] = {}
-    batches = [
-        range(first, min(first + arguments.at_once, arguments.seeds + 1))
-        for first in range(1, arguments.seeds + 1, arguments.at_once)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        for name in arguments.stories:
-            for batch in batches:
-                for seed, tables in explained(work, dict.fromkeys(batch, STORIES[name]), arguments.users):
-                    told = [story for story in TOLD if getattr(STORIES[name], story) is not None]
-                    for story in told:
-                        row = story if len(told) == 1 else f"{story}, beside the others"
-                        recovered.setdefault(row, []).append(verdict(story, tables))
-                    if not told:
-                        silent.setdefault(name, []).append(false_findings(tables))
-                    found = findings(tables)[["kind", "metric", "segment_value"]].to_numpy()
-                    said = [" ".join(each) for each in found]
-                    console.print(f"{name}, seed {seed}: {', '.join(said) or 'nothing'}")
-        if recovered:
-            console.print("\n" + shares("story", recovered))
-        if silent:
-            console.print("\n" + shares("no story: worlds with any finding in", silent))
-        console.print(f"\nall insights on the default world: {time_of_all_insights(work):.1f} s")
+    for company in arguments.companies:
+        explain(company.resolve(), arguments.out)
 
 
 if __name__ == "__main__":

@@ -192,12 +192,12 @@ def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetChe
 
 
 def _found_by(check: dg.AssetCheckEvaluation) -> str:
-    """What a failed check found, and what to do about it."""
+    """A sentence with the result of a failed check, and what to do."""
     rows = check.metadata.get("dagster_dbt/failed_row_count")
-    found = check.description or (f"{rows.value} rows fail it." if rows else "it gave no reason.")
+    found = check.description or (f"{rows.value} rows fail it." if rows else "no reason was given.")
     return (
-        f"{check.check_name} of {check.asset_key.to_user_string()}: {found} What was published last stays. Fix the "
-        "data in the source, or the rule, and run again."
+        f"{check.check_name} of {check.asset_key.to_user_string()}: {found} The last publication stays in place. "
+        "Fix the data in the source, or the rule, and run again."
     )
 
 

@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     publish_report: bool = Field(True, description="Write the report, one HTML file, into each generation.")
     csv_escape_formulas: bool = Field(
         True,
-        description="Write an apostrophe before text in exported CSV files that a spreadsheet would run.",
+        description="Put an apostrophe before text in exported CSV files that a spreadsheet would run as a formula.",
     )
     annotations: Path | None = Field(
         None,
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     )
     labels: Path | None = Field(
         None,
-        description="CSV file with columns `name` and `label`: what columns and values are called on screen.",
+        description="CSV file with columns `name` and `label`: the labels of columns and values on screen.",
     )
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."

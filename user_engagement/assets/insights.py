@@ -6,13 +6,16 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pyarrow as pa
 from dagster_dbt import DbtCliResource, dbt_assets
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL
 from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
+from user_engagement.errors import UserError
 from user_engagement.insights.rollups import Rollups
-from user_engagement.insights.tables import TABLES, Table, to_arrow
+from user_engagement.insights.schema import Table
+from user_engagement.insights.tables import TABLES, to_arrow
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 
@@ -65,6 +68,18 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
     return Rollups(**frames), as_of
 
 
+def marks_of(settings: Settings) -> pd.DataFrame | None:
+    """Releases and campaigns that may coincide with a finding; none where their file cannot be read."""
+    from user_engagement.dashboard.annotations import read_marks
+
+    try:
+        return read_marks(settings.annotations)
+    except UserError as error:
+        # no reason to hold back the findings
+        dg.get_dagster_logger().warning(f"The findings are without annotations. {error}")
+        return None
+
+
 def compute(settings: Settings) -> tuple[dict[str, pa.Table], str]:
     """Every insight table in its published form, and the brief as Markdown."""
     # scipy and statsmodels are imported for the run that needs them, not for every process that loads the code location
@@ -72,7 +87,7 @@ def compute(settings: Settings) -> tuple[dict[str, pa.Table], str]:
     from user_engagement.insights.brief import markdown
 
     rollups, as_of = read_rollups(settings)
-    tables = analyse(rollups, as_of, settings.seed)
+    tables = analyse(rollups, as_of, settings.seed, marks_of(settings))
     return (
         {name: to_arrow(name, table) for name, table in tables.items()},
         markdown(tables["decline_brief"], as_of),

@@ -10,6 +10,7 @@ import sys
 from datetime import date
 from enum import StrEnum
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -113,9 +114,9 @@ def run(
             from user_engagement.cli.simulated_company import ensure_world
 
             ensure_world(settings, progress.on_day)
-        progress.doing("checking the source")
+        progress.show_step("checking the source")
         planned = plan(settings, full, rebuild)
-        progress.planned(planned)
+        progress.show_plan(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
     generation = resolve(settings.published_dir)
@@ -135,12 +136,34 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write into; created if missing.")],
     format: Annotated[ExportFormat, typer.Option(help="File format.")] = ExportFormat.parquet,  # noqa: A002
 ) -> None:
-    """Write each mart to a file of its own, named after the mart."""
+    """Write each mart, and each insight table that names no user, to a file of its own, named after the table."""
     settings = configure()
-    from user_engagement.publishing.export import export_marts
+    from user_engagement.publishing.export import export_insights, export_marts
 
-    for name, rows in export_marts(settings, folder, format.value):
+    exports = [export_marts(settings, folder, format.value)]
+    if settings.insights:
+        from user_engagement.insights.tables import OF_USERS, TABLES
+
+        named = [name for name in TABLES if name not in OF_USERS]
+        exports.append(export_insights(settings, folder, format.value, named))
+    for name, rows in chain.from_iterable(exports):
         console.print(f"{folder / name}.{format.value}  [dim]{rows:,} rows[/]")
+
+
+@app.command()
+def why(
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help="Explain one group alone, as country=US; given twice, users that meet both."),
+    ] = None,
+) -> None:
+    """Show why engagement changed, and how much each finding takes."""
+    settings = configure()
+    from user_engagement.cli.explanation import bridge_table, brief_table, conditions_of, explanation
+
+    tables = explanation(settings, conditions_of(segment or []))
+    console.print(brief_table(tables["decline_brief"]))
+    console.print(bridge_table(tables["engagement_bridge"]))
 
 
 @app.command()
@@ -155,7 +178,7 @@ def kpis() -> None:
 @app.command()
 def digest(
     address: Annotated[
-        str, typer.Option(help="Where readers find the dashboard, for the links.")
+        str, typer.Option(help="Address of the dashboard, for the links.")
     ] = "http://127.0.0.1:8501",
 ) -> None:
     """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
@@ -212,7 +235,7 @@ def simulate(
     with RunProgress(progress_console) as progress:
         summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
         if format is EventFormat.snowplow:
-            progress.doing("writing Snowplow's enriched files")
+            progress.show_step("writing Snowplow's enriched files")
             folder = write_snowplow_files(settings)
             console.print(f"Snowplow's enriched events: {folder}")
     console.print(str(summary))
@@ -222,7 +245,7 @@ def simulate(
 def truth(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
 ) -> None:
-    """Write the planted causes, and each simulated user's true churn day and cause."""
+    """Write the planted causes and their effects, and each simulated user's true churn day and cause."""
     settings = configure()
     from user_engagement.cli.simulated_company import write_truth
 

@@ -3,53 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 
 import pandas as pd
 
-from user_engagement.insights.brief import decline_brief
+from user_engagement.insights.brief import decline_brief, engagement_bridge, finding_series
 from user_engagement.insights.cells import segment_names, with_segments
-from user_engagement.insights.change_points import change_points, session_series, weekly_series
 from user_engagement.insights.contributions import contributions
-from user_engagement.insights.decomposition import MAIN_DEVICE, TENURE, contrasts, decompose
+from user_engagement.insights.decomposition import MAIN_DEVICE, TENURE, decompose
+from user_engagement.insights.explain import Measures, changes_of
+from user_engagement.insights.findings import story_of
 from user_engagement.insights.first_week import first_week
 from user_engagement.insights.growth import growth_change
+from user_engagement.insights.measurement import outages_of, touched, vanished_of
+from user_engagement.insights.panel import Panel, panel_of
+from user_engagement.insights.reasons import with_reasons
 from user_engagement.insights.risk import risk
 from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.sensitivity import churn_sensitivity
 from user_engagement.insights.survival_tests import hazard_ratios, survival_tests, tenure_hazards
 from user_engagement.insights.tables import COMPARED_WEEKS
 
+LEAST_WEEKS = 12
+NO_MARKS = pd.DataFrame({"day": pd.Series(dtype="datetime64[ns]"), "label": pd.Series(dtype=str)})
 
-def explain(rollups: Rollups, seed: int) -> dict[str, pd.DataFrame]:
-    """The brief and the tables that it is drawn from."""
-    traits = [*segment_names(rollups.segment_values), MAIN_DEVICE]
-    dimensions = [*traits, TENURE]
-    period_cells = with_segments(rollups.period_cells, rollups.segment_values)
-    weekly_cells = with_segments(rollups.weekly_cells, rollups.segment_values)
-    series = [weekly_series(weekly_cells, traits), session_series(weekly_cells, rollups.weekly_sessions)]
-    changes = change_points(pd.concat(series), seed)
-    decomposition = decompose(period_cells, dimensions, seed)
-    growth = growth_change(rollups.growth_accounting, rollups.compared_periods)
+
+def brief_tables(
+    rollups: Rollups,
+    growth: pd.DataFrame,
+    marks: pd.DataFrame | None = None,
+    group: Mapping[str, str] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The brief, its series and its bridge.
+
+    Args:
+        growth: growth accounting of the change; empty where periods are not compared.
+        marks: annotations: day, label.
+        group: conditions of a group that is explained as if it were the whole company; all users by default.
+    """
+    panel = company_panel(rollups, group or {})
+    story = None
+    if panel is not None and len(panel.weeks) >= LEAST_WEEKS:
+        outages = outages_of(rollups.daily_kinds, panel.weeks)
+        panel = replace(panel, unrecorded=touched(outages, panel))
+        measures = Measures(panel)
+        changes = changes_of(measures, vanished_of(rollups.vanished_kinds, panel.weeks), outages)
+        story = with_reasons(story_of(measures, changes), panel, rollups.churn_reason_counts)
     return {
-        "decline_brief": decline_brief(
-            period_cells, decomposition, changes, growth, rollups.compared_periods, dimensions, seed
-        ),
-        "growth_change": growth,
-        "change_decomposition": decomposition,
-        "segment_contrasts": contrasts(period_cells, dimensions),
-        "change_points": changes,
+        "decline_brief": decline_brief(story, NO_MARKS if marks is None else marks, growth),
+        "finding_series": finding_series(story),
+        "engagement_bridge": engagement_bridge(story),
     }
 
 
-def analyse(rollups: Rollups, as_of: date, seed: int) -> Mapping[str, pd.DataFrame]:
+def company_panel(rollups: Rollups, group: Mapping[str, str]) -> Panel | None:
+    """The arrays of the users of a group, or of all.
+
+    Raises:
+        KeyError: an attribute that there is not.
+    """
+    return panel_of(
+        rollups.group_cells, rollups.weekly_counts, rollups.cohort_counts, rollups.segment_values, group
+    )
+
+
+def analyse(
+    rollups: Rollups, as_of: date, seed: int, marks: pd.DataFrame | None = None
+) -> Mapping[str, pd.DataFrame]:
     """Every published insight table by its name, each with `observed_through`."""
     segments = segment_names(rollups.segment_values)
+    period_cells = with_segments(rollups.period_cells, rollups.segment_values)
     kind_cells = with_segments(rollups.kind_cells, rollups.segment_values)
     survival_cells = with_segments(rollups.survival_cells, rollups.segment_values)
     at_risk = risk(rollups.risk_features, pd.Timestamp(as_of))
+    growth = growth_change(rollups.growth_accounting, rollups.compared_periods)
     tables = {
-        **explain(rollups, seed),
+        **brief_tables(rollups, growth, marks),
+        "growth_change": growth,
+        "change_decomposition": decompose(period_cells, [*segments, MAIN_DEVICE, TENURE], seed),
         "contributions": contributions(kind_cells, segments, COMPARED_WEEKS),
         "first_week": first_week(rollups.first_week_cells),
         "survival_tests": survival_tests(survival_cells, segments),

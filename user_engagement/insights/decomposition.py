@@ -23,15 +23,12 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from user_engagement.insights.cells import AFTER, BEFORE, EVERYBODY, LEAST_USERS, pooled
+from user_engagement.insights.cells import AFTER, BEFORE, EVERYBODY, pooled
 from user_engagement.insights.statistics import (
     ALPHA,
     Floats,
-    Z,
-    benjamini_hochberg,
     ranked,
     ratio,
-    two_sided,
 )
 
 NEW_USER_METRICS = ("activation", "new_user_retention")
@@ -229,99 +226,3 @@ def _described(rows: pd.DataFrame, counts: pd.DataFrame, values: pd.Index | None
         rows[f"users_{period}"] = users.astype(int)
         rows[f"share_{period}"] = ratio(users, everybody)
     return rows
-
-
-def contrasts(cells: pd.DataFrame, dimensions: list[str]) -> pd.DataFrame:
-    """For whom? The change of behaviour of each segment value against that of everybody else.
-
-    Users are compared within bands of tenure, where the metric has any, so that a segment that merely grew older
-    does not stand out. With d the change of the rate from one period to the other, the contrast is the mean over
-    bands of d(value) - d(rest), weighted by the value's users. d(rest) is the mean over the other values at weights
-    that are the same in both periods, so that a changed mix of the rest is no change of it.
-
-    Args:
-        cells: as for `decompose`.
-        dimensions: columns to compare the values of; `tenure` is only adjusted for.
-
-    Returns:
-        One row per metric, segment_name and segment_value with at least 100 users: value_before, value_after,
-        users_before, users_after, behaviour (the change within bands), contrast, its 95 % interval, p_value,
-        q_value (Benjamini-Hochberg over the table), is_significant.
-    """
-    tables = [
-        _contrast(str(metric), of_metric, name)
-        for metric, of_metric in cells.groupby("metric", sort=False)
-        for name in dimensions_of(str(metric), dimensions)
-        if name != TENURE
-    ]
-    if not tables:
-        return pd.DataFrame(columns=CONTRAST_COLUMNS)
-    table = pd.concat(tables, ignore_index=True)
-    table["q_value"] = benjamini_hochberg(table.p_value)
-    table["is_significant"] = table.q_value < ALPHA
-    return table[CONTRAST_COLUMNS]
-
-
-CONTRAST_COLUMNS = [
-    *(
-        "metric",
-        "segment_name",
-        "segment_value",
-        "value_before",
-        "value_after",
-        "users_before",
-        "users_after",
-    ),
-    *("behaviour", "contrast", "ci_low", "ci_high", "p_value", "q_value", "is_significant"),
-]
-
-
-def _contrast(metric: str, cells: pd.DataFrame, dimension: str) -> pd.DataFrame:
-    counts = counted(pooled(cells, [dimension]), [dimension, TENURE])
-    sums = {
-        (period, count): counts[period][count].unstack(TENURE, fill_value=0).to_numpy(float)
-        for period in PERIODS
-        for count in COUNTS
-    }
-    rate_0, variance_0 = _moments(*(sums[BEFORE, count] for count in COUNTS))
-    rate_1, variance_1 = _moments(*(sums[AFTER, count] for count in COUNTS))
-    known = (variance_0 > 0) & (variance_1 > 0)
-    moved, variance = (rate_1 - rate_0) * known, (variance_0 + variance_1) * known
-    users = (sums[BEFORE, "users"] + sums[AFTER, "users"]) * known
-
-    others = users.sum(0) - users
-    compared = users * (others > 0)
-    weight = np.nan_to_num(ratio(compared, compared.sum(1, keepdims=True)))
-    moved_rest = np.nan_to_num(ratio((users * moved).sum(0) - users * moved, others))
-    variance_rest = np.nan_to_num(ratio((users**2 * variance).sum(0) - users**2 * variance, others**2))
-    contrast = (weight * (moved - moved_rest)).sum(1)
-    error = np.sqrt((weight**2 * (variance + variance_rest)).sum(1))
-    table = pd.DataFrame(
-        {
-            "metric": metric,
-            "segment_name": dimension,
-            "segment_value": counts.index.unique(0),
-            **{f"users_{period}": sums[period, "users"].sum(1).astype(int) for period in PERIODS},
-            **{
-                f"value_{period}": ratio(sums[period, "total"].sum(1), sums[period, "users"].sum(1))
-                for period in PERIODS
-            },
-            "behaviour": (weight * moved).sum(1),
-            "contrast": contrast,
-            "ci_low": contrast - Z * error,
-            "ci_high": contrast + Z * error,
-            "p_value": two_sided(ratio(contrast, error)),
-        }
-    )
-    return table[(error > 0) & (table.users_before + table.users_after >= LEAST_USERS)]
-
-
-def _moments(users: Floats, total: Floats, squares: Floats) -> tuple[Floats, Floats]:
-    """Mean and its variance; a mean of fewer than two users, or of equal ones, has none that is positive.
-
-    Two users who acted the other way are added to the variance (Agresti & Caffo 2000,
-    doi:10.1080/00031305.2000.10474560), so that a small cell whose users all acted alike is not taken as certain.
-    """
-    mean = np.nan_to_num(ratio(total, users))
-    spread = np.maximum(np.nan_to_num(ratio(squares, users)) - mean**2, 0)
-    return mean, np.where(users > 1, np.nan_to_num(ratio(spread + 1 / (users + 2), users)), 0)

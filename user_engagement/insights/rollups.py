@@ -14,8 +14,12 @@ class Rollups:
     compared_periods: pd.DataFrame
     period_cells: pd.DataFrame
     kind_cells: pd.DataFrame
-    weekly_cells: pd.DataFrame
-    weekly_sessions: pd.DataFrame
+    group_cells: pd.DataFrame
+    weekly_counts: pd.DataFrame
+    cohort_counts: pd.DataFrame
+    daily_kinds: pd.DataFrame
+    vanished_kinds: pd.DataFrame
+    churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame
     survival_cells: pd.DataFrame
     risk_features: pd.DataFrame

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
 import pyarrow as pa
 
-TEXT, DAY, COUNT, NUMBER, FLAG = pa.string(), pa.date32(), pa.int64(), pa.float64(), pa.bool_()
+from user_engagement.insights.brief import DECLINE_BRIEF, ENGAGEMENT_BRIDGE, FINDING_SERIES
+from user_engagement.insights.schema import COUNT, DAY, FLAG, NUMBER, TEXT, Table
+
 COMPARED_WEEKS = 4  # of either period
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table's meaning, the columns of its grain, and every column with its type and meaning."""
-
-    description: str
-    grain: tuple[str, ...]
-    columns: dict[str, tuple[pa.DataType, str]]
-
-    def schema(self) -> pa.Schema:
-        return pa.schema([pa.field(name, kind) for name, (kind, _) in self.columns.items()])
-
-
+OF_USERS = ("at_risk_users",)
+"""Tables with a row per user, which are not exported."""
 OBSERVED = {"observed_through": (DAY, "Last complete day of data.")}
 SEGMENT = {
     "segment_name": (TEXT, "The attribute that the row is about, `all` for everybody."),
@@ -51,39 +41,9 @@ def _compared(what: str, kind: pa.DataType = NUMBER) -> dict[str, tuple[pa.DataT
 
 
 TABLES = {
-    "decline_brief": Table(
-        "Why engagement changed, in words: findings from the most harmful on, then the growth accounting.",
-        ("rank",),
-        {
-            "rank": (COUNT, "1 matters most."),
-            "kind": (
-                TEXT,
-                "`behaviour` (users act otherwise), `mix` (other users; by tenure: older), `no_change`, `headline`.",
-            ),
-            "metric": (
-                TEXT,
-                "activation, new_user_retention, retention, churn, frequency or weekly_active_users.",
-            ),
-            **SEGMENT,
-            "direction": (TEXT, "`down` or `up`: where the effect moves the metric."),
-            "is_adverse": (FLAG, "Whether that is bad for engagement."),
-            "since": (DAY, "First day of the week since when; null where no week stands out."),
-            "since_low": (DAY, "Lower bound of it (approximately 95 %)."),
-            "since_high": (DAY, "Upper bound of it (approximately 95 %)."),
-            "effect": (NUMBER, "Contribution to the metric's change, in the metric's unit (0.03: 3 points)."),
-            **_interval("the effect"),
-            "change": (NUMBER, "The metric's whole change, same unit."),
-            "share_of_change": (
-                NUMBER,
-                "Effect over change; beyond 0 to 1 where effects offset each other.",
-            ),
-            **_compared("value of the metric in the segment (of a mix: the segment's share)"),
-            **_compared("users that it rests on", COUNT),
-            "q_value": (NUMBER, "Benjamini-Hochberg adjusted p-value over all that could have been found."),
-            "finding": (TEXT, "One or two sentences."),
-            "next_step": (TEXT, "What to look at next."),
-        },
-    ),
+    "decline_brief": DECLINE_BRIEF,
+    "finding_series": FINDING_SERIES,
+    "engagement_bridge": ENGAGEMENT_BRIDGE,
     "growth_change": Table(
         "Acquisition or loss? The flows of users between the last weeks of the two periods; they add up exactly.",
         ("segment_name", "segment_value"),
@@ -128,20 +88,6 @@ TABLES = {
             **_interval("the contribution, by bootstrap over users"),
             "share_of_change": (NUMBER, "Contribution over total."),
             "rank": (COUNT, "Per metric, by size, of summed effects other than total; else null."),
-        },
-    ),
-    "segment_contrasts": Table(
-        "For whom? Each segment's change of behaviour against everybody else's, at equal tenure.",
-        ("metric", "segment_name", "segment_value"),
-        {
-            "metric": (TEXT, "activation, new_user_retention, retention, churn or frequency."),
-            **SEGMENT,
-            **_compared("value of the metric"),
-            **_compared("users in the denominator", COUNT),
-            "behaviour": (NUMBER, "Change of the metric within bands of tenure."),
-            "contrast": (NUMBER, "The same less that of the other values."),
-            **_interval("the contrast"),
-            **TESTED,
         },
     ),
     "contributions": Table(
@@ -191,35 +137,6 @@ TABLES = {
             **TESTED,
             "rank": (COUNT, "By adjusted_difference, largest first."),
             "reading": (TEXT, "`association`: no proof that doing it keeps users."),
-        },
-    ),
-    "change_points": Table(
-        "Since when? The likeliest week of change of each weekly series, and whether there was one.",
-        ("metric", "segment_name", "segment_value", "against"),
-        {
-            "metric": (
-                TEXT,
-                "As in the brief, week by week (new users by week of signup); sessions; signup_share.",
-            ),
-            "segment_name": (
-                TEXT,
-                "`all`, a segment, main_device; device_type and interaction_type of sessions.",
-            ),
-            "segment_value": (TEXT, "Its value, `all` for everybody, `other` for sparse values together."),
-            "against": (TEXT, "`own`: its own level; `others`: the other values in the same week."),
-            "first_week": (DAY, "Monday of the first week in the series."),
-            "last_week": (DAY, "Monday of the last week."),
-            "weeks": (COUNT, "Weeks in the series."),
-            "change_week": (DAY, "Monday of the first week of the new level, significant or not."),
-            "change_low": (DAY, "Lower bound of it (approximately 95 %)."),
-            "change_high": (DAY, "Upper bound of it (approximately 95 %)."),
-            **_compared("rate in the weeks on its side of change_week"),
-            "relative_change": (NUMBER, "The step relative to the level before, net of drift and tenure."),
-            **_interval("relative_change"),
-            "events": (COUNT, "Numerator in all."),
-            "exposure": (COUNT, "Denominator in all."),
-            **TESTED,
-            "is_significant": (FLAG, "q_value < 0.05 and a relative change of at least 5 %."),
         },
     ),
     "survival_tests": Table(

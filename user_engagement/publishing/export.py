@@ -1,8 +1,8 @@
-"""Exports the marts to files, for use outside the warehouse."""
+"""Exports marts and insight tables to files, for use outside the warehouse."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,20 @@ def export_marts(
         for name in MARTS:
             is_escaped = kind == "csv" and settings.csv_escape_formulas
             yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind, is_escaped)
+
+
+def export_insights(
+    settings: Settings, folder: Path, kind: Literal["parquet", "csv"], names: Iterable[str]
+) -> Iterator[tuple[str, int]]:
+    """Writes the insight tables of these names that have been built; yields each name and its row count.
+
+    Raises:
+        WarehouseError: the warehouse is in use.
+    """
+    with open_warehouse(settings).reader() as reader:
+        for _, name in reader.tables(("insights", name) for name in names):
+            is_escaped = kind == "csv" and settings.csv_escape_formulas
+            yield name, _write(folder / f"{name}.{kind}", reader.ordered("insights", name), kind, is_escaped)
 
 
 def _write(path: Path, reader: pa.RecordBatchReader, kind: str, is_escaped: bool) -> int:

@@ -31,3 +31,22 @@
   '3 or more interaction types': 'interaction_types >= 3',
 }) }}
 {% endmacro %}
+
+{#- Whole weeks since the week of signup, as the first of a band of them: the bands of `weekly_counts`. -#}
+{% macro tenure_bands() %}
+{{ return([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208]) }}
+{% endmacro %}
+
+{% macro tenure_weeks(signup_week, week) -%}
+  case
+    {% for band in tenure_bands()[1:] | reverse -%}
+    when {{ week }} - {{ signup_week }} >= {{ 7 * band }} then {{ band }}
+    {% endfor -%}
+    else 0
+  end
+{%- endmacro %}
+
+{#- One of 64 random groups of users. -#}
+{% macro user_bucket(user_number) -%} {{ return(adapter.dispatch('user_bucket')(user_number)) }} {%- endmacro %}
+{% macro default__user_bucket(user_number) -%} cast(hash({{ user_number }}) % 64 as integer) {%- endmacro %}
+{% macro snowflake__user_bucket(user_number) -%} mod(abs(hash({{ user_number }})), 64) {%- endmacro %}

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from user_engagement.insights.decomposition import contrasts, decompose, effects, resampled
+from user_engagement.insights.decomposition import decompose, effects, resampled
 from user_engagement_tests.support.cells import binary_cells
 
 
@@ -203,57 +203,3 @@ def test_bootstrap_samples_have_the_moments_of_the_users() -> None:
     assert sums.mean(axis=0) == pytest.approx(total, rel=0.01)
     # a sum over N users, N binomial: p of the squares less the square of p times the mean
     assert sums.var(axis=0) == pytest.approx(squares - total**2 / 400, rel=0.05)
-
-
-def test_a_contrast_is_the_difference_of_changes_at_equal_tenure() -> None:
-    rows = [
-        # young users leave more, in every group; `pro` gets younger, and keeps 10 points fewer within each band
-        ("before", "pro", "0-6 days", 100, 50),
-        ("before", "pro", "84-181 days", 300, 240),
-        ("after", "pro", "0-6 days", 300, 120),
-        ("after", "pro", "84-181 days", 100, 70),
-        ("before", "basic", "0-6 days", 200, 100),
-        ("before", "basic", "84-181 days", 200, 160),
-        ("after", "basic", "0-6 days", 200, 100),
-        ("after", "basic", "84-181 days", 200, 160),
-    ]
-    cells = pd.DataFrame(rows, columns=["period", "product_type", "tenure", "users", "total"])
-    cells = cells.assign(metric="retention", squares=cells.total)
-    table = contrasts(cells, ["product_type"]).set_index("segment_value")
-    assert table.contrast["pro"] == pytest.approx(-0.10)
-    assert table.contrast["basic"] == pytest.approx(0.10)
-    assert table.behaviour["basic"] == pytest.approx(0)
-    assert table.is_significant.all()
-
-
-def test_a_changed_mix_of_the_others_is_no_contrast() -> None:
-    """A channel that grows beside `organic` once made organic users look as if they had improved."""
-    cells = binary_cells(
-        [
-            ("before", "basic", "organic", 500, 300),
-            ("before", "basic", "search", 400, 240),
-            ("before", "basic", "paid", 100, 20),
-            ("after", "basic", "organic", 500, 300),
-            ("after", "basic", "search", 400, 240),
-            ("after", "basic", "paid", 900, 180),
-        ]
-    )
-    assert contrasts(cells, ["acquisition_channel"]).contrast.to_numpy() == pytest.approx(0, abs=1e-12)
-
-
-def test_a_segment_with_one_value_has_nothing_to_be_contrasted_with() -> None:
-    assert contrasts(CELLS.assign(product_type="basic"), ["product_type"]).empty
-
-
-def test_contrasts_without_any_difference_are_significant_as_often_as_stated() -> None:
-    rng = np.random.default_rng(11)
-    p_values = []
-    for _ in range(300):
-        rows = [
-            (period, product, "organic", 300, int(rng.binomial(300, 0.6)))
-            for period in ("before", "after")
-            for product in ("a", "b")
-        ]
-        p_values.append(contrasts(binary_cells(rows), ["product_type"]).p_value.iloc[0])
-    # 5 % of 300 is 15, give or take three standard errors of 3.8
-    assert 4 <= (np.array(p_values) < 0.05).sum() <= 26

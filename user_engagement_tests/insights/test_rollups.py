@@ -110,38 +110,57 @@ def test_tenure_and_main_device_are_those_of_each_user(company: Company) -> None
     first = PERIODS["after"]
     days = days_of(company)
     active = days[days.day.between(first, first + timedelta(days=27))].drop_duplicates("user_id")
-    sessions = company.events.groupby(["user_id", "device_type"]).size().rename("n").reset_index()
+    early = company.events[(company.events.day - company.events.signup).dt.days < 56]
+    sessions = early.groupby(["user_id", "device_type"]).size().rename("n").reset_index()
     sessions = sessions.sort_values(by=["user_id", "n", "device_type"], ascending=[True, False, True])
     device = sessions.drop_duplicates("user_id").set_index("user_id").device_type
     tenure = (first - active.signup).dt.days
     band = tenure.map(lambda n: next((name for end, name in BANDS if n < end), "364+ days"))
-    expected = active.assign(tenure=band, main_device=active.user_id.map(device))
+    expected = active.assign(tenure=band, main_device=active.user_id.map(device).fillna("none"))
     cells = company.rollups.period_cells.query("metric == 'frequency' and period == 'after'")
     ours = cells.groupby(["tenure", "main_device"]).users.sum()
     assert ours.to_dict() == expected.groupby(["tenure", "main_device"]).size().to_dict()
 
 
-def test_weekly_retention_and_hazards_are_those_of_the_files(company: Company) -> None:
+def test_weekly_counts_are_those_of_the_files_by_groups_and_by_buckets(company: Company) -> None:
     days, users = days_of(company), company.users
-    cells = company.rollups.weekly_cells.groupby(["metric", "week_start"])[["exposure", "events"]].sum()
+    counts = company.rollups.weekly_counts.groupby(["cell_kind", "week_start"]).sum(numeric_only=True)
     for week in (pd.Timestamp("2025-03-10"), pd.Timestamp("2025-12-08")):
-        this, last = (
-            set(days[days.day.between(start, start + timedelta(days=6))].user_id)
-            for start in (week, week - timedelta(days=7))
-        )
-        key = week.date() if isinstance(cells.index[0][1], date) else week
-        assert cells.loc[("retention", key)].to_list() == [len(last), len(last & this)]
-        weeks = days[days.day.between(week, week + timedelta(days=6))]
-        assert cells.loc[("frequency", key)].to_list() == [len(this), len(weeks)]
-        # signed up in an earlier week, of those from the first whole one on
-        at_risk = users[(users.signup >= "2025-01-06") & (users.signup < week) & ~(users.churned < week)]
-        churned = (at_risk.churned < week + timedelta(days=7)).sum()
-        assert cells.loc[("churn", key)].to_list() == [len(at_risk), churned]
+
+        def active(first: pd.Timestamp, weeks: int) -> pd.DataFrame:
+            return days[days.day.between(first, first + timedelta(days=7 * weeks - 1))]
+
+        this, last = active(week, 1), active(week - timedelta(days=28), 4)
+        key = week.date() if isinstance(counts.index[0][1], date) else week
+        for kind in ("group", "bucket"):
+            row = counts.loc[(kind, key)]
+            assert row.active_days == len(this)
+            assert row.active_users == this.user_id.nunique()
+            assert row.recent_users == last.user_id.nunique()
+            assert row.retained_users == len(set(last.user_id) & set(this.user_id))
+            assert row.active_users_28 == active(week - timedelta(days=21), 4).user_id.nunique()
+            assert row.sessions == company.events.day.between(week, week + timedelta(days=6)).sum()
+            assert row.churned_users == users.churned.between(week, week + timedelta(days=6)).sum()
 
 
-def test_sessions_by_kind_are_those_of_the_files(company: Company) -> None:
+def test_cohort_counts_are_those_of_the_files(company: Company) -> None:
+    days, users = days_of(company), company.users
+    week = pd.Timestamp("2025-09-01")
+    cohort = users[users.signup.between(week, week + timedelta(days=6))]
+    early = days[days.user_id.isin(cohort.user_id)]
+    tenure = (early.day - early.signup).dt.days
+    counts = company.rollups.cohort_counts
+    of_week = counts[pd.to_datetime(counts.signup_week) == week].groupby("cell_kind").sum(numeric_only=True)
+    for kind in ("group", "bucket"):
+        row = of_week.loc[kind]
+        assert row.signups == len(cohort)
+        assert row.activated_users == early[tenure.between(1, 6)].user_id.nunique()
+        assert row.early_active_days == tenure.between(1, 28).sum()
+
+
+def test_sessions_by_day_and_kind_are_those_of_the_files(company: Company) -> None:
     events = company.events
-    ours = company.rollups.weekly_sessions.groupby(["device_type", "interaction_type"]).sessions.sum()
+    ours = company.rollups.daily_kinds.groupby(["device_type", "interaction_type"]).sessions.sum()
     assert ours.to_dict() == events.groupby(["device_type", "interaction_type"]).size().to_dict()
 
 

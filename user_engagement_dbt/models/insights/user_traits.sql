@@ -1,22 +1,61 @@
-with device_sessions as (
+-- The user's own habits are those of the first eight weeks that are observed: a group must not depend on what
+-- happened to it later. A habit that nothing shows yet is `none`.
+with windows as (
 
     select
-        weeks.user_number,
-        kinds.device_type,
-        sum(weeks.sessions) as sessions
-    from {{ ref('user_week_kinds') }} as weeks
-    inner join {{ ref('session_kinds') }} as kinds on weeks.kind_number = kinds.kind_number
-    group by weeks.user_number, kinds.device_type
+        users.user_number,
+        users.segment_cell,
+        users.signup_date,
+        users.in_scope,
+        greatest(users.signup_date, horizon.data_start) as observed_from,
+        horizon.as_of
+    from {{ ref('users') }} as users
+    cross join {{ ref('horizon') }} as horizon
 
 ),
 
-ranked as (
+early_kinds as (
+
+    select
+        days.user_number,
+        kinds.device_type,
+        kinds.interaction_type,
+        sum(days.sessions) as sessions
+    from {{ ref('active_kinds') }} as days
+    inner join windows on days.user_number = windows.user_number
+    inner join {{ ref('session_kinds') }} as kinds on days.kind_number = kinds.kind_number
+    where
+        days.activity_date >= windows.observed_from
+        and days.activity_date < {{ add_days('windows.observed_from', 56) }}
+    group by days.user_number, kinds.device_type, kinds.interaction_type
+
+),
+
+{% for habit in ['device_type', 'interaction_type'] -%}
+ranked_{{ habit }} as (
 
     select
         user_number,
-        device_type,
-        row_number() over (partition by user_number order by sessions desc, device_type asc) as place
-    from device_sessions
+        {{ habit }},
+        row_number() over (partition by user_number order by sum(sessions) desc, {{ habit }} asc) as place
+    from early_kinds
+    group by user_number, {{ habit }}
+
+),
+
+{% endfor -%}
+early_days as (
+
+    select
+        days.user_number,
+        count(*) as active_days
+    from {{ ref('active_days') }} as days
+    inner join windows on days.user_number = windows.user_number
+    where
+        days.activity_date > windows.signup_date
+        and days.activity_date >= windows.observed_from
+        and days.activity_date < {{ add_days('windows.observed_from', 56) }}
+    group by days.user_number
 
 ),
 
@@ -27,19 +66,43 @@ churns as (
 
 ),
 
+habits as (
+
+    select
+        windows.user_number,
+        windows.segment_cell,
+        windows.signup_date,
+        windows.in_scope,
+        coalesce(devices.device_type, 'none') as main_device,
+        coalesce(interactions.interaction_type, 'none') as interaction_type,
+        case
+            when {{ add_days('windows.observed_from', 55) }} > windows.as_of then 'none'
+            when coalesce(early_days.active_days, 0) < 3 then 'low'
+            when early_days.active_days < 8 then 'medium'
+            when early_days.active_days < 16 then 'high'
+            else 'power'
+        end as activity_level,
+        {{ user_bucket('windows.user_number') }} as bucket,
+        {{ churn_date('history', 'churns.is_declared') }} as churn_date
+    from windows
+    inner join {{ ref('users') }} as users on windows.user_number = users.user_number
+    inner join {{ ref('user_history') }} as history on users.user_id = history.user_id
+    left join ranked_device_type as devices on windows.user_number = devices.user_number and devices.place = 1
+    left join ranked_interaction_type as interactions
+        on windows.user_number = interactions.user_number and interactions.place = 1
+    left join early_days on windows.user_number = early_days.user_number
+    cross join churns
+
+),
+
 final as (
 
     select
-        users.user_number,
-        users.segment_cell,
-        users.signup_date,
-        users.in_scope,
-        coalesce(ranked.device_type, 'none') as main_device,
-        {{ churn_date('history', 'churns.is_declared') }} as churn_date
-    from {{ ref('users') }} as users
-    inner join {{ ref('user_history') }} as history on users.user_id = history.user_id
-    left join ranked on users.user_number = ranked.user_number and ranked.place = 1
-    cross join churns
+        *,
+        cast(
+            dense_rank() over (order by segment_cell, main_device, interaction_type, activity_level) as integer
+        ) as group_cell
+    from habits
 
 )
 

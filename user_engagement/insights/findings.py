@@ -1,0 +1,525 @@
+"""Findings: causes in their metric's unit and in active days, each once, the one that matters most first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from user_engagement.insights.explain import FAMILY, Change, Measures
+from user_engagement.insights.measures import Measure
+from user_engagement.insights.names import (
+    ACTIVATION,
+    ACTIVE_USERS,
+    CHURN,
+    DAYS,
+    DURATION,
+    EPISODE,
+    FREQUENCY,
+    LENGTH,
+    MEASUREMENT,
+    MIX,
+    NEW_USERS,
+    OF_COHORTS,
+    PEOPLE,
+    RAMP,
+    RESURRECTION,
+    RETENTION,
+    SESSIONS,
+    SIGNUPS,
+    SLOPE,
+    STEP,
+    USE,
+)
+from user_engagement.insights.panel import Conditions, Panel
+from user_engagement.insights.readings import (
+    Amount,
+    Reading,
+    dated,
+    dates,
+    lost_by_cohorts,
+    lost_by_signups,
+    lost_by_users,
+    metric_parts,
+    read,
+    window_of,
+)
+from user_engagement.insights.shapes import Array, fitted
+from user_engagement.insights.statistics import ALPHA, Z
+
+CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LENGTH)
+"""From signing up to the length of a session: the earliest link that broke is the finding."""
+NEAR_WEEKS = 6
+LEAST_T = 3.0
+"""Of a link of the chain that is named as part of a change found otherwise."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the brief, before words; `lost` by what is counted (`active_days`, `active_users`), a week."""
+
+    change: Change
+    kind: str
+    metric: str
+    conditions: Conditions
+    since: pd.Timestamp | None
+    since_low: pd.Timestamp | None
+    since_high: pd.Timestamp | None
+    until: pd.Timestamp | None
+    value_expected: float
+    effect: Amount
+    value_actual: float
+    lost: dict[str, Amount]
+    lost_now: dict[str, Amount]
+    users: int
+    q_value: float
+    also: tuple[str, ...] = ()
+    series: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    churn_reason: str | None = None
+    share_of_gap: float | None = None
+
+    @property
+    def direction(self) -> str:
+        moved = self.effect.value if self.kind == MIX else self.change.height
+        return "up" if moved > 0 else "down"
+
+    @property
+    def is_adverse(self) -> bool:
+        return self.kind == MEASUREMENT or (self.direction == "down") != (self.metric == CHURN)
+
+
+class Readers:
+    """Measures of a panel in which changes found earlier are taken out; made when they are first asked for."""
+
+    def __init__(self, made: Measures) -> None:
+        self.panel = made.panel
+        self._made = made
+        self._measures: dict[str, Measure] = {}
+        self._taken: list[Change] = []
+
+    def measure(self, name: str) -> Measure:
+        if name not in self._measures:
+            self._measures[name] = self._made.fresh(name)
+            for change in self._taken:
+                self._take_out(self._measures[name], change)
+        return self._measures[name]
+
+    def take_out(self, change: Change) -> None:
+        for measure in self._measures.values():
+            self._take_out(measure, change)
+        self._taken.append(change)
+
+    def _take_out(self, measure: Measure, change: Change) -> None:
+        cohorts = measure.name in OF_COHORTS
+        if change.measure in (NEW_USERS, ACTIVATION) and measure.name in (USE, ACTIVE_USERS):
+            measure.renew(self.panel.members(change.conditions), change.since)
+            return
+        if cohorts != (change.measure in OF_COHORTS) or (cohorts and change.measure != measure.name):
+            return
+        if change.kind in (MEASUREMENT, MIX):
+            return
+        leaves = self.panel.members(change.conditions)
+        measure.take_out(leaves, read(measure, change).height, change.values)
+
+
+def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
+    """Changes with the links of the chain that follow from each; consequences are no findings of their own."""
+    order = [*(c for c in changes if c.kind == MEASUREMENT), *(c for c in changes if c.kind != MEASUREMENT)]
+    order.sort(key=lambda c: (c.kind != MEASUREMENT, CHAIN.index(c.measure)))
+    kept: list[tuple[Change, tuple[str, ...]]] = []
+    for change in order:
+        for place, (cause, also) in enumerate(kept):
+            if follows(change, cause):
+                name = {USE: RETENTION, LENGTH: DURATION}.get(change.measure, change.measure)
+                if cause.measure == CHURN and change.measure == USE and abs(change.t) > abs(cause.t):
+                    kept[place] = (change, (*also, CHURN))
+                elif name not in also:
+                    kept[place] = (cause, (*also, name))
+                break
+        else:
+            kept.append((change, ()))
+    return kept
+
+
+def follows(change: Change, cause: Change) -> bool:
+    """Whether a change may be a consequence of a cause: of the same users, or a part of them, and as old at most."""
+    if cause.kind == MIX or (cause.measure == SIGNUPS and change.measure != SIGNUPS):
+        return False
+    if cause.measure == change.measure and cause.kind != MEASUREMENT:
+        return False
+    mine, theirs = change.conditions.items(), cause.conditions.items()
+    is_near = abs(change.since - cause.since) <= NEAR_WEEKS
+    if mine == theirs:
+        lasting = cause.measure in (NEW_USERS, ACTIVATION, CHURN) and change.measure not in (
+            SESSIONS,
+            DURATION,
+            LENGTH,
+        )
+        return is_near or (lasting and change.since > cause.since)
+    if change.measure in (SESSIONS, LENGTH):
+        return False
+    return is_near and (theirs <= mine or (cause.kind == MEASUREMENT and mine <= theirs))
+
+
+# -- one finding -------------------------------------------------------------------------------------------
+
+
+def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Finding:
+    """A change in the unit of the earliest link of the chain that it broke."""
+    panel = readers.panel
+    if (
+        change.kind == MEASUREMENT
+        and change.measure == USE
+        and change.shape == EPISODE
+        and not change.conditions
+    ):
+        return outage_finding(panel, change)
+    if change.kind == MEASUREMENT and change.t == -99.0:
+        return recording_finding(panel, change, also)
+    if change.kind == MIX:
+        return mix_finding(readers, change, also)
+    metric, reading, further = link_of(readers, change)
+    window = window_of(panel, change, change.measure)
+    leaves = panel.members(change.conditions)
+    done, could = metric_parts(panel, metric, leaves)
+    shape = change.values[window]
+    total = max(could[window].sum(), 1e-9)
+    actual = float(done[window].sum() / total)
+
+    def expected(height: float) -> float:
+        return float((done[window] * np.exp(np.clip(-height * shape, -6, 6))).sum() / total)
+
+    effects = [actual - expected(reading.height + Z * sign * reading.error) for sign in (0, 1, -1)]
+    first, last = dates(readers.measure(change.measure), change)
+    has_week = change.shape != SLOPE
+    also = tuple(name for name in (*also, *further) if name != metric)
+    return Finding(
+        change=change,
+        kind=change.kind,
+        metric=metric,
+        conditions=change.conditions,
+        since=panel.weeks[change.since] if has_week else None,
+        since_low=panel.weeks[first] if has_week else None,
+        since_high=panel.weeks[last] if has_week else None,
+        until=panel.weeks[change.until] if change.until is not None else None,
+        value_expected=expected(reading.height),
+        value_actual=actual,
+        effect=Amount(effects[0], min(effects[1:]), max(effects[1:])),
+        lost=amounts(readers, change, window),
+        lost_now=amounts(readers, change, np.arange(len(panel.weeks))[-4:]),
+        users=users_of(panel, change, leaves),
+        q_value=change.q_value,
+        also=tuple(dict.fromkeys(also)),
+        series=series_of(panel, metric, leaves, reading),
+    )
+
+
+def link_of(readers: Readers, change: Change) -> tuple[str, Reading, tuple[str, ...]]:
+    """The earliest link of the chain that a change shows in, how it does, and the links that follow."""
+    if change.measure == LENGTH:
+        return DURATION, read(readers.measure(DURATION), change), ()
+    if change.measure != USE:
+        return change.measure, read(readers.measure(change.measure), change), ()
+    readings = {name: read(readers.measure(name), change) for name in (RETENTION, RESURRECTION, FREQUENCY)}
+    sign = np.sign(change.height)
+    shown = [name for name, reading in readings.items() if reading.t * sign > LEAST_T]
+    if not shown:
+        shown = [max(readings, key=lambda name: readings[name].t * sign)]
+    if (
+        shown[0] == RESURRECTION
+        and FREQUENCY in shown
+        and readings[FREQUENCY].t * sign > readings[RESURRECTION].t * sign
+    ):
+        shown = [FREQUENCY, RESURRECTION]
+    return shown[0], readings[shown[0]], tuple(shown[1:])
+
+
+def users_of(panel: Panel, change: Change, leaves: NDArray[np.bool_]) -> int:
+    if change.measure in OF_COHORTS:
+        window = window_of(panel, change, change.measure)
+        return int(panel.leaves.cohorts["signups"][leaves][:, window].sum())
+    week = window_of(panel, change, change.measure)[-1]
+    return int(panel.leaves.weekly["active_users_28"][leaves][:, :, week].sum())
+
+
+def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict[str, Amount]:
+    """Active days, and active users, a week that a change takes within a window."""
+    panel = readers.panel
+    nothing = Amount(0.0, 0.0, 0.0)
+    if change.measure in (SESSIONS, LENGTH):
+        return {DAYS: nothing, PEOPLE: nothing}
+    if change.measure == SIGNUPS:
+        return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
+    if change.measure in (NEW_USERS, ACTIVATION):
+        reading = read(readers.measure(change.measure), change)
+        return {count: lost_by_cohorts(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
+    found = {}
+    for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
+        found[count] = lost_by_users(panel, change, read(readers.measure(name), change), count, window)
+    return found
+
+
+def signups_amount(panel: Panel, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
+    def lost(height: float) -> float:
+        return lost_by_signups(panel, shortfall(panel, change, height), count, window)
+
+    values = [lost(change.height + Z * sign * change.error) for sign in (0, 1, -1)]
+    return Amount(values[0], min(values[1:]), max(values[1:]))
+
+
+def mix_finding(readers: Readers, change: Change, also: tuple[str, ...]) -> Finding:
+    """A shift of who signs up, in the retention of all users: each group's own, at other weights."""
+    panel = readers.panel
+    window = np.arange(len(panel.weeks))[-4:]
+    inside = panel.members(change.conditions)
+
+    def retention(height: float) -> float:
+        weights, rates = [], []
+        for leaves, missing in shortfall(panel, change, height):
+            done, could = metric_parts(panel, RETENTION, leaves)
+            rates.append(done[window].sum() / max(could[window].sum(), 1))
+            weights.append(
+                could[window].mean() + lost_by_signups(panel, [(leaves, missing)], "recent_users", window)
+            )
+        return float(np.average(rates, weights=np.maximum(weights, 1e-9)))
+
+    done, could = metric_parts(panel, RETENTION, panel.members({}))
+    actual = float(done[window].sum() / max(could[window].sum(), 1))
+    expected = [retention(change.height + Z * sign * change.error) for sign in (0, 1, -1)]
+    effects = [actual - each for each in expected]
+    first, last = dates(readers.measure(SIGNUPS), change)
+    reading = read(readers.measure(SIGNUPS), change)
+    series = series_of(panel, SIGNUPS, inside, reading)
+    lost = {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
+    has_week = change.shape != SLOPE
+    return Finding(
+        change=change,
+        kind=MIX,
+        metric=RETENTION,
+        conditions=change.conditions,
+        since=panel.weeks[change.since] if has_week else None,
+        since_low=panel.weeks[first] if has_week else None,
+        since_high=panel.weeks[last] if has_week else None,
+        until=panel.weeks[change.until] if change.until is not None else None,
+        value_expected=expected[0],
+        effect=Amount(effects[0], min(effects[1:]), max(effects[1:])),
+        value_actual=actual,
+        lost=lost,
+        lost_now=lost,
+        users=users_of(panel, change, inside),
+        q_value=change.q_value,
+        also=also,
+        series=series,
+    )
+
+
+def shortfall(panel: Panel, change: Change, height: float) -> list[tuple[NDArray[np.bool_], Array]]:
+    """Signups that a change took, by week: of the group, and where it is a mix also of all others."""
+    inside = panel.members(change.conditions)
+    signups = panel.leaves.cohorts["signups"]
+    heights = [(inside, height)]
+    if change.kind == MIX:
+        late = change.values > 0.5
+        share = signups[inside][:, late].sum() / max(signups[:, late].sum(), 1)
+        odds = share / (1 - share) * np.exp(-height)
+        before = odds / (1 + odds)
+        heights = [(inside, np.log(share / before)), (~inside, np.log((1 - share) / (1 - before)))]
+    return [
+        (leaves, signups[leaves].sum(0) * np.expm1(-of_leaves * change.values))
+        for leaves, of_leaves in heights
+    ]
+
+
+def recording_finding(panel: Panel, change: Change, also: tuple[str, ...]) -> Finding:
+    """What is no longer recorded, from the active days that only showed by it before it stopped."""
+    weekly = {name: count.sum((0, 1)) for name, count in panel.leaves.weekly.items()}
+    before = slice(max(0, change.since - 8), change.since)
+    ratios = weekly["days_by_vanished"][before] / np.maximum(weekly["active_days"][before], 1)
+    window = np.arange(len(panel.weeks))[-4:]
+    now = float(weekly["active_days"][window].mean())
+    middle, spread = float(ratios.mean()), float(ratios.std(ddof=1) if len(ratios) > 1 else 0.0)
+    lost = Amount(now * middle, now * max(middle - Z * spread, 0), now * (middle + Z * spread))
+    none = Amount(0.0, 0.0, 0.0)
+    week = panel.weeks[change.since]
+    total = weekly["active_days"] + weekly["days_by_vanished"]
+    expected = weekly["active_days"] * (1 + middle)
+    after = np.arange(len(panel.weeks)) >= change.since
+    spread_of = expected * spread
+    series = pd.DataFrame(
+        {
+            "week": panel.weeks,
+            "actual": total,
+            "expected": np.where(after, expected, total),
+            "expected_low": np.where(after, expected - Z * spread_of, total),
+            "expected_high": np.where(after, expected + Z * spread_of, total),
+            "users": weekly["active_users"],
+        }
+    )
+    return Finding(
+        change=change,
+        kind=MEASUREMENT,
+        metric="active_users",
+        conditions=change.conditions,
+        since=week,
+        since_low=week,
+        since_high=week,
+        until=None,
+        value_expected=now * (1 + middle),
+        value_actual=now,
+        effect=-lost,
+        lost={DAYS: lost, PEOPLE: none},
+        lost_now={DAYS: lost, PEOPLE: none},
+        users=int(panel.leaves.weekly["active_users_28"][panel.members(change.conditions)][:, :, -1].sum())
+        if set(change.conditions) <= set(panel.attributes)
+        else 0,
+        q_value=0.0,
+        also=also,
+        series=series,
+    )
+
+
+def outage_finding(panel: Panel, change: Change) -> Finding:
+    """Days without any event, against the weeks around them."""
+    assert change.until is not None
+    window = np.arange(change.since, change.until)
+    around = np.r_[
+        np.arange(max(0, change.since - 4), change.since), np.arange(change.until, change.until + 4)
+    ]
+    around = around[around < len(panel.weeks)]
+    none = Amount(0.0, 0.0, 0.0)
+    lost = {}
+    for count in (DAYS, PEOPLE):
+        weekly = panel.leaves.weekly[count].sum((0, 1))
+        usual, spread = float(weekly[around].mean()), float(weekly[around].std(ddof=1))
+        missing = usual - float(weekly[window].mean())
+        lost[count] = Amount(missing, missing - Z * spread, missing + Z * spread)
+    weekly = panel.leaves.weekly[PEOPLE].sum((0, 1))
+    usual = float(weekly[around].mean())
+    expected = np.where(change.values > 0, usual, weekly)
+    spread = np.where(change.values > 0, weekly[around].std(ddof=1), 0.0)
+    series = pd.DataFrame(
+        {
+            "week": panel.weeks,
+            "actual": weekly,
+            "expected": expected,
+            "expected_low": expected - Z * spread,
+            "expected_high": expected + Z * spread,
+            "users": weekly.astype(int),
+        }
+    )
+    end = panel.weeks[0] + pd.Timedelta(weeks=change.until)
+    return Finding(
+        change=change,
+        kind=MEASUREMENT,
+        metric="active_users",
+        conditions={},
+        since=panel.weeks[change.since],
+        since_low=panel.weeks[change.since],
+        since_high=panel.weeks[change.since],
+        until=end,
+        value_expected=usual,
+        value_actual=float(weekly[window].mean()),
+        effect=-lost[PEOPLE],
+        lost=lost,
+        lost_now=lost if change.until >= len(panel.weeks) else {DAYS: none, PEOPLE: none},
+        users=int(usual),
+        q_value=0.0,
+        series=series,
+    )
+
+
+def series_of(panel: Panel, metric: str, leaves: NDArray[np.bool_], reading: Reading) -> pd.DataFrame:
+    """The metric week by week, and what was expected of it, with 95 % bounds of a single week."""
+    done, could = metric_parts(panel, metric, leaves)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        actual = np.where(could > 0, done / could, np.nan)
+    expected = actual * np.exp(-reading.gap)
+    table = pd.DataFrame(
+        {
+            "week": panel.weeks,
+            "actual": actual,
+            "expected": expected,
+            "expected_low": expected * np.exp(-Z * reading.spread),
+            "expected_high": expected * np.exp(Z * reading.spread),
+            "users": panel.leaves.weekly["active_users_28"][leaves].sum((0, 1)).astype(int),
+        }
+    )
+    if metric in OF_COHORTS:
+        table["users"] = panel.leaves.cohorts["signups"][leaves].sum(0).astype(int)
+    return table
+
+
+# -- all of them -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Story:
+    """All findings in their order, and what no finding explains, a week, by what is counted."""
+
+    findings: tuple[Finding, ...]
+    actual: dict[str, float]
+    unexplained: dict[str, Amount]
+    least_change: float | None
+
+
+def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
+    panel, readers = measures.panel, Readers(measures)
+    findings = []
+    for found, also in merged(list(changes)):
+        change = dated(readers.measure(found.measure), found) if found.shape == RAMP else found
+        findings.append(finding_of(readers, change, also))
+        readers.take_out(change)
+    last = np.arange(len(panel.weeks))[-4:]
+    actual = {
+        count: float(panel.leaves.weekly[count][:, :, last].sum((0, 1)).mean()) for count in (DAYS, PEOPLE)
+    }
+    unexplained = {
+        count: left_over(readers.measure(name), actual[count], last)
+        for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS))
+    }
+    gap = sum(each.lost_now[DAYS].value for each in findings) - unexplained[DAYS].value
+    noise = abs(unexplained[DAYS].high - unexplained[DAYS].low) / 2
+    shared = [
+        replace(each, share_of_gap=share_of(each, gap) if abs(gap) > noise else None) for each in findings
+    ]
+    ordered = sorted(shared, key=importance)
+    return Story(tuple(ordered), actual, unexplained, least_change(readers.measure(USE)))
+
+
+def least_change(measure: Measure) -> float | None:
+    """The smallest lasting relative change of everybody, eight weeks old, that would have been found."""
+    weeks = len(measure.panel.weeks)
+    series, sampling, shared = measure.own_residual(measure.panel.members({}))
+    covariance = measure.noise.covariance(sampling, np.array([shared]))
+    bank = measure.bank
+    step = bank.only(np.flatnonzero((bank.kinds == STEP) & (bank.since == max(weeks - 8, 6))))
+    error = float(fitted(series, covariance, measure.own_base(), step).error[0, 0])
+    family = FAMILY * (len(measure.panel.groups) + 1)
+    height = error * float(np.sqrt(max(measure.null.score_at(ALPHA / family), 0)))
+    return float(-np.expm1(-height)) if np.isfinite(height) else None
+
+
+def share_of(finding: Finding, gap: float) -> float | None:
+    share = finding.lost_now[DAYS].value / gap
+    return share if 0 <= share <= 1 else None
+
+
+def importance(finding: Finding) -> tuple[object, ...]:
+    """Faults of recording, then harm that lasts by the active days lost, then the rest."""
+    over = finding.change.shape == EPISODE
+    size = abs(finding.lost[DAYS].value)
+    relative = abs(finding.change.height)
+    return (finding.kind != MEASUREMENT, not finding.is_adverse, over, -size, -relative)
+
+
+def left_over(measure: Measure, actual: float, window: NDArray[np.int64]) -> Amount:
+    """What is above (or below) the course expected after all findings, a week."""
+    residual, sampling, shared = measure.own_residual(measure.panel.members({}))
+    covariance = measure.noise.covariance(sampling, np.array([shared]))[0]
+    middle = float(residual[0][window].mean())
+    spread = float(np.sqrt(covariance[np.ix_(window, window)].mean()))
+    bounds = [actual * -np.expm1(-(middle + Z * sign * spread)) for sign in (0, -1, 1)]
+    return Amount(*(float(each) for each in bounds))

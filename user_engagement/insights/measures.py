@@ -1,0 +1,355 @@
+"""What is measured of users week by week, and how far each group's course is from what all others went through.
+
+A measure is a numerator over an exposure, by leaf, tenure and week. A group's course is fitted beside its tenure curve
+(iterative proportional fitting), so that a change is not swallowed by what is expected; the exposure is weighted by the
+rates of the users' attributes, so that a shift of the mix among all others is no change of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from user_engagement.insights.names import (
+    ACTIVATION,
+    ACTIVE_USERS,
+    CHURN,
+    DURATION,
+    FREQUENCY,
+    LENGTH,
+    NEW_USERS,
+    OF_COHORTS,
+    RESURRECTION,
+    RETENTION,
+    SESSIONS,
+    SIGNUPS,
+    USE,
+)
+from user_engagement.insights.panel import LEVEL, Counts, Floats, Panel
+from user_engagement.insights.shapes import (
+    MOST_VARIANCE,
+    RAMP_WEEKS,
+    Array,
+    Bank,
+    Noise,
+    NullTail,
+    bank_of,
+    fit_noise,
+    fitted,
+    shared_variance,
+    simulated_tail,
+    without_odd_weeks,
+)
+
+COMPLETE = {SIGNUPS: "signups", ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}
+ROUNDS = 12
+SETTLED_WEEKS = 8
+"""Since signup: an activity level is known, and says something, only after the weeks that define it."""
+PSEUDO_GROUPS = 60
+HARMONICS_FROM, YEAR = 78, 365.25
+HOLIDAYS = ((12, 15), (12, 22), (12, 29))
+"""First days of the weeks around the end of a year, whose share of each week is a term."""
+LEAST_COUNT = 1e-3
+
+
+def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
+    """Numerator and exposure of a measure; each of shape (cells, tenures, weeks), cohorts with one tenure."""
+    weekly, cohorts = counts.weekly, counts.cohorts
+    later = np.ones(weekly["users"].shape[1], np.float32)
+    later[0] = 0  # the week of signup has no whole week of exposure
+    later = later[None, :, None]
+    if name == USE:
+        return weekly["active_days"] * later, weekly["users"]
+    if name == ACTIVE_USERS:
+        return weekly["active_users"] * later, weekly["users"]
+    if name == FREQUENCY:
+        return weekly["active_days"] * later, weekly["active_users"] * later
+    if name == CHURN:
+        return weekly["churned_users"] * later, weekly["users"]
+    if name == RETENTION:
+        return weekly["retained_users"] * later, weekly["recent_users"] * later
+    if name == RESURRECTION:
+        back = (weekly["active_users"] - weekly["retained_users"]) * later
+        return np.maximum(back, 0), np.maximum(weekly["users"] - weekly["recent_users"] * later, 0)
+    if name == SESSIONS:
+        return weekly["sessions"], weekly["active_days"]
+    if name == DURATION:
+        return weekly["session_seconds"], weekly["sessions"]
+    if name == LENGTH:
+        # a mean of 1, so that a small change of the mean logarithm is one of the ratio
+        mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
+        return weekly["log_seconds"] - np.float32(mean - 1) * weekly["sessions"], weekly["sessions"]
+    if name == SIGNUPS:
+        return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
+    numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
+    return cohorts[numerator][:, None], cohorts["signups"][:, None]
+
+
+@dataclass
+class Measure:
+    """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again."""
+
+    panel: Panel
+    name: str
+    actual: Floats = field(init=False)
+    exposure: Floats = field(init=False)
+    by_level: Floats | None = field(init=False, default=None)
+    unit: float = field(init=False, default=1.0)
+    tenures: NDArray[np.int64] = field(init=False)
+    drawn: Floats = field(init=False)
+    drawn_exposure: Floats = field(init=False)
+    noise: Noise = field(init=False)
+    bank: Bank = field(init=False)
+    inflation: Array = field(init=False)
+    null: NullTail = field(init=False)
+
+    def __post_init__(self) -> None:
+        actual, exposure = parts(self.panel.leaves, self.name)
+        drawn, drawn_exposure = parts(self.panel.buckets, self.name)
+        if self.name in OF_COHORTS:
+            seen = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
+            actual, exposure = actual * seen, exposure * seen
+            drawn, drawn_exposure = drawn * seen, drawn_exposure * seen
+            self.tenures = np.zeros(1, int)
+        else:
+            self.tenures = self.panel.tenures
+        if self.name == DURATION:
+            # in sessions of mean length, so that counts tell how much there is
+            self.unit = float(actual.sum() / max(exposure.sum(), 1)) or 1.0
+        self.actual, drawn = actual / np.float32(self.unit), drawn / np.float32(self.unit)
+        self.exposure = exposure
+        if self.name != SIGNUPS:
+            self.exposure = self._weighted(
+                exposure, [name for name in self.panel.attributes if name != LEVEL]
+            )
+        if self.name == USE and LEVEL in self.panel.attributes:
+            self.by_level = self._weighted(exposure, [LEVEL])
+        self.drawn, self.drawn_exposure = drawn, drawn_exposure
+        self.prepare()
+
+    def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
+        """The exposure times the rate of each attribute's value by tenure, relative to all values."""
+        done, could = self.actual.sum(axis=2), exposure.sum(axis=2)
+        factor = np.ones_like(could)
+        for name in names:
+            values, place = np.unique(self.panel.attributes[name], return_inverse=True)
+            marks = (place[None, :] == np.arange(len(values))[:, None]).astype(np.float32)
+            factor *= ((marks @ done + 1) / (marks @ (could * factor) + 1))[place]
+        return exposure * factor[:, :, None]
+
+    def fresh(self) -> Measure:
+        """The same measure, to take changes out of while this one stays as it is."""
+        other = copy(self)
+        other.actual, other.exposure = self.actual.copy(), self.exposure.copy()
+        other.by_level = None if self.by_level is None else self.by_level.copy()
+        return other
+
+    def prepare(self) -> None:
+        """Noise of the users from random unions of buckets, and how large t gets in these, which have no cause."""
+        drawn, drawn_exposure = self.drawn, self.drawn_exposure
+        rng = np.random.default_rng(0)
+        weeks = len(self.panel.weeks)
+        shares = (0.1, 0.2, 0.35, 0.5) if self.name in OF_COHORTS else (0.03, 0.05, 0.12, 0.2, 0.35)
+        chosen = rng.random((PSEUDO_GROUPS, len(drawn))) < rng.choice(shares, PSEUDO_GROUPS)[:, None]
+        chosen[np.arange(PSEUDO_GROUPS), rng.integers(0, len(drawn), PSEUDO_GROUPS)] = True
+        marks = chosen.astype(np.float32)
+        inside = self._totals(marks, drawn), self._totals(marks, drawn_exposure)
+        everybody = drawn.sum(0)[None], drawn_exposure.sum(0)[None]
+        contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
+        self.noise = fit_noise(contrasts, sampling)
+        ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
+        self.bank = bank_of(weeks, ramps=ramps)
+        usable = self.noise.total() * sampling < MOST_VARIANCE
+        enough = usable.sum(1) >= min(20, weeks // 2)
+        self.inflation = np.ones(len(self.bank.since))
+        if enough.sum() > 9:
+            clean = without_odd_weeks(contrasts[enough], usable[enough])
+            none = np.zeros(int(enough.sum()))
+            covariance = self.noise.covariance(sampling[enough], none)
+            t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
+            for kind in np.unique(self.bank.kinds):
+                alike = self.bank.kinds == kind
+                # of slopes that hardly begin before the end there is nothing to see
+                shown = t[:, alike][t[:, alike] != 0]
+                self.inflation[alike] = max(1.0, float(np.sqrt((shown**2).mean()))) if len(shown) else 1.0
+        middle = np.median(sampling, axis=0, keepdims=True)
+        typical = self.noise.covariance(middle, np.zeros(1))
+        self.null = simulated_tail(typical, np.ones((weeks, 1)), self.bank, rng)
+
+    # -- courses -------------------------------------------------------------------------------------------
+
+    def _totals(self, marks: Floats, cells: Floats) -> Floats:
+        return (marks @ cells.reshape(len(cells), -1)).reshape(len(marks), *cells.shape[1:])
+
+    def course(self, actual: Floats, exposure: Floats) -> tuple[Array, Array]:
+        """The log of a group's weekly course net of its tenures, and the count expected of each week without it.
+
+        Args:
+            actual, exposure: shape (groups, tenures, weeks).
+
+        Returns two arrays of shape (groups, weeks).
+        """
+        if self.name == SIGNUPS:
+            counts = np.maximum(actual[:, 0], 0)
+            return np.log(counts + 0.5), smoothed(counts)
+        if self.panel.unrecorded.any():
+            recorded = (~self.panel.unrecorded).astype(np.float32)
+            actual, exposure = actual * recorded, exposure * recorded
+        per_tenure, per_week = actual.sum(2), actual.sum(1)
+        per_tenure, per_week = np.maximum(per_tenure, 0), np.maximum(per_week, 0)
+        course = np.ones_like(per_week)
+        expected = per_week
+        for _ in range(ROUNDS if actual.shape[1] > 1 else 3):
+            rate = (per_tenure + 1e-9) / (np.einsum("gtw,gw->gt", exposure, course) + 1e-9)
+            expected = np.einsum("gtw,gt->gw", exposure, rate)
+            course = (per_week + 0.5) / (expected + 0.5)
+        return np.log(course).astype(float), expected.astype(float)
+
+    def _difference(
+        self, actual: Floats, exposure: Floats, other_actual: Floats, other_exposure: Floats
+    ) -> tuple[Array, Array]:
+        own, count = self.course(actual, exposure)
+        others, other_count = self.course(other_actual, other_exposure)
+        sampling = 1 / np.maximum(count, LEAST_COUNT) + 1 / np.maximum(other_count, LEAST_COUNT)
+        return own - others, sampling
+
+    def contrasts(self, membership: Floats, has_level: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """Log ratio of each group's course to that of all others, and its sampling variance.
+
+        Args:
+            membership: shape (groups, leaves).
+            has_level: whether a group is one of an activity level; shape (groups,).
+        """
+        actual, exposure = self._totals(membership, self.actual), self._totals(membership, self.exposure)
+        everybody = self.actual.sum(0)[None] - actual
+        others = self.exposure.sum(0)[None] - exposure
+        if has_level.any() and self.by_level is not None:
+            weights = self.by_level * (self.exposure > 0)
+            exposure[has_level] = self._totals(membership[has_level], weights)
+            others[has_level] = weights.sum(0)[None] - exposure[has_level]
+            settled = (self.tenures >= SETTLED_WEEKS).astype(np.float32)[None, :, None]
+            for each in (actual, exposure, everybody, others):
+                each[has_level] *= settled
+        return self._difference(actual, exposure, everybody, others)
+
+    def own_course(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """The course of some leaves by themselves, each combination of segments with a tenure curve of its own.
+
+        Returns the log of it and its sampling variance, each of shape (1, weeks).
+        """
+        marks = self.panel.strata[:, leaves]
+        actual, exposure = (self._totals(marks, cells[leaves]) for cells in (self.actual, self.exposure))
+        weeks = len(self.panel.weeks)
+        if self.name == SIGNUPS:
+            actual, exposure = actual.sum(0, keepdims=True), exposure.sum(0, keepdims=True)
+        course, count = self.course(actual.reshape(1, -1, weeks), exposure.reshape(1, -1, weeks))
+        return course, 1 / np.maximum(count, LEAST_COUNT)
+
+    def own_base(self) -> Array:
+        """What everybody's course may do without a change: season where the history holds it, growth of signups."""
+        base = season(self.panel.weeks)
+        if self.name == SIGNUPS:
+            base = np.column_stack([base, np.linspace(0, 1, len(base))])
+        return base
+
+    def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
+        """The own course of some leaves net of the season, its sampling variance, and that of what a week shares."""
+        course, sampling = self.own_course(leaves)
+        base = self.own_base()
+        usable = self.noise.total() * sampling[0] < MOST_VARIANCE
+        fit = np.linalg.lstsq(base[usable], course[0][usable], rcond=None)[0]
+        residual = course - base @ fit
+        return residual, sampling, max(shared_variance(residual[0], sampling[0], self.noise), 0.005**2)
+
+    # -- taking out ----------------------------------------------------------------------------------------
+
+    def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
+        """Explains a change away: from here on it is expected of these leaves."""
+        factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
+        if self.name == SIGNUPS:
+            self.actual[leaves] = self.actual[leaves] / factor
+            return
+        self.exposure[leaves] = self.exposure[leaves] * factor
+        if self.by_level is not None:
+            self.by_level[leaves] = self.by_level[leaves] * factor
+
+    @contextmanager
+    def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:
+        """As if these leaves were not there."""
+        kept = self.actual, self.exposure
+        stays = (~leaves).astype(np.float32)[:, None, None]
+        self.actual, self.exposure = self.actual * stays, self.exposure * stays
+        try:
+            yield
+        finally:
+            self.actual, self.exposure = kept
+
+    @contextmanager
+    def only(self, cells: NDArray[np.bool_]) -> Iterator[None]:
+        """As if only these cells of tenure and week were there; shape (tenures, weeks)."""
+        kept = self.actual, self.exposure
+        stays = cells.astype(np.float32)[None]
+        self.actual, self.exposure = self.actual * stays, self.exposure * stays
+        try:
+            yield
+        finally:
+            self.actual, self.exposure = kept
+
+    def renew(self, leaves: NDArray[np.bool_], since: int) -> None:
+        """Users of these leaves who signed up from a week on get a tenure curve of their own."""
+        weeks = len(self.panel.weeks)
+        new = newer(self.tenures, weeks, since)
+        neither = ~new & ~older(self.tenures, weeks, since)
+        for name in ("actual", "exposure", "by_level", "drawn", "drawn_exposure"):
+            cells = getattr(self, name)
+            if cells is None:
+                continue
+            if name in ("drawn", "drawn_exposure"):
+                inside = np.full((len(cells), 1, 1), leaves.all())
+            else:
+                inside = leaves[:, None, None]
+            moved = cells * (inside & new[None])
+            setattr(self, name, np.concatenate([cells * ~(inside & (new | neither)[None]), moved], axis=1))
+        self.tenures = np.concatenate([self.tenures, self.tenures])
+
+
+def older(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:
+    """Cells of tenure and week whose users all signed up before a week; shape (tenures, weeks)."""
+    return tenures[:, None] > np.arange(weeks)[None, :] - since
+
+
+def newer(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:
+    """Cells of tenure and week whose users all signed up in a week or later; shape (tenures, weeks)."""
+    after = np.append(tenures[1:], np.iinfo(np.int64).max)
+    after = np.where(after <= tenures, np.iinfo(np.int64).max, after)
+    return after[:, None] - 1 <= np.arange(weeks)[None, :] - since
+
+
+def smoothed(counts: Floats) -> Array:
+    """Means of nine weeks, at least a half; shape as that of the counts."""
+    kernel = np.ones(9) / 9
+    rows = [np.convolve(np.pad(row, 4, mode="edge"), kernel, "valid") for row in counts]
+    return np.maximum(np.array(rows), 0.5)
+
+
+def season(weeks: pd.DatetimeIndex) -> Array:
+    """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
+    columns = [np.ones(len(weeks))]
+    if len(weeks) >= HARMONICS_FROM:
+        middle = weeks + pd.Timedelta(days=3)
+        angle = 2 * np.pi * middle.dayofyear.to_numpy() / YEAR
+        columns += [np.cos(angle), np.sin(angle)]
+        days = pd.DatetimeIndex(weeks.repeat(7) + pd.to_timedelta(np.tile(np.arange(7), len(weeks)), "D"))
+        for month, first in HOLIDAYS:
+            start = pd.to_datetime({"year": days.year, "month": month, "day": first}).to_numpy()
+            into = (days.to_numpy() - start) / np.timedelta64(1, "D")
+            share = (((into >= 0) & (into < 7)) | (into < -358)).reshape(-1, 7).mean(axis=1)
+            if (share > 0.5).sum() > 1:
+                columns.append(share)
+    return np.column_stack(columns)

@@ -1,0 +1,274 @@
+"""Weekly counts as arrays: what every group of users could have done and did, by tenure and week.
+
+A leaf is a combination of all attributes. Counts are additive over leaves, so that those of any group are one matrix
+product; no row per user is ever needed. Users are also dealt into random buckets: how much these differ from each other
+is how much users vary by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from user_engagement.insights.cells import EVERYBODY, OTHER
+
+Floats = NDArray[np.float32]
+Conditions = dict[str, str]
+
+HABITS = ("main_device", "interaction_type", "activity_level")
+LEVEL = "activity_level"
+NONE = "none"
+MOST_VALUES = 12
+"""Values of an attribute that are told apart; the rarer ones are `other` together."""
+LEAST_USERS = 100
+BUCKETS = 64
+MOST_STRATA = 100
+LEAST_SHARE = 0.02
+"""Of the users: smaller groups are not scanned."""
+USED = ("active_users", "active_days", "sessions", "recent_users", "retained_users", "active_users_28")
+WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds", "log_seconds")
+COHORT = ("signups", "activated_users", "early_active_days")
+TENURES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208])
+"""First whole week since signup of each band; as the macro `tenure_bands`."""
+OBSERVED_DAYS = {"signups": 0, "activated_users": 6, "early_active_days": 28}
+"""Days after signup that must be over before a cohort's count is complete."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of leaves (or buckets): `weekly` by tenure and week, `cohorts` by week of signup.
+
+    weekly: each of shape (cells, tenures, weeks), `users` among them: signed up in an earlier week.
+    cohorts: each of shape (cells, weeks).
+    """
+
+    weekly: Mapping[str, Floats]
+    cohorts: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """All counts of a company, and the groups of users that are told apart.
+
+    Attributes:
+        weeks: Mondays of the complete weeks.
+        tenures: first whole week since signup of each band; shape (tenures,).
+        attributes: the value of each leaf; each of shape (leaves,).
+        leaves: counts of the leaves. buckets: counts of random groups of users.
+        observed: whether a cohort's count is complete; each of shape (weeks,).
+        leaf_of: the leaf of each group cell.
+        unrecorded: weeks with a day of which no event was recorded; shape (weeks,).
+    """
+
+    weeks: pd.DatetimeIndex
+    tenures: NDArray[np.int64]
+    attributes: Mapping[str, NDArray[np.str_]]
+    leaves: Counts
+    buckets: Counts
+    observed: Mapping[str, NDArray[np.bool_]]
+    unrecorded: NDArray[np.bool_]
+    leaf_of: pd.Series
+
+    @cached_property
+    def users(self) -> Floats:
+        """Users of each leaf; shape (leaves,)."""
+        return self.leaves.cohorts["all_signups"].sum(axis=1)
+
+    @cached_property
+    def groups(self) -> list[Conditions]:
+        """Every value, and every pair of values of two attributes, that enough users have."""
+        total = self.users.sum()
+        found: list[Conditions] = []
+        singles = [
+            {name: str(value)}
+            for name, values in self.attributes.items()
+            for value in np.unique(values)
+            if value not in (NONE, OTHER)
+        ]
+        pairs = [{**one, **two} for one, two in combinations(singles, 2) if one.keys() != two.keys()]
+        for group in singles + pairs:
+            users = self.users[self.members(group)].sum()
+            least = LEAST_USERS if len(group) == 1 else max(LEAST_USERS, LEAST_SHARE * total)
+            if least <= users <= total - LEAST_USERS:
+                found.append(group)
+        return found
+
+    @cached_property
+    def membership(self) -> Floats:
+        """1 where a leaf is part of a group; shape (groups, leaves)."""
+        rows = [self.members(group) for group in self.groups]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.users))
+
+    @cached_property
+    def cumulative_users(self) -> Floats:
+        """Users of each group who had signed up by a week; shape (groups, weeks)."""
+        return np.cumsum(self.membership @ self.leaves.cohorts["all_signups"], axis=1)[:, -len(self.weeks) :]
+
+    @cached_property
+    def strata(self) -> Floats:
+        """1 where a leaf has a combination of segments; shape (combinations, leaves), one for all if there are many."""
+        segments = {name: values for name, values in self.attributes.items() if name not in HABITS}
+        if not segments:
+            return np.ones((1, len(self.users)), np.float32)
+        number = pd.DataFrame(segments).groupby(list(segments)).ngroup().to_numpy()
+        if number.max() >= MOST_STRATA:
+            number = np.zeros_like(number)
+        return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
+
+    def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
+        """Whether each leaf is part of the group; shape (leaves,)."""
+        inside = np.ones(len(self.users), dtype=bool)
+        for name, value in group.items():
+            inside &= self.attributes[name] == value
+        return inside
+
+
+def panel_of(
+    group_cells: pd.DataFrame,
+    weekly_counts: pd.DataFrame,
+    cohort_counts: pd.DataFrame,
+    segment_values: pd.DataFrame,
+    group: Mapping[str, str],
+) -> Panel | None:
+    """The arrays of a company's counts; None where not one week is complete.
+
+    Args:
+        group_cells, weekly_counts, cohort_counts, segment_values: as dbt makes them.
+        group: conditions that the users must meet; all users where there are none.
+
+    Raises:
+        KeyError: an attribute of the group that the company has not.
+    """
+    if weekly_counts.empty:
+        return None
+    if group:
+        return _of_group(group_cells, weekly_counts, cohort_counts, segment_values, group)
+    weekly_counts = weekly_counts.assign(week_start=pd.to_datetime(weekly_counts.week_start))
+    cohort_counts = cohort_counts.assign(signup_week=pd.to_datetime(cohort_counts.signup_week))
+    weeks = pd.date_range(weekly_counts.week_start.min(), weekly_counts.week_start.max(), freq="7D")
+    first_signups = cohort_counts.signup_week.min()
+    tenures = TENURES[max(0, (weeks[-1] - first_signups).days // 7) >= TENURES]
+    attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
+    buckets = weekly_counts[weekly_counts.cell_kind == "bucket"].cell
+    bucket_of = pd.Series(np.arange(buckets.max() + 1))
+    parts = {
+        kind: _counts(
+            weekly_counts[weekly_counts.cell_kind == kind],
+            cohort_counts[cohort_counts.cell_kind == kind],
+            number_of,
+            weeks,
+            tenures,
+        )
+        for kind, number_of in (("group", leaf_of), ("bucket", bucket_of))
+    }
+    last_day = weeks[-1] + pd.Timedelta(days=6)
+    observed = {
+        name: np.asarray(weeks + pd.Timedelta(days=6 + days) <= last_day)
+        for name, days in OBSERVED_DAYS.items()
+    }
+    unrecorded = np.zeros(len(weeks), dtype=bool)
+    return Panel(weeks, tenures, attributes, parts["group"], parts["bucket"], observed, unrecorded, leaf_of)
+
+
+def named_cells(group_cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:
+    """The value of every attribute of each group cell."""
+    named = segment_values[segment_values.segment_name != EVERYBODY]
+    wide = named.pivot(index="segment_cell", columns="segment_name", values="segment_value")
+    return group_cells.set_index("group_cell").join(wide, on="segment_cell").drop(columns="segment_cell")
+
+
+def _of_group(
+    group_cells: pd.DataFrame,
+    weekly_counts: pd.DataFrame,
+    cohort_counts: pd.DataFrame,
+    segment_values: pd.DataFrame,
+    group: Mapping[str, str],
+) -> Panel | None:
+    """The panel of a group's users alone; its leaves stand in for the buckets, which know no attributes."""
+    cells = named_cells(group_cells, segment_values)
+    inside = np.ones(len(cells), dtype=bool)
+    for name, value in group.items():
+        inside &= (cells[name] == value).to_numpy()
+    chosen = cells.index[inside]
+    rng = np.random.default_rng(0)
+    bucket_of = pd.Series(rng.integers(0, BUCKETS, len(chosen)), index=chosen)
+
+    def own(table: pd.DataFrame) -> pd.DataFrame:
+        part = table[(table.cell_kind == "group") & table.cell.isin(chosen)]
+        dealt = part.assign(cell_kind="bucket", cell=part.cell.map(bucket_of))
+        return pd.concat([part, dealt], ignore_index=True)
+
+    kept = group_cells[group_cells.group_cell.isin(chosen)]
+    return panel_of(kept, own(weekly_counts), own(cohort_counts), segment_values, {})
+
+
+def _leaves(
+    group_cells: pd.DataFrame, cohort_counts: pd.DataFrame, segment_values: pd.DataFrame
+) -> tuple[dict[str, NDArray[np.str_]], pd.Series]:
+    """Values of each leaf, and the number of the leaf that each group cell is part of."""
+    cells = named_cells(group_cells, segment_values)
+    of_groups = cohort_counts[cohort_counts.cell_kind == "group"]
+    users = of_groups.groupby("cell").signups.sum().reindex(cells.index, fill_value=0)
+    values = {}
+    for name in [*(each for each in cells if each not in HABITS), *HABITS]:
+        held = users.groupby(cells[name]).sum().sort_values(ascending=False)
+        kept = held.index[:MOST_VALUES]
+        values[name] = cells[name].where(cells[name].isin(kept), OTHER).astype(str)
+    frame = pd.DataFrame(values)
+    # an attribute with one value tells nothing apart
+    frame = frame[[name for name in frame if frame[name].nunique() > 1]]
+    if frame.empty or not len(frame.columns):
+        return {}, pd.Series(0, index=cells.index)
+    leaf = frame.groupby(list(frame.columns), sort=True).ngroup()
+    first = frame.assign(leaf=leaf).drop_duplicates("leaf").sort_values("leaf")
+    return {str(name): first[name].to_numpy(dtype=str) for name in frame}, leaf
+
+
+def _counts(
+    weekly: pd.DataFrame,
+    cohorts: pd.DataFrame,
+    number_of: pd.Series,
+    weeks: pd.DatetimeIndex,
+    tenures: NDArray[np.int64],
+) -> Counts:
+    size = int(number_of.max()) + 1
+    first_signups = min(cohorts.signup_week.min(), weeks[0])
+    earlier = (weeks[0] - first_signups).days // 7
+    by_cohort = _summed(
+        number_of.loc[cohorts.cell].to_numpy(),
+        (cohorts.signup_week - first_signups).dt.days.to_numpy() // 7,
+        cohorts[list(COHORT)],
+        (size, earlier + len(weeks) + 1),
+    )
+    signups = by_cohort["signups"]
+    users = np.zeros((size, len(tenures), len(weeks)), np.float32)
+    for age in range(1, earlier + len(weeks)):
+        band = int(np.searchsorted(tenures, age, side="right")) - 1
+        since = max(0, age - earlier)
+        users[:, band, since:] += signups[:, since + earlier - age : earlier + len(weeks) - age]
+    place = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy()) * len(weeks)
+    place = place + (weekly.week_start - weeks[0]).dt.days.to_numpy() // 7
+    flat = _summed(
+        number_of.loc[weekly.cell].to_numpy(), place, weekly[list(WEEKLY)], (size, len(tenures) * len(weeks))
+    )
+    shaped = {name: count.reshape(size, len(tenures), len(weeks)) for name, count in flat.items()}
+    inside = {name: count[:, earlier : earlier + len(weeks)] for name, count in by_cohort.items()}
+    return Counts({**shaped, "users": users}, {**inside, "all_signups": signups})
+
+
+def _summed(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], counts: pd.DataFrame, shape: tuple[int, int]
+) -> dict[str, Floats]:
+    place = rows * shape[1] + columns
+    return {
+        str(name): np.bincount(place, counts[name].to_numpy(float), minlength=shape[0] * shape[1])
+        .reshape(shape)
+        .astype(np.float32)
+        for name in counts
+    }

@@ -1,0 +1,268 @@
+"""What a change may look like over the weeks, and how surely a noisy series holds one.
+
+A series is compared with each shape by generalised least squares: residuals of the same users are alike from week to
+week, and what all users of a week share (weather, holidays) is noise as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from user_engagement.insights.names import EPISODE, RAMP, SLOPE, STEP
+
+Array = NDArray[np.floating]
+
+RAMP_WEEKS = 6
+SLOPE_WEEKS = 26
+EPISODE_WEEKS = (2, 3, 4, 6, 8, 10, 12, 16, 20, 26)
+SHARED_PERSISTENCE = 0.5
+"""From week to week, of the noise that users share."""
+PERSISTENCES = (0.9, 0.95, 0.98)
+PERSISTENT_RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0, 8.0)
+MOST_VARIANCE = 0.10
+"""Of a log ratio: weeks with more hold too few counts for a normal logarithm."""
+LEAST_WEEKS_USED = 10
+LEAST_BEFORE = 6
+"""Weeks of a series before a change."""
+NULL_DRAWS, TAIL_FROM, NULL_FREEDOM = 2_000, 0.9, 100
+PENALTIES = {STEP: 0.0, RAMP: 4.0, SLOPE: 6.0, EPISODE: 8.0}
+"""Off the squared t of a shape: those with more freedom fit noise more often."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All shapes over the weeks: `values` (weeks, shapes), and of each its kind, first week and first week after."""
+
+    values: Array
+    kinds: NDArray[np.str_]
+    since: NDArray[np.int64]
+    until: NDArray[np.int64]
+
+    @property
+    def penalties(self) -> Array:
+        return np.array([PENALTIES[kind] for kind in self.kinds])
+
+    @cached_property
+    def is_flat(self) -> NDArray[np.bool_]:
+        """Steps and episodes: 1 from their first week to the one before `after`, else 0."""
+        return np.isin(self.kinds, (STEP, EPISODE))
+
+    @cached_property
+    def after(self) -> NDArray[np.int64]:
+        return np.where(self.until >= 0, self.until, len(self.values))
+
+    def only(self, places: NDArray[np.int64]) -> Bank:
+        return Bank(self.values[:, places], self.kinds[places], self.since[places], self.until[places])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of a log ratio per its sampling variance: `white` each week anew, `white * ratio` persisting."""
+
+    white: float
+    ratio: float
+    persistence: float
+
+    def total(self) -> float:
+        return self.white * (1 + self.ratio)
+
+    def covariance(self, sampling: Array, shared: Array) -> Array:
+        """Of log ratios with the sampling variances, shape (series, weeks), and shared noise, shape (series,).
+
+        Returns shape (series, weeks, weeks). Weeks of too little data have so much variance that they say nothing.
+        """
+        weeks = sampling.shape[1]
+        usable = self.total() * sampling < MOST_VARIANCE
+        root = np.sqrt(sampling)
+        lasting = autoregressive(weeks, self.persistence)
+        common = autoregressive(weeks, SHARED_PERSISTENCE)
+        result = self.white * self.ratio * root[:, :, None] * root[:, None, :] * lasting
+        result += shared[:, None, None] * common
+        diagonal = np.arange(weeks)
+        result[:, diagonal, diagonal] += self.white * sampling + 1e-9 + np.where(usable, 0, 1e6)
+        return result
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Of each series and shape: t, the height of the shape, and its standard error; each of shape (series, shapes)."""
+
+    t: Array
+    height: Array
+    error: Array
+
+
+def autoregressive(weeks: int, persistence: float) -> Array:
+    apart = np.abs(np.subtract.outer(np.arange(weeks), np.arange(weeks)))
+    return persistence**apart
+
+
+def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[int] = (RAMP_WEEKS,)) -> Bank:
+    """Steps up to two weeks before the end, ramps, lasting slopes, and episodes that are over.
+
+    Args:
+        lengths: weeks of the episodes.
+        ramps: weeks that a change takes to be complete; negative where it is a share that grows evenly, whose log
+            ratio rises fast at first.
+    """
+    week = np.arange(weeks)
+    starts = range(LEAST_BEFORE, weeks - 1)
+    shapes: list[tuple[Array, str, int, int]] = [((week >= since) * 1.0, STEP, since, -1) for since in starts]
+    shapes += [
+        (bent(np.clip((week - since + 1) / abs(ramp), 0, 1), ramp < 0), RAMP, since, -1)
+        for since in starts
+        for ramp in ramps
+        if since <= weeks - 6
+    ]
+    shapes += [
+        (((week >= since) & (week < since + length)) * 1.0, EPISODE, since, since + length)
+        for since in starts
+        for length in lengths
+        if since + length <= weeks - 2
+    ]
+    shapes += [
+        (np.clip((week - since) / SLOPE_WEEKS, 0, None), SLOPE, since, -1) for since in range(0, weeks - 8, 2)
+    ]
+    values, kinds, sinces, untils = zip(*shapes, strict=True)
+    return Bank(np.array(values).T, np.array(kinds), np.array(sinces), np.array(untils))
+
+
+def bent(rise: Array, is_share: bool) -> Array:
+    """The log of 1 + 4 x rise, the whole of which is 1: how a share that grows evenly to fivefold looks as a log."""
+    return np.log1p(4 * rise) / np.log(5) if is_share else rise
+
+
+def fitted(series: Array, covariance: Array, base: Array, bank: Bank) -> Fits:
+    """Generalised least squares of each series on a base and, one at a time, each of the shapes.
+
+    The weight of a pair of weeks is what the inverse covariance leaves of it beside the base. A step or an episode is
+    1 over a stretch of weeks: its quadratic form is the sum over a square of these weights, read off running sums.
+
+    Args:
+        series: shape (series, weeks).
+        covariance: shape (series, weeks, weeks), or (1, weeks, weeks) for one that all have.
+        base: what a series may do without a change; shape (weeks, terms).
+    """
+    inverse = np.linalg.inv(covariance)
+    along = inverse @ base
+    weights = inverse - along @ np.linalg.solve(base.T @ along, along.transpose(0, 2, 1))
+    pulled = (weights @ series[:, :, None])[:, :, 0]
+    product = np.empty((len(series), len(bank.since)))
+    length, own = (np.empty((len(covariance), len(bank.since))) for _ in range(2))
+    first, after = bank.since[bank.is_flat], bank.after[bank.is_flat]
+    running = np.concatenate([np.zeros((len(series), 1)), pulled.cumsum(1)], axis=1)
+    product[:, bank.is_flat] = running[:, after] - running[:, first]
+    length[:, bank.is_flat] = _squares(weights, first, after)
+    own[:, bank.is_flat] = _squares(inverse, first, after)
+    if not bank.is_flat.all():
+        curved = bank.values[:, ~bank.is_flat]
+        product[:, ~bank.is_flat] = pulled @ curved
+        for result, matrix in ((length, weights), (own, inverse)):
+            moved = (matrix.reshape(-1, matrix.shape[2]) @ curved).reshape(len(matrix), *curved.shape)
+            result[:, ~bank.is_flat] = np.einsum("gwk,wk->gk", moved, curved)
+    usable = length > np.maximum(0.02 * own, 1e-9)
+    safe = np.where(usable, length, 1.0)
+    return Fits(
+        t=np.where(usable, product / np.sqrt(safe), 0.0),
+        height=np.where(usable, product / safe, 0.0),
+        error=np.where(usable, 1 / np.sqrt(safe), np.inf),
+    )
+
+
+def _squares(weights: Array, first: NDArray[np.int64], after: NDArray[np.int64]) -> Array:
+    """Sums over the squares of weeks from `first` to before `after` of each matrix; shape (series, squares)."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1, weights.shape[2] + 1))
+    sums[:, 1:, 1:] = weights.cumsum(1).cumsum(2)
+    return sums[:, after, after] - sums[:, first, after] - sums[:, after, first] + sums[:, first, first]
+
+
+@dataclass(frozen=True)
+class NullTail:
+    """The upper tail of the best score of a series without any change: exponential beyond its 90 % quantile."""
+
+    start: float
+    scale: float
+
+    def p_value(self, score: float) -> float:
+        return float(min(1.0, (1 - TAIL_FROM) * np.exp(-(score - self.start) / self.scale)))
+
+    def score_at(self, p_value: float) -> float:
+        """The score that a series without a change exceeds with this probability."""
+        return float(self.start - self.scale * np.log(p_value / (1 - TAIL_FROM)))
+
+
+def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Generator) -> NullTail:
+    """Scans series that hold nothing but noise of one covariance, shape (1, weeks, weeks).
+
+    The noise of a real series is itself estimated: each draw has a variance of its own, inverse chi-square.
+    """
+    drawn = rng.standard_normal((NULL_DRAWS, covariance.shape[1])) @ np.linalg.cholesky(covariance[0]).T
+    drawn *= np.sqrt(NULL_FREEDOM / rng.chisquare(NULL_FREEDOM, NULL_DRAWS))[:, None]
+    t = fitted(drawn, covariance, base, bank).t
+    scores = np.where(t != 0, t**2 - bank.penalties, -1).max(axis=1)
+    start = float(np.quantile(scores, TAIL_FROM))
+    return NullTail(start, float((scores[scores > start] - start).mean()))
+
+
+def fit_noise(contrasts: Array, sampling: Array) -> Noise:
+    """White and persistent user noise, by maximum likelihood from random groups of users, which have no cause.
+
+    Args:
+        contrasts: log ratios of random groups to all others; shape (groups, weeks).
+        sampling: their variances, were all counts Poisson; shape (groups, weeks).
+    """
+    usable = np.median(sampling, axis=0) <= np.quantile(np.median(sampling, axis=0), 0.7)
+    if usable.sum() < LEAST_WEEKS_USED:
+        return Noise(1.5, 0.3, 0.95)
+    scaled = contrasts[:, usable] / np.sqrt(sampling[:, usable])
+    level = 1 / np.sqrt(sampling[:, usable])
+    best, most = Noise(1.0, 0.0, 0.95), -np.inf
+    for persistence in PERSISTENCES:
+        lasting = autoregressive(int(usable.sum()), persistence)
+        for ratio in PERSISTENT_RATIOS:
+            root = np.linalg.cholesky(np.eye(len(lasting)) + ratio * lasting)
+            inverse = np.linalg.inv(root)
+            y, mean = scaled @ inverse.T, level @ inverse.T
+            slope = (y * mean).sum(1) / (mean * mean).sum(1)
+            rest = ((y - slope[:, None] * mean) ** 2).sum()
+            white = rest / (y.size - len(y))
+            likelihood = -len(y) * np.log(np.diag(root)).sum() - y.size / 2 * np.log(white)
+            if likelihood > most:
+                most, best = likelihood, Noise(float(white), ratio, persistence)
+    return best
+
+
+def without_odd_weeks(series: Array, usable: NDArray[np.bool_]) -> Array:
+    """Single weeks that stand out (Hampel) as the median of the five around them; the last two weeks stay."""
+    result = series.copy()
+    for row, chosen in zip(result, usable, strict=True):
+        places = np.flatnonzero(chosen)
+        if len(places) < 5:
+            continue
+        values = row[places]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2, mode="edge"), 5)
+        middle = np.median(windows, axis=1)
+        scatter = np.sqrt(robust_variance(np.diff(values)) / 2) + 1e-9
+        odd = (np.abs(values - middle) > 4 * scatter) & (np.arange(len(values)) < len(values) - 2)
+        row[places] = np.where(odd, middle, values)
+    return result
+
+
+def robust_variance(values: Array) -> float:
+    """From the median absolute deviation about 0: 0.4549 is the median of chi-square(1)."""
+    return float(np.median(np.abs(values)) ** 2 / 0.4549)
+
+
+def shared_variance(series: Array, sampling: Array, noise: Noise) -> float:
+    """Variance of what the users of a group share in a week, beyond the noise of the users themselves; one series."""
+    usable = noise.total() * sampling < MOST_VARIANCE
+    pairs = usable[1:] & usable[:-1]
+    if pairs.sum() < LEAST_WEEKS_USED:
+        return 0.0
+    own = (sampling[1:] + sampling[:-1]) * noise.white * (1 + noise.ratio * (1 - noise.persistence))
+    return max(0.0, robust_variance(np.diff(series)[pairs]) - float(np.median(own[pairs])))

@@ -1,0 +1,180 @@
+"""Findings as sentences that a manager understands at once, and questions that somebody can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from user_engagement.insights.names import (
+    ACQUISITION,
+    ACTIVATION,
+    CHURN,
+    DAYS,
+    DURATION,
+    EPISODE,
+    FREQUENCY,
+    MEASUREMENT,
+    MIX,
+    NEW_USERS,
+    RAMP,
+    RESURRECTION,
+    RETENTION,
+    SESSIONS,
+    SIGNUPS,
+    SLOPE,
+)
+
+if TYPE_CHECKING:
+    from user_engagement.insights.findings import Finding
+
+SHARES = (ACTIVATION, RETENTION, RESURRECTION, CHURN)
+DOES = {
+    SIGNUPS: ("Fewer users sign up", "More users sign up"),
+    ACTIVATION: (
+        "Fewer new users come back in their first week",
+        "More new users come back in their first week",
+    ),
+    NEW_USERS: (
+        "New users are less active in their first four weeks",
+        "New users are more active in their first four weeks",
+    ),
+    RETENTION: ("Fewer users come back from week to week", "More users come back from week to week"),
+    CHURN: ("Fewer users cancel", "More users cancel"),
+    RESURRECTION: ("Fewer users return after a pause", "More users return after a pause"),
+    FREQUENCY: ("Users are active on fewer days", "Users are active on more days"),
+    SESSIONS: ("Users have fewer sessions on an active day", "Users have more sessions on an active day"),
+    DURATION: ("Sessions are shorter", "Sessions are longer"),
+}
+UNIT = {
+    SIGNUPS: "signups a week",
+    NEW_USERS: "active days in four weeks",
+    FREQUENCY: "active days in four weeks",
+    SESSIONS: "sessions a day",
+    DURATION: "seconds",
+}
+QUESTION = {
+    SIGNUPS: "What changed in acquisition{when}: a campaign, a budget, a landing page, the signup form?",
+    ACTIVATION: "What do new users meet in their first days that changed{when}: onboarding, first messages, prices?",
+    NEW_USERS: "What do new users meet in their first weeks that changed{when}: onboarding, messages, prices?",
+    CHURN: "What made {group} cancel{when}: a price, a contract, a feature, a competitor?",
+    RESURRECTION: "Which messages bring {group} back, and what changed in them{when}?",
+    DURATION: "What do {group} no longer do in a session, or do faster, since a release{when}?",
+}
+DEFAULT_QUESTION = "What changed for {group}{when}: a release, the crash rate, push messages, a price?"
+
+
+def date_of(week: pd.Timestamp) -> str:
+    """As in 2 February 2026."""
+    return f"{week.day} {week:%B %Y}"
+
+
+def group_of(conditions: Mapping[str, str]) -> str:
+    """The users of a group, as part of a sentence."""
+    if not conditions:
+        return "all users"
+    words = "users"
+    if level := conditions.get("activity_level"):
+        words = f"users of {level} activity"
+    tail = [
+        f"whose main device is {value}"
+        if name == "main_device"
+        else f"who mostly {value}"
+        if name == "interaction_type"
+        else f"with {name.replace('_', ' ')} {value}"
+        for name, value in sorted(conditions.items())
+        if name != "activity_level"
+    ]
+    return " ".join([words, " and ".join(tail)]).strip()
+
+
+def value_of(metric: str, value: float) -> str:
+    """A metric's value with at most three significant figures."""
+    if metric in SHARES:
+        return f"{100 * value:.3g} %"
+    if metric == SIGNUPS:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def when_of(finding: Finding) -> str:
+    if finding.change.shape == SLOPE:
+        return ", gradually"
+    assert finding.since is not None
+    if finding.change.shape == EPISODE and finding.until is not None:
+        return (
+            f", from the week of {date_of(finding.since)} until that of {date_of(finding.until)}; it is over"
+        )
+    begins = "growing over weeks since" if finding.change.shape == RAMP else "since"
+    return f", {begins} the week of {date_of(finding.since)}"
+
+
+def sentence_of(finding: Finding) -> str:
+    """What changed, for whom, from what to what, since when."""
+    metric, group = finding.metric, group_of(finding.conditions)
+    if finding.kind == MEASUREMENT:
+        return measurement_sentence(finding)
+    before, after = value_of(metric, finding.value_expected), value_of(metric, finding.value_actual)
+    numbers = f"{after} instead of {before}" + (f" {UNIT[metric]}" if metric in UNIT else "")
+    if finding.kind == MIX:
+        more = "more" if finding.change.height > 0 else "fewer"
+        return f"The mix of new users shifted: {more} of them are {group}{when_of(finding)}."
+    whom = "" if not finding.conditions else f" among {group}; others are not affected"
+    does = DOES[metric][finding.direction == "up"]
+    if finding.kind == ACQUISITION and finding.conditions:
+        whom = f" among {group}"
+    return f"{does}{whom}: {numbers}{when_of(finding)}."
+
+
+def measurement_sentence(finding: Finding) -> str:
+    if finding.conditions:
+        group = " and ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in finding.conditions.items()
+        )
+        return (
+            f"Nothing is recorded of {group} any more{when_of(finding)}. It stopped overnight in all segments at once: "
+            "this is recording, not behaviour."
+        )
+    return (
+        f"{finding.metric.replace('_', ' ').capitalize()} jumped {finding.direction} overnight in all segments at "
+        f"once{when_of(finding)}: this is recording or delivery, not behaviour."
+    )
+
+
+def next_step_of(finding: Finding, marks: pd.DataFrame) -> str:
+    """A question that somebody can answer, and what coincides with the change."""
+    around = "" if finding.since is None else f" around {date_of(finding.since)}"
+    if finding.kind == MEASUREMENT:
+        question = f"Is the tracking or the delivery of events broken{around}? Numbers that rest on it are held back."
+    elif finding.kind == MIX:
+        question = (
+            f"What brings {group_of(finding.conditions)}{around}, and are these users worth what they cost?"
+        )
+    elif not finding.is_adverse:
+        question = f"What improved for {group_of(finding.conditions)}{around}, and can it be done elsewhere?"
+    else:
+        template = QUESTION.get(finding.metric, DEFAULT_QUESTION)
+        question = template.format(group=group_of(finding.conditions), when=around)
+    return " ".join([question, *coincidences(finding, marks)])
+
+
+def coincidences(finding: Finding, marks: pd.DataFrame) -> list[str]:
+    """Annotations within two weeks of the beginning, and the churn reason whose share rose."""
+    told = []
+    if finding.since is not None and len(marks):
+        near = marks[(marks.day - finding.since).abs() <= pd.Timedelta(days=14)]
+        told = [f"At about the same time: {row.label} ({date_of(row.day)})." for row in near.itertuples()]
+    if finding.churn_reason:
+        told.append(f'More of those who cancel since then give the reason "{finding.churn_reason}".')
+    return told
+
+
+def label_of(finding: Finding) -> str:
+    """A finding as a step of the bridge."""
+    does = DOES.get(finding.metric, ("Not recorded", "Recorded twice"))[finding.direction == "up"]
+    if finding.kind == MIX:
+        does = "Other users sign up"
+    if finding.kind == MEASUREMENT:
+        does = "Not recorded" if finding.lost[DAYS].value > 0 else "Recording changed"
+    return does if not finding.conditions else f"{does}: {group_of(finding.conditions)}"
