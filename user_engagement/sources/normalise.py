@@ -35,6 +35,8 @@ BLANKS_AROUND = re.compile(
 )
 SCIENTIFIC = r"-?\d(\.\d+)?e\+\d{2}|-?\d\.\d+E\d+"
 """Integers as Python, JavaScript and Java write large floats; ids such as `1e10` may be hexadecimal."""
+PLAIN_ID = r"[!-*,\-/-~]*"
+"""What may stand within an id that is no number with a fraction or an exponent."""
 TEXT_TYPES = ("VARCHAR", "JSON")
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 FLOAT_TYPES = ("FLOAT", "DOUBLE", "DECIMAL")
@@ -140,7 +142,7 @@ class ValueRules:
         """A text without blanks around it; null where nothing is left, or a word for a missing value."""
         bare = stripped(value)
         return (
-            f"case when {self._is_plain(value, '.*')} then {value} "
+            f"case when {self._is_plain(value, '[ -~]*')} then {value} "
             f"when not {self._says_nothing(bare, self.missing_words)} then {bare} end"
         )
 
@@ -169,21 +171,20 @@ class ValueRules:
         no_id = f"or regexp_full_match({bare}, '({placeholders})(\\.0*)?') " if placeholders else ""
         whole = f"try_cast({bare} as decimal(38, 0))"
         return (
-            f"case when {self._is_plain(value, '[^.+]*', '0-' if placeholders else '')} then {value} "
+            f"case when {self._is_plain(value, PLAIN_ID, bool(placeholders))} then {value} "
             f"when {self._says_nothing(bare, self.missing_words)} {no_id}then null "
             f"when regexp_full_match({bare}, '{SCIENTIFIC}') and {whole} = try_cast({bare} as double) "
             f"then cast({whole} as varchar) "
             rf"else regexp_replace({bare}, '^(-?\d+)\.0*$', '\1') end"
         )
 
-    def _is_plain(self, value: str, middle: str, doubtful: str = "") -> str:
-        """Whether a text shows at once that it is a value as it stands."""
-        letters = {word[0] for word in self.missing_words} | set(doubtful)
-        starts = "".join(
-            f"\\x{{{ord(c):x}}}" for each in sorted(letters) for c in {each.lower(), each.upper()}
-        )
-        first = f"[^{starts}\\x{{00}}-\\x{{20}}\\x{{7f}}-\\x{{10ffff}}]"
-        return f"regexp_full_match({value}, '(?s){first}({middle}[!-~])?')"
+    def _is_plain(self, value: str, middle: str, placeholders: bool = False) -> str:
+        """Whether a text shows at once that it is a value as it stands: ASCII, and no word's or blank's beginning."""
+        doubtful = {each for word in self.missing_words for each in (word[0].lower(), word[0].upper())}
+        doubtful |= set("0-.") if placeholders else set()
+        first = "".join(f"\\x{{{code:x}}}" for code in range(0x21, 0x7F) if chr(code) not in doubtful)
+        lead = "[0-]*" if placeholders else ""
+        return f"regexp_full_match({value}, '{lead}[{first}](?:{middle}[!-~])?')"
 
     def _says_nothing(self, value: str, words: tuple[str, ...]) -> str:
         # one pattern rather than a list, of which every word would take memory for each column
