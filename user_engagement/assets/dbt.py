@@ -22,6 +22,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
+from user_engagement.assets.fingerprints import project_fingerprint
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -206,14 +207,13 @@ def folder_of(props: Mapping[str, Any]) -> str:
 
 
 def load_manifest(settings: Settings) -> dict[str, Any]:
-    """dbt's manifest, parsed again only when a file of the project is newer than the last parse."""
+    """dbt's manifest, parsed again only when the project's content is not that of the last parse."""
     target = settings.dbt_target_dir
-    manifest = target / "manifest.json"
-    files = [
-        f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".md") and f.is_file()
-    ]
-    if not manifest.exists() or manifest.stat().st_mtime < max(f.stat().st_mtime for f in files):
-        parsed_manifest(settings.dbt_project_dir, settings.warehouse, target)
+    manifest, parsed = target / "manifest.json", target / "parsed-project"
+    fingerprint = project_fingerprint(settings)
+    if not manifest.exists() or not parsed.exists() or parsed.read_text() != fingerprint:
+        parsed_manifest(settings.dbt_project_dir, settings.warehouse, target).write(str(manifest))
+        parsed.write_text(fingerprint)
     return json.loads(manifest.read_text())
 
 

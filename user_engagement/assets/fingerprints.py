@@ -55,10 +55,19 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
         repr((settings.insights, settings.seed, settings.publish_report, settings.publish_users)),
         str(settings.pseudonym_key and _digest([settings.pseudonym_key.get_secret_value()])),
     ]
-    annotations = [settings.annotations] if settings.annotations and settings.annotations.is_file() else []
+    given = [file for file in (settings.annotations, settings.labels) if file and file.is_file()]
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
-    models = sorted(f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".csv"))
-    return _digest([*inputs, *_content_hashes([*annotations, *code, *models])])
+    return _digest([*inputs, *_content_hashes([*given, *code]), project_fingerprint(settings)])
+
+
+def project_fingerprint(settings: Settings) -> str:
+    """One digest of the dbt project: its content, whatever the times of its files."""
+    files = sorted(
+        file
+        for file in settings.dbt_project_dir.rglob("*")
+        if file.suffix in (".sql", ".yml", ".md", ".csv") and not {"target", "logs"} & set(file.parts)
+    )
+    return _digest(_content_hashes(files))
 
 
 def _reading_settings(settings: Settings) -> str:
