@@ -45,6 +45,8 @@ from user_engagement.insights.shapes import (
 )
 from user_engagement.insights.statistics import ALPHA
 
+USUAL_SCORE = 12.0
+"""The best score of a series without a change, about."""
 LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""
 SOON_WEEKS = 12
@@ -140,7 +142,10 @@ def best_shapes(
         if sign:
             t = np.where(t * sign > 0, t, 0)
         score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
-        place = score.argmax(1)
+        # of a large change the likelihood alone says which shape it has: what random groups show is taken off, not
+        # divided by
+        likely = (t * inflation) ** 2 - bank.penalties - USUAL_SCORE * (inflation**2 - 1)
+        place = np.where(np.abs(t) > 0, likely, -np.inf).argmax(1)
         row = np.arange(len(place))
         results.append(
             (place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place])
@@ -238,7 +243,8 @@ class Explainer:
             np.array([shared]),
             measure.own_base(),
             measure.bank,
-            np.ones(1),
+            # of use, what users do by themselves averages out over all of them
+            np.ones(1) if measure.name == USE else measure.inflation,
             allowed=None if allowed is None else allowed[None],
             sign=sign,
         )
