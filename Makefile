@@ -1,6 +1,8 @@
 # Needs Python 3.11 to 3.13 and make; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# the simulated company has a home of its own, so that the default one stays free for your data
+SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engagement/simulated}
 
 .PHONY: help install lock run dev test test-fast test-all lint clean
 .DEFAULT_GOAL := help
@@ -28,11 +30,11 @@ lock:  ## Update requirements.lock and requirements-run.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra postgresql --extra snowflake --extra snowplow -c requirements.lock -o requirements-run.lock pyproject.toml
 
 run: .venv/run  ## Simulate a company and run the pipeline on it
-	$(BIN)/user-engagement simulate
-	$(BIN)/user-engagement run
+	$(SIMULATED) $(BIN)/user-engagement simulate
+	$(SIMULATED) $(BIN)/user-engagement run
 
 dev: .venv/run  ## Start Dagster's UI and the dashboard
-	$(BIN)/user-engagement dev
+	$(SIMULATED) $(BIN)/user-engagement dev
 
 test: install lint  ## Run the linters and the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -35,7 +35,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from user_engagement.dashboard.ports import free_port
 
-PAGES = ("overview", "retention", "churn", "engagement", "drivers", "quality")
+PAGES = ("overview", "retention", "churn", "engagement", "causes", "quality")
 RANGES = ("3m", "6m", "12m", "all")
 SEGMENTS = ("all", "product_type", "acquisition_channel", "country")
 COMPARISONS = ("none", "previous", "year")

@@ -14,7 +14,7 @@ PERCENT = "\u00a0%"
 NOTHING = "–"
 MINUS = "−"
 _LABELS: dict[str, str] = {}
-"""What `use_labels` has read, for the whole process."""
+"""The labels that `use_labels` read, for the whole process."""
 
 
 def is_missing(value: Any) -> bool:
@@ -124,10 +124,10 @@ def is_whole_month(start: date, end: date) -> bool:
 
 
 def use_labels(file: Path | None) -> None:
-    """Lets a CSV file with the columns name and label say what names are called; without a file, the rule does.
+    """Reads the labels of names from a CSV file with the columns name and label; None removes all labels.
 
     Raises:
-        UserError: the file cannot be read as such.
+        UserError: the file cannot be read, or has other columns.
     """
     _LABELS.clear()
     if file is None:

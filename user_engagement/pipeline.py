@@ -13,14 +13,16 @@ import dagster as dg
 
 from user_engagement.assets.fingerprints import SOURCE_STATE, source_state
 from user_engagement.assets.freshness import compare, is_up_to_date
+from user_engagement.assets.source_loss import refuse_loss
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
-from user_engagement.errors import SourceError
+from user_engagement.errors import SettingsError, SourceError
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
+from user_engagement.instance.source_of_home import claim_home, refuse_other_source
 from user_engagement.partitions import Months, contiguous_ranges, first_of_month, key_of, monthly_partitions
-from user_engagement.settings import Settings
+from user_engagement.settings import PREFIX, Settings
 from user_engagement.sources import Source, TableReport, open_source
 from user_engagement.warehouse import open_warehouse
 
@@ -76,8 +78,14 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
     generation was published, the plan is empty unless ``rebuild`` is set.
 
     Raises:
-        SourceError: the source breaks its contract, or has no data in the requested months. Nothing was written.
+        SettingsError: the home was loaded from another source, or the horizon lies in the future.
+        SourceError: the source breaks its contract, has lost most of what was loaded, or has nothing in the months
+            asked for. Nothing was written.
     """
+    refuse_other_source(settings)
+    today = datetime.now(settings.zone).date()
+    if settings.as_of and settings.as_of > today:
+        raise SettingsError(f"{PREFIX}AS_OF={settings.as_of}: lies in the future; today is {today}.")
     source = open_source(settings)
     is_partial = bool(settings.start or settings.end)
     if not (full or rebuild or is_partial) and open_warehouse(settings).exists():
@@ -86,6 +94,8 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
                 return Plan(source)
     # before reading the rows: data that arrives meanwhile must count as a change
     state = None if is_partial else source_state(source, settings)
+    for table in RAW_TABLES:
+        refuse_loss(source, table, settings)
     reports = tuple(report for table in RAW_TABLES if (report := source.inspect(table)))
     signups = next(report for report in reports if report.table is USER_SIGNUPS)
     if signups.first_day is None:
@@ -130,6 +140,7 @@ def run(
     """
     if planned.cohorts is None:
         return
+    claim_home(settings)
     definitions = build_definitions(settings, planned.source)
     state = {SOURCE_STATE: planned.state} if planned.state else {}
     with open_instance(settings) as instance:
@@ -181,12 +192,12 @@ def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetChe
 
 
 def _found_by(check: dg.AssetCheckEvaluation) -> str:
-    """What a failed check found, and what to do about it."""
+    """A sentence with the result of a failed check, and what to do."""
     rows = check.metadata.get("dagster_dbt/failed_row_count")
-    found = check.description or (f"{rows.value} rows fail it." if rows else "it gave no reason.")
+    found = check.description or (f"{rows.value} rows fail it." if rows else "no reason was given.")
     return (
-        f"{check.check_name} of {check.asset_key.to_user_string()}: {found} What was published last stays. Fix the "
-        "data in the source, or the rule, and run again."
+        f"{check.check_name} of {check.asset_key.to_user_string()}: {found} The last publication stays in place. "
+        "Fix the data in the source, or the rule, and run again."
     )
 
 

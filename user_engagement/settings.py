@@ -39,6 +39,28 @@ IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
+_SQL_WORDS = """
+    account all alter analyse analyze and any array as asc asymmetric between both by case cast check collate
+    column connect constraint create cross current database default deferrable delete desc describe distinct do
+    drop else end except exists false fetch following for foreign from full grant group gscluster having ilike
+    in increment initially inner insert intersect into is issue join lambda lateral leading left like limit
+    localtime localtimestamp minus natural not null of offset on only or order organization placing pivot
+    primary qualify references regexp returning revoke right rlike row rows sample schema select set show some
+    start summarize symmetric table tablesample then to trailing trigger true try_cast union unique unpivot
+    update using values variadic view when whenever where window with
+"""
+SQL_WORDS = frozenset(_SQL_WORDS.split())
+"""Words that neither warehouse takes for a column's name unquoted."""
+_OWN_COLUMNS = """
+    active_calendar_months active_day_n active_days active_days_30 active_relative_months days_since_signup
+    declared_churn_date first_active_date in_scope inactive_churn_count inactive_churn_date is_inactive
+    last_active_date lifecycle_state observed_through reactivated_date segment_cell sessions signed_up_at
+    signup_date signup_month signup_number user_id user_number
+"""
+OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
+"""Columns that the models add to a user's own."""
+MISSING_WORDS = ("nan", "nat", "null", "none", "undefined", "<na>", "n/a", "#n/a", "\\n")
+EARLIEST_DATE = date(1971, 1, 1)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -82,12 +104,29 @@ class Settings(BaseSettings):
     snowplow_duration: Literal["engaged", "elapsed"] = Field(
         "engaged", description="Duration of a Snowplow session: time engaged, by page pings, or elapsed."
     )
+    snowplow_visit_timeout_seconds: int = Field(
+        1800, ge=60, le=86_400, description="Time without events after which a Snowplow session ends."
+    )
+    snowplow_bots: bool = Field(False, description="Count events of bots and crawlers as engagement.")
     snowplow_table: str = Field("atomic.events", description="Table of Snowplow events, if in a database.")
     start: date | None = Field(None, description="First month to load, YYYY-MM; the source's first if unset.")
     end: date | None = Field(None, description="Last month to load, YYYY-MM; the source's last if unset.")
     as_of: date | None = Field(None, description="Last complete day of data; the newest day if unset.")
     data_start: date | None = Field(None, description="First day on which the events are complete.")
     timezone: str = Field("UTC", description="Time zone of the calendar days.")
+    missing_words: Annotated[tuple[str, ...], NoDecode] = Field(
+        MISSING_WORDS, description="Words that stand for a missing value, in any case, comma-separated."
+    )
+    earliest_date: date = Field(
+        EARLIEST_DATE, description="Earlier dates are placeholders: no churn, and no usable signup or event."
+    )
+    sentinel_dates: Annotated[tuple[date, ...], NoDecode] = Field(
+        (),
+        description="More days that are placeholders, comma-separated; the year 2900 and later always are.",
+    )
+    accept_loss: bool = Field(
+        False, description="Load a source although most of a table, or its newest part, is gone."
+    )
     segments: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_SEGMENTS, description="Signup columns to break metrics down by, comma-separated."
     )
@@ -140,7 +179,7 @@ class Settings(BaseSettings):
     publish_report: bool = Field(True, description="Write the report, one HTML file, into each generation.")
     csv_escape_formulas: bool = Field(
         True,
-        description="Write an apostrophe before text in exported CSV files that a spreadsheet would run.",
+        description="Put an apostrophe before text in exported CSV files that a spreadsheet would run as a formula.",
     )
     annotations: Path | None = Field(
         None,
@@ -148,7 +187,7 @@ class Settings(BaseSettings):
     )
     labels: Path | None = Field(
         None,
-        description="CSV file with columns `name` and `label`: what columns and values are called on screen.",
+        description="CSV file with columns `name` and `label`: the labels of columns and values on screen.",
     )
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
@@ -168,7 +207,21 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("not a month; write it as 2025-03") from None
 
-    @field_validator("as_of", "data_start", mode="before")
+    @field_validator("missing_words", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(word for part in value.split(",") if (word := part.strip().lower())))
+
+    @field_validator("sentinel_dates", mode="before")
+    @classmethod
+    def _days(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(cls._day(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("as_of", "data_start", "earliest_date", mode="before")
     @classmethod
     def _day(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -220,8 +273,11 @@ class Settings(BaseSettings):
     @classmethod
     def _column_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not IDENTIFIER.fullmatch(name) or name in ("user_id", "signup_date"):
-                raise ValueError(f"{name!r} cannot be a segment; use a column name of user_signups")
+            if not IDENTIFIER.fullmatch(name) or name in OWN_COLUMNS | SQL_WORDS:
+                raise ValueError(
+                    f"{name!r} cannot be a segment: it is a word of SQL, a column of the models' own, or not in "
+                    "lower-case letters, digits and _; rename the column in the source, or map it to another name"
+                )
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import dagster as dg
@@ -20,7 +22,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, Window
+from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
 from user_engagement.settings import PREFIX, Settings
@@ -48,6 +50,10 @@ NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 # -- what dbt is told --------------------------------------------------------------------------------------
 
 
+SHORTEST_GAP = 14
+"""Days without any session behind which a few rows are no activity."""
+
+
 def window_args(window: Window) -> list[str]:
     """The window of a range of months as dbt arguments; open ends become dates beyond any data."""
     start, end = window.start or FAR_PAST, window.end or FAR_FUTURE
@@ -65,8 +71,34 @@ def horizon_of(reader: WarehouseReader, settings: Settings, now: datetime) -> da
     for table in (USER_ENGAGEMENT, USER_SIGNUPS):
         newest = reader.newest_day(table.name, table.date_column, yesterday)
         if newest is not None:
-            return newest
+            return before_stray_days(_sessions_by_day(reader, newest)) or newest
     return yesterday
+
+
+def before_stray_days(sessions: Mapping[date, int]) -> date | None:
+    """The last day before a gap behind which next to nothing follows: a stray row, or a wrong clock; None without one.
+
+    The gap is at least two weeks long and twice as long as any before it; the days behind it have less than half of
+    the sessions that a day before it usually has.
+    """
+    days = sorted(sessions)
+    gaps = [(later - earlier).days for earlier, later in pairwise(days)]
+    if not gaps or max(gaps) < SHORTEST_GAP:
+        return None
+    last = max(n for n, gap in enumerate(gaps) if gap >= SHORTEST_GAP)
+    others = max((gap for n, gap in enumerate(gaps) if n != last), default=1)
+    usual = median(sessions[day] for day in days[max(0, last - 27) : last + 1])
+    is_stray = gaps[last] >= 2 * others and max(sessions[day] for day in days[last + 1 :]) < usual / 2
+    return days[last] if is_stray else None
+
+
+def _sessions_by_day(reader: WarehouseReader, newest: date) -> dict[date, int]:
+    table = USER_ENGAGEMENT
+    day = f"cast({table.date_column} as date)"
+    window = Window(newest - timedelta(days=366), newest + timedelta(days=1))
+    counted = f"select {day} as day, count(*) as sessions from raw.{table.name}"
+    rows = reader.query(f"{counted} where {window.predicate(table.date_column)} group by {day}").to_pylist()
+    return {row["day"]: row["sessions"] for row in rows}
 
 
 def segments_of(reader: WarehouseReader, settings: Settings) -> list[str]:
@@ -96,7 +128,19 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "inactivity_days": settings.inactivity_days,
         "max_session_seconds": settings.max_session_seconds,
         "max_periods": settings.max_periods,
+        "signups_are_plain_days": signups_are_plain_days(reader),
     }
+
+
+def signups_are_plain_days(reader: WarehouseReader) -> bool:
+    """Whether no signup says at what time, but some session does: the zone of such a day is not known."""
+    return not _has_times(reader, USER_SIGNUPS) and _has_times(reader, USER_ENGAGEMENT)
+
+
+def _has_times(reader: WarehouseReader, table: RawTable) -> bool:
+    day = table.date_column
+    timed = f"select count(*) as found from raw.{table.name} where {day} <> cast({day} as date)"
+    return reader.query(timed).to_pylist()[0]["found"] > 0
 
 
 # -- how Dagster sees the models ---------------------------------------------------------------------------

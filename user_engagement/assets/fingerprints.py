@@ -58,14 +58,17 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
     annotations = [settings.annotations] if settings.annotations and settings.annotations.is_file() else []
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
     models = sorted(f for f in settings.dbt_project_dir.rglob("*") if f.suffix in (".sql", ".yml", ".csv"))
-    return _digest([*inputs, *_contents([*annotations, *code, *models])])
+    return _digest([*inputs, *_content_hashes([*annotations, *code, *models])])
 
 
 def _reading_settings(settings: Settings) -> str:
-    return f"{settings.timezone}/{settings.max_session_seconds:g}"
+    values = (settings.missing_words, str(settings.earliest_date), [str(d) for d in settings.sentinel_dates])
+    events = (settings.snowplow_visit_timeout_seconds, settings.snowplow_bots)
+    rules = _digest([repr(values), *([repr(events)] if settings.source == "snowplow" else [])])
+    return f"{settings.timezone}/{settings.max_session_seconds:g}/{rules}"
 
 
-def _contents(files: Iterable[Path]) -> Iterable[str]:
+def _content_hashes(files: Iterable[Path]) -> Iterable[str]:
     return (f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
 
 

@@ -58,7 +58,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
         with open_warehouse(settings).reader() as reader:
             build = build_fingerprint(settings, dbt_vars(reader, settings, datetime.now(UTC)))
             as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
-            contents = ((name, _contents(reader, tables[name], name, settings)) for name in tables)
+            contents = ((name, _rows_to_publish(reader, tables[name], name, settings)) for name in tables)
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
             manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add)
         folder = settings.published_dir / f"gen-{manifest.generation}"
@@ -79,7 +79,9 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
     return generation
 
 
-def _contents(reader: WarehouseReader, schema: str, name: str, settings: Settings) -> pa.RecordBatchReader:
+def _rows_to_publish(
+    reader: WarehouseReader, schema: str, name: str, settings: Settings
+) -> pa.RecordBatchReader:
     if name not in (USERS, AT_RISK):
         return reader.ordered(schema, name)
     assert settings.pseudonym_key, "settings with publish_users require it"

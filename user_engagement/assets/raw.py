@@ -6,6 +6,7 @@ import dagster as dg
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, raw_key, source_key
 from user_engagement.assets.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
+from user_engagement.assets.source_loss import ACCEPT_LOSS_TAG, refuse_loss
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
 from user_engagement.errors import UserError
 from user_engagement.partitions import window_of
@@ -147,6 +148,8 @@ def raw_asset(
         try:
             # before reading the rows: data that arrives meanwhile must count as a change
             fingerprints = source_fingerprints(source, table, settings, partitions.get_partition_keys())
+            if ACCEPT_LOSS_TAG not in context.run.tags:
+                refuse_loss(source, table, settings)
             extracted = source.extract(table, window)
             drift = schema_drift(extracted, stored_columns(settings, table), settings.segments)
         except UserError as error:

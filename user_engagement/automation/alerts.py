@@ -107,7 +107,10 @@ def alert_of_run(context: dg.RunFailureSensorContext) -> Alert:
         kind="run_failed",
         severity="warning" if is_retried else "error",
         title=f"{name} failed" + (f" for {partitions}" if partitions else ""),
-        text=f"{what_failed(context)} The last publication stays in place. See the log of run {run.run_id}. {advice}",
+        text=(
+            f"{failure_summary(context)} The last publication stays in place."
+            f" See the log of run {run.run_id}. {advice}"
+        ),
         occurred_at=datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC),
         asset_keys=tuple(sorted(key.to_user_string() for key in run.asset_selection or ())),
         job_name=run.job_name,
@@ -122,7 +125,7 @@ def partitions_of(tags: Mapping[str, str]) -> str | None:
     return first if first == last else f"{first} to {last}"
 
 
-def what_failed(context: dg.RunFailureSensorContext) -> str:
+def failure_summary(context: dg.RunFailureSensorContext) -> str:
     """The first failed step and its innermost error, or the error of a run in which no step failed."""
     steps = context.get_step_failure_events()
     if not steps:

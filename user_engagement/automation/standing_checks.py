@@ -155,7 +155,7 @@ def build_standing_checks(
     def as_new_as_source(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         if not materializes_assets(context):
             now, keys = datetime.now(UTC), partitions.get_partition_keys()
-            yield from selected(context, freshness(context.instance, source, settings, keys, now))
+            yield from selected_results(context, freshness(context.instance, source, settings, keys, now))
 
     @dg.multi_asset_check(
         name=NOT_FAILED,
@@ -169,7 +169,9 @@ def build_standing_checks(
     )
     def no_month_left_failed(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         if not materializes_assets(context):
-            yield from selected(context, failed_months(context.instance, partitions.get_partition_keys()))
+            yield from selected_results(
+                context, failed_months(context.instance, partitions.get_partition_keys())
+            )
 
     return [as_new_as_source, no_month_left_failed]
 
@@ -183,13 +185,15 @@ def materializes_assets(context: dg.AssetCheckExecutionContext) -> bool:
     return bool(context.run.asset_selection)
 
 
-def selected(
+def selected_results(
     context: dg.AssetCheckExecutionContext, outcomes: Sequence[Outcome]
 ) -> Iterator[dg.AssetCheckResult]:
     return (outcome.result() for outcome in outcomes if outcome.check in context.selected_asset_check_keys)
 
 
-def changed(instance: dg.DagsterInstance, outcomes: Sequence[Outcome]) -> list[dg.AssetCheckEvaluation]:
+def changed_evaluations(
+    instance: dg.DagsterInstance, outcomes: Sequence[Outcome]
+) -> list[dg.AssetCheckEvaluation]:
     """Evaluations of the checks whose result differs from the last one, or whose last result Dagster does not show.
 
     Dagster hides a result that is older than the asset, and one that is followed by a run that planned the check.
@@ -236,7 +240,7 @@ def build_check_sensor(
             grace = timedelta(minutes=settings.stale_after_minutes)
             if since is None or now - since >= grace:
                 outcomes += found
-        events = changed(instance, outcomes)
+        events = changed_evaluations(instance, outcomes)
         return dg.SensorResult(
             skip_reason=f"Evaluated {len(outcomes)} checks; {len(events)} results have changed.",
             asset_events=events,

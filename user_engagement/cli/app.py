@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from user_engagement.errors import UserError
 from user_engagement.instance.gc_tuning import collect_less_often
@@ -68,10 +69,13 @@ def options(
 @app.command()
 def run(
     source: Annotated[
-        str | None, typer.Option(help="Kind of source: simulated, files, database or snowplow.")
+        str | None,
+        typer.Option(
+            help="Kind of source: simulated, files, database or snowplow; by the path if not given."
+        ),
     ] = None,
     path: Annotated[
-        str | None, typer.Option(help="Folder or database URL of the source; not for simulated.")
+        str | None, typer.Option(help="Folder of the source's files, or URL of its database.")
     ] = None,
     start: Annotated[str | None, typer.Option(help="First month to load, YYYY-MM.")] = None,
     end: Annotated[str | None, typer.Option(help="Last month to load, YYYY-MM.")] = None,
@@ -80,10 +84,26 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Rebuild the marts even if nothing has changed.")
     ] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Load although the source has lost most of a table.")
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Empty the home first: for another source than it was loaded from."),
+    ] = False,
 ) -> None:
     """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
-    settings = configure(source=source, source_path=path, start=start, end=end, as_of=as_of)
+    if path and source is None and os.environ.get(PREFIX + "SOURCE", "simulated") == "simulated":
+        source = "database" if "://" in path else "files"
+    settings = configure(
+        source=source, source_path=path, start=start, end=end, as_of=as_of, accept_loss=accept_loss or None
+    )
+    if replace:
+        from user_engagement.instance.source_of_home import empty_home
+
+        empty_home(settings)
     from user_engagement.cli.console import RunProgress, loading_summary
+    from user_engagement.cli.warnings import warnings
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
     from user_engagement.publishing.generations import resolve
@@ -94,15 +114,20 @@ def run(
             from user_engagement.cli.simulated_company import ensure_world
 
             ensure_world(settings, progress.on_day)
-        progress.doing("checking the source")
+        progress.show_step("checking the source")
         planned = plan(settings, full, rebuild)
-        progress.planned(planned)
+        progress.show_plan(planned)
         run_pipeline(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
-    _show(resolve(settings.published_dir))
+    generation = resolve(settings.published_dir)
+    _show(generation)
+    default = Settings.model_fields["home"].default.absolute()
+    at = "" if settings.home.absolute() == default else f"{PREFIX}HOME={settings.home} "
+    for warning in warnings(settings, planned.reports, generation):
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     console.print(
-        "\nNext: [bold]user-engagement dashboard[/] for charts, [bold]user-engagement dev[/] for the asset graph, "
-        "[bold]user-engagement export DIR[/] for the marts as files."
+        f"\nNext: [bold]{at}user-engagement dashboard[/] for charts, [bold]{at}user-engagement dev[/] for the asset "
+        f"graph, [bold]{at}user-engagement export DIR[/] for the marts as files."
     )
 
 
@@ -111,7 +136,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write into; created if missing.")],
     format: Annotated[ExportFormat, typer.Option(help="File format.")] = ExportFormat.parquet,  # noqa: A002
 ) -> None:
-    """Write each mart, and each insight table that names no user, to a file of its own, named after it."""
+    """Write each mart, and each insight table that names no user, to a file of its own, named after the table."""
     settings = configure()
     from user_engagement.publishing.export import export_insights, export_marts
 
@@ -153,7 +178,7 @@ def kpis() -> None:
 @app.command()
 def digest(
     address: Annotated[
-        str, typer.Option(help="Where readers find the dashboard, for the links.")
+        str, typer.Option(help="Address of the dashboard, for the links.")
     ] = "http://127.0.0.1:8501",
 ) -> None:
     """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
@@ -210,7 +235,7 @@ def simulate(
     with RunProgress(progress_console) as progress:
         summary = simulate_company(settings, users, _day(through, "--through"), progress.on_day)
         if format is EventFormat.snowplow:
-            progress.doing("writing Snowplow's enriched files")
+            progress.show_step("writing Snowplow's enriched files")
             folder = write_snowplow_files(settings)
             console.print(f"Snowplow's enriched events: {folder}")
     console.print(str(summary))
@@ -220,7 +245,7 @@ def simulate(
 def truth(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
 ) -> None:
-    """Write the planted causes, and each simulated user's true churn day and cause."""
+    """Write the planted causes and their effects, and each simulated user's true churn day and cause."""
     settings = configure()
     from user_engagement.cli.simulated_company import write_truth
 

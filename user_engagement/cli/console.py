@@ -49,23 +49,23 @@ class RunProgress:
     ) -> None:
         self._progress.stop()
 
-    def doing(self, what: str) -> None:
-        self._progress.update(self._task, description=escape(what))
+    def show_step(self, step: str) -> None:
+        self._progress.update(self._task, description=escape(step))
 
     def on_day(self, day: date, done: int, total: int) -> None:
-        self.doing(f"simulating {day} ({done} of {total} days)")
+        self.show_step(f"simulating {day} ({done} of {total} days)")
 
-    def planned(self, plan: Plan) -> None:
+    def show_plan(self, plan: Plan) -> None:
         for report in plan.reports:
             days = f", {report.first_day} to {report.last_day}" if report.first_day else ""
-            self._say(f"source {report.table.name}: {report.rows:,} rows{days}")
+            self._print_done(f"source {report.table.name}: {report.rows:,} rows{days}")
 
     def on_event(self, event: dg.DagsterEvent) -> None:
         kind = event.event_type
         if kind == dg.DagsterEventType.STEP_START:
             self._step_started = time.monotonic()
             self._assets, self._loaded, self._checks = {}, {}, 0
-            self.doing(_plain(event.step_key or ""))
+            self.show_step(_step_name(event.step_key or ""))
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
             self._materialized(event)
         elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -75,14 +75,14 @@ class RunProgress:
             detail = "  ".join(self._assets.values())
             if len(self._assets) != 1:
                 detail = f"{len(self._assets)} tables" if self._assets else f"{self._checks} checks"
-            self._say(
-                f"{_plain(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
+            self._print_done(
+                f"{_step_name(event.step_key or '')}: {detail}, {time.monotonic() - self._step_started:.1f} s"
             )
 
     def on_line(self, line: str) -> None:
         """Shows the model or test that dbt starts; Dagster's event for it comes much later."""
         if started := DBT_START.match(line):
-            self.doing(f"{started['name']} ({started['number']} of {started['total']})")
+            self.show_step(f"{started['name']} ({started['number']} of {started['total']})")
 
     def _materialized(self, event: dg.DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization
@@ -94,7 +94,7 @@ class RunProgress:
             self.rejected[name] = _number(metadata, "rejected_rows")
         rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
         self._assets[name] = f"{rows:,} rows" if isinstance(rows, int) else "done"
-        self.doing(name)
+        self.show_step(name)
 
     def _checked(self, event: dg.DagsterEvent) -> None:
         self._checks += 1
@@ -105,7 +105,7 @@ class RunProgress:
                 f"{escape(evaluation.check_name)} ({evaluation.severity.value.lower()})"
             )
 
-    def _say(self, line: str) -> None:
+    def _print_done(self, line: str) -> None:
         self._console.print(f"[green]✓[/] {escape(line)}", highlight=False)
 
 
@@ -114,8 +114,8 @@ def _number(metadata: dict[str, Any], key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _plain(step: str) -> str:
-    return step.replace("__", "/")
+def _step_name(key: str) -> str:
+    return key.replace("__", "/")
 
 
 def loading_summary(plan: Plan, progress: RunProgress) -> str:
@@ -126,10 +126,10 @@ def loading_summary(plan: Plan, progress: RunProgress) -> str:
             "rebuilt. Use --rebuild to rebuild anyway."
         )
     if not plan.load:
-        return f"\nNothing new in the source: no month was loaded. The marts of {_named(plan.cohorts)} were rebuilt."
-    loaded = ", ".join(_named(months) for months in plan.load)
+        return f"\nNothing new in the source: no month was loaded. The marts of {_range_of(plan.cohorts)} were rebuilt."
+    loaded = ", ".join(_range_of(months) for months in plan.load)
     rest = (
-        "" if plan.load == (plan.cohorts,) else f" Other months of {_named(plan.cohorts)} have not changed."
+        "" if plan.load == (plan.cohorts,) else f" Other months of {_range_of(plan.cohorts)} were not loaded."
     )
     tables = ", ".join(f"{name.removeprefix('raw/')} {rows:,}" for name, rows in progress.loaded.items())
     rejected = sum(progress.rejected.values())
@@ -137,6 +137,6 @@ def loading_summary(plan: Plan, progress: RunProgress) -> str:
     return f"\nLoaded {loaded}: {tables}.{rest}{rejected_note}"
 
 
-def _named(months: Months) -> str:
+def _range_of(months: Months) -> str:
     first, last = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
     return first if first == last else f"{first} to {last}"

@@ -83,7 +83,7 @@ def emit_day(settings: Settings, collector: str, day: date | None, limit: int) -
 
 
 def write_truth(settings: Settings, folder: Path) -> list[Path]:
-    """Writes the planted causes, and each user's true churn day and cause; returns the paths."""
+    """Writes the planted causes and their effects, and each user's true churn day and cause; returns the paths."""
     return list(simulation.truth(settings.simulated_home, _reached(settings)).write(folder))
 
 

@@ -1,8 +1,8 @@
 """The columns of raw tables: the interface between every source and every warehouse.
 
 Raw tables keep the values of the source. Ids and attributes are text, so that ``007`` stays ``007``; dates are
-wall-clock timestamps in the configured time zone; any extra source column is kept as text. Ids have no leading
-or trailing blanks, and a blank id is null, so that models can compare ids directly.
+wall-clock timestamps in the configured time zone; any extra source column is kept as text. Texts have no
+leading or trailing blanks, and one that says nothing is null, so that models can compare them directly.
 """
 
 from __future__ import annotations
@@ -118,12 +118,14 @@ REJECTED_ROWS = RawTable(
     required=(
         Column("table_name", "VARCHAR", "The raw table that the row was meant for."),
         Column(
-            "reason", "VARCHAR", "`null_user_id`, `null_date` or `unparseable_date`: the first that applies."
+            "reason",
+            "VARCHAR",
+            "The first of `null_user_id`, `null_date`, `unparseable_date`, `implausible_date`; `bot`, `stray_pings`.",
         ),
         Column("user_id", "VARCHAR", "The row's user, where it has one."),
         Column("date_value", "VARCHAR", "The value in place of the date."),
     ),
-    description="Rows without a usable date, which belong to no month.",
+    description="Rows without a usable date, which belong to no month, and events that are no engagement.",
 )
 
 

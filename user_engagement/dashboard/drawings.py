@@ -11,12 +11,13 @@ import numpy as np
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Drawing, SeriesDrawing
-from user_engagement.dashboard.data import Frame
-from user_engagement.dashboard.findings import Finding
+from user_engagement.dashboard.findings import Course, Finding
 from user_engagement.dashboard.theme import Theme
 from user_engagement.dashboard.trends import Trend
 
 WIDTH, HEIGHT = 400.0, 100.0
+LABEL_HEIGHT = 22.0
+"""Of a line of text, in per cent of the frame."""
 TO_ZERO = 0.5
 """The axis begins at zero if the lowest value lies below this share of the highest."""
 
@@ -30,38 +31,49 @@ def sparkline(trend: Trend, theme: Theme) -> Drawing:
     return Drawing(_image([_line(x, y, theme.muted, 1.5)]), alt, float(y[-1] / HEIGHT * 100))
 
 
-def against_expected(finding: Finding, rows: Frame, theme: Theme) -> SeriesDrawing | None:
+def against_expected(finding: Finding, course: Course, theme: Theme) -> SeriesDrawing | None:
     """A finding's metric by week against what was expected, with its change marked; None without known weeks."""
-    known = rows[rows.actual.notna()]
-    if len(known) < 2:
+    rows, unit = course.weeks, course.unit
+    if len(rows) < 2:
         return None
-    bounds = known[["actual", "expected", "expected_low", "expected_high"]].to_numpy(dtype=float)
-    low, high = _range(bounds[np.isfinite(bounds)])
-    x = _positions(len(known))
-    actual, expected, expected_low, expected_high = (_heights(column, low, high) for column in bounds.T)
+    columns = rows[["actual", "expected", "expected_low", "expected_high"]].to_numpy(dtype=float).T
+    lines = columns[:2]
+    low, high = _range(lines[np.isfinite(lines)])
+    x = _positions(len(rows))
+    actual, expected, expected_low, expected_high = (_heights(column, low, high) for column in columns)
+    known = np.isfinite(expected_low) & np.isfinite(expected_high)
     parts = [
-        _area(x, expected_low, expected_high, theme.muted, 0.18),
+        _area(x[known], expected_low[known], expected_high[known], theme.muted, 0.18),
         _line(x, expected, theme.muted, 1.5, dashed=True),
         _line(x, actual, theme.series[0], 2.0),
     ]
-    weeks = known.week.dt.date.tolist()
+    weeks = rows.week.dt.date.tolist()
     if finding.since is not None:
         position = np.interp(finding.since.toordinal(), [w.toordinal() for w in weeks], x)
         parts.append(_vertical(float(position), theme.bad))
-    last, usual = bounds[-1, 0], bounds[-1, 1]
+    last, usual = (fmt.brief_value(line[-1], unit) for line in lines)
+    last_at, usual_at = _apart(float(actual[-1]), float(expected[-1]))
     return SeriesDrawing(
         drawing=Drawing(
             _image(parts),
-            f"{finding.name} of {finding.group} by week: {fmt.value(last, finding.unit)} in the last week, "
-            f"{fmt.value(usual, finding.unit)} expected.",
-            float(actual[-1] / HEIGHT * 100),
+            f"{course.name} of {finding.group} by week: {last} in the last week, {usual} expected.",
+            last_at,
         ),
-        last_label=fmt.brief_value(last, finding.unit),
-        expected_label=fmt.brief_value(usual, finding.unit) if np.isfinite(usual) else "",
-        expected_last=float(expected[-1] / HEIGHT * 100) if np.isfinite(usual) else 0.0,
+        last_label=last,
+        expected_label=usual,
+        expected_last=usual_at,
         first_day=fmt.month(weeks[0]),
         last_day=fmt.month(weeks[-1]),
     )
+
+
+def _apart(one: float, other: float) -> tuple[float, float]:
+    """Two heights in per cent, moved so far apart that labels at them do not overprint."""
+    one, other = one / HEIGHT * 100, other / HEIGHT * 100
+    lacking = (LABEL_HEIGHT - abs(one - other)) / 2
+    if lacking <= 0:
+        return one, other
+    return (one + lacking, other - lacking) if one >= other else (one - lacking, other + lacking)
 
 
 def _positions(count: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -131,10 +132,27 @@ def causes(generation: Generation) -> tuple[Finding, ...]:
     return tuple(finding for finding in read_findings(generation) if finding.is_cause)
 
 
-def series(generation: Generation, rank: int) -> Frame:
-    """A finding's metric week by week: actual, expected and its interval."""
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A finding's metric week by week (week, actual, expected, expected_low, expected_high, users), and its unit."""
+
+    weeks: Frame
+    name: str
+    unit: str
+
+
+def course(generation: Generation, finding: Finding) -> Course:
+    """The weeks up to the last one of which something is expected: later ones are not complete for the metric.
+
+    Of a change of the mix they count the group's signups.
+    """
     frame = generation.frame(SERIES)
-    return frame[frame["rank"] == rank].sort_values("week")
+    rows = frame[(frame["rank"] == finding.rank) & frame.actual.notna()].sort_values("week")
+    last = rows.week[rows.expected.notna()].max()
+    rows = rows[rows.week <= last]
+    if finding.kind == "mix" and (rows.actual > 1).any():
+        return Course(rows, *METRICS["signups"])
+    return Course(rows, finding.name, finding.unit)
 
 
 def bridge(generation: Generation, measure: str) -> Frame:
@@ -144,13 +162,15 @@ def bridge(generation: Generation, measure: str) -> Frame:
 
 
 def _finding(row: Any, labels: Mapping[int, str]) -> Finding:
-    rank = int(row.rank)
+    rank, conditions = int(row.rank), json.loads(_given(row.conditions) or "{}")
     return Finding(
         rank=rank,
-        title=row.finding if row.kind == "measurement" else labels.get(rank, row.finding),
+        title=_words(
+            row.finding if row.kind == "measurement" else _title(labels.get(rank, row.finding), conditions)
+        ),
         kind=row.kind,
         metric=_given(row.metric) or "",
-        conditions=json.loads(_given(row.conditions) or "{}"),
+        conditions=conditions,
         is_adverse=bool(_given(row.is_adverse)),
         shape=_given(row.shape) or "",
         since=_day(row.since),
@@ -165,8 +185,8 @@ def _finding(row: Any, labels: Mapping[int, str]) -> Finding:
         users=None if fmt.is_missing(row.users) else int(row.users),
         q_value=_given(row.q_value),
         also=tuple(json.loads(_given(row.also) or "[]")),
-        sentence=row.finding,
-        next_step=_given(row.next_step) or "",
+        sentence=_words(row.finding),
+        next_step=_words(_given(row.next_step) or ""),
     )
 
 
@@ -176,3 +196,14 @@ def _given(value: Any) -> Any:
 
 def _day(value: Any) -> date | None:
     return None if fmt.is_missing(value) else value.date()
+
+
+def _title(label: str, conditions: Mapping[str, str]) -> str:
+    """What changed and, after a colon, for whom in a word or two."""
+    change, group, _ = label.partition(": ")
+    return f"{change}: {', '.join(map(fmt.label, conditions.values()))}" if group and conditions else label
+
+
+def _words(sentence: str) -> str:
+    """A sentence whose names of columns and values are words: paid_social is paid social."""
+    return re.sub(r"\b[^\W_]+(?:_[^\W_]+)+\b", lambda name: name[0].replace("_", " "), sentence)

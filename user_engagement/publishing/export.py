@@ -1,4 +1,4 @@
-"""Exports marts and insights to files, for use outside the warehouse."""
+"""Exports marts and insight tables to files, for use outside the warehouse."""
 
 from __future__ import annotations
 
@@ -41,16 +41,15 @@ def export_marts(
 def export_insights(
     settings: Settings, folder: Path, kind: Literal["parquet", "csv"], names: Iterable[str]
 ) -> Iterator[tuple[str, int]]:
-    """Writes the insight tables of these names; yields each name and its row count.
+    """Writes the insight tables of these names that have been built; yields each name and its row count.
 
     Raises:
-        WarehouseError: insights have not been built, or the warehouse is in use.
+        WarehouseError: the warehouse is in use.
     """
     with open_warehouse(settings).reader() as reader:
-        for name in names:
+        for _, name in reader.tables(("insights", name) for name in names):
             is_escaped = kind == "csv" and settings.csv_escape_formulas
-            table = reader.ordered("insights", name)
-            yield name, _write(folder / f"{name}.{kind}", table, kind, is_escaped)
+            yield name, _write(folder / f"{name}.{kind}", reader.ordered("insights", name), kind, is_escaped)
 
 
 def _write(path: Path, reader: pa.RecordBatchReader, kind: str, is_escaped: bool) -> int:

@@ -1,4 +1,4 @@
-"""Text that a spreadsheet would run as a formula, made harmless."""
+"""Prevents spreadsheets from running text in exported files as formulas."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 FORMULA = r"^([=+\-@\t\r])"
-"""How a cell begins that spreadsheets take for a formula (OWASP, CSV Injection)."""
+"""The first character of a text that spreadsheets run as a formula (OWASP, CSV Injection)."""
 
 
 def without_formulas(table: pa.Table) -> pa.Table:
-    """The table with an apostrophe before each text that begins like a formula; numbers and dates stay."""
+    """The table with an apostrophe before each text that begins like a formula; numbers and dates are unchanged."""
     options = pc.ReplaceSubstringOptions(FORMULA, r"'\1")
     for position, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):

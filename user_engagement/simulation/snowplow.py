@@ -14,9 +14,11 @@ Grouping these events into sessions recovers the user, start, interaction type a
 The differences are:
 
 - engaged time is the duration rounded down to minimum visit + whole heartbeats: up to one heartbeat less.
-  Sessions shorter than the minimum visit, and absurd ones beyond the longest possible session, have no pings, so
-  their elapsed time counts, which always equals the duration;
-- missing, zero and negative durations all become null, as events cannot distinguish them;
+  Sessions shorter than the minimum visit have no pings, so their elapsed time counts, which always equals the
+  duration;
+- a session over midnight is one row for each of its days;
+- missing, zero, negative and absurd durations (beyond the longest possible session) all become null, as events
+  cannot distinguish them;
 - duplicate deliveries are removed event by event, and give no rows of their own.
 """
 
@@ -71,7 +73,7 @@ EVENTS = """
         select
             cast(user_id as varchar) as user_id, engagement_date as started, interaction_type, device_type,
             {prefix_of_session} as prefix, {prefix_of_device} as device_prefix, anonymous,
-            greatest(coalesce(session_duration, 0), 0) as seconds,
+            case when session_duration between 0 and {longest} then session_duration else 0 end as seconds,
             case when seconds between {minimum} and {longest}
                 then (seconds - {minimum}) // {heartbeat} + 1 else 0 end as pings,
             to_days(cast(delivered - cast(engagement_date as date) as integer)) as delay

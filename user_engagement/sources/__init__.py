@@ -11,6 +11,8 @@ from user_engagement.settings import PREFIX, Settings, TableMapping
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
 from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
+from user_engagement.sources.normalise import ValueRules
+from user_engagement.sources.personal import PERSONAL_COLUMNS
 
 __all__ = ["BATCH_ROWS", "Extract", "Source", "TableReport", "open_source"]
 
@@ -45,17 +47,34 @@ def with_users(users: Source, engagement: Source) -> Source:
     )
 
 
+def rules_of(settings: Settings) -> ValueRules:
+    return ValueRules(
+        settings.timezone, settings.missing_words, settings.earliest_date, settings.sentinel_dates
+    )
+
+
+def chosen_segments(settings: Settings) -> tuple[str, ...]:
+    """Columns that somebody asked for by name."""
+    return () if settings.segments_are_default else settings.segments
+
+
 def place_of(settings: Settings, place: str | None, kind: str) -> Source:
     """The source of a kind, `files` or `database`, at a folder or URL."""
     if place is None:
         what = "the database's URL" if kind == "database" else "the folder of the files"
         raise SettingsError(f"{PREFIX}SOURCE_PATH: source {kind} needs {what}; set it, or use --path.")
     if kind == "files":
-        return FilesSource(place, settings.timezone)
+        return FilesSource(place, settings.timezone, rules_of(settings), chosen_segments(settings))
     # SQLAlchemy and drivers are imported for those who use them
     from user_engagement.sources.database import DatabaseSource
 
-    return DatabaseSource(place, settings.timezone, settings.source_tables)
+    return DatabaseSource(
+        place,
+        settings.timezone,
+        settings.source_tables,
+        set(PERSONAL_COLUMNS) - set(chosen_segments(settings)),
+        rules_of(settings),
+    )
 
 
 def users_source(settings: Settings) -> Source:
@@ -78,7 +97,10 @@ def snowplow_source(settings: Settings) -> Source:
         "heartbeat_seconds": settings.snowplow_heartbeat_seconds,
         "minimum_visit_seconds": settings.snowplow_minimum_visit_seconds,
         "duration": settings.snowplow_duration,
+        "visit_timeout_seconds": settings.snowplow_visit_timeout_seconds,
+        "with_bots": settings.snowplow_bots,
         "memory_limit": settings.memory_limit,
+        "rules": rules_of(settings),
     }
     place, timezone = settings.source_path, settings.timezone
     if "://" in place:
@@ -93,6 +115,11 @@ def simulated_source(settings: Settings) -> Source:
     from user_engagement.sources.database import DatabaseSource
 
     users = DatabaseSource(
-        f"sqlite:///{settings.simulated_home / SIMULATED_DATABASE}", settings.timezone, SIMULATED_TABLES
+        f"sqlite:///{settings.simulated_home / SIMULATED_DATABASE}",
+        settings.timezone,
+        SIMULATED_TABLES,
+        rules=rules_of(settings),
     )
-    return with_users(users, FilesSource(settings.simulated_home / SIMULATED_EVENTS, settings.timezone))
+    return with_users(
+        users, FilesSource(settings.simulated_home / SIMULATED_EVENTS, settings.timezone, rules_of(settings))
+    )

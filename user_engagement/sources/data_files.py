@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from user_engagement.errors import SourceError
 from user_engagement.sources.normalise import quoted
 
 UNFINISHED = (".tmp", ".crc")
 """Endings of what another program is still writing, or keeps beside its files."""
+TABLE_FORMATS = {
+    "_delta_log": "Delta table",
+    ".hoodie": "Hudi table",
+    "metadata/version-hint.text": "Iceberg table",
+    "metadata/*.metadata.json": "Iceberg table",
+}
+"""What marks a folder whose log says which of its files count: removed ones lie among them."""
 
 FileState = tuple[Path, int, int]
 
 
-def is_data_file(path: Path, folder: Path) -> bool:
-    """Whether a path below a folder is a file to read: neither hidden nor unfinished."""
-    hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    return path.is_file() and not hidden and not path.name.endswith(UNFINISHED)
+def data_files(folder: Path) -> Iterator[Path]:
+    """The files below a folder in the order of their names, without hidden and unfinished ones.
+
+    Links to folders are followed, each folder once.
+
+    Raises:
+        SourceError: a link leads nowhere, or the folder is a table of a format that is not read.
+        OSError: a folder cannot be read.
+    """
+    yield from _below(folder, set())
+
+
+def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    if (real := folder.resolve()) in seen:
+        return
+    seen.add(real)
+    for mark, name in TABLE_FORMATS.items():
+        if next(folder.glob(mark), None):
+            raise SourceError(
+                f"{folder}: this is a {name}, whose folder also holds removed rows. Export its present rows as Parquet."
+            )
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "_")) or path.name.endswith(UNFINISHED):
+            continue
+        if path.is_dir():
+            yield from _below(path, seen)
+        elif path.exists():
+            yield path
+        else:
+            raise SourceError(f"{path}: this link leads to no file. Restore the file, or remove the link.")
 
 
 def file_state(file: Path) -> FileState:

@@ -1,26 +1,47 @@
 """What raw values mean, as DuckDB SQL fragments that every source shares.
 
 A fragment takes a SQL expression, and where it matters the DuckDB type (``kind``) that the expression has, so
-that a date or a number counts the same whether it comes from a file or from a database.
+that an id, a date or a number counts the same whether it comes from a file or from a database. Most values need
+no care, which one regular expression shows; only the others take the long way.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
-from user_engagement.contracts.raw import SqlType
+from user_engagement.contracts.raw import CHURN_DATA, IDS, RawTable, SqlType
+from user_engagement.settings import EARLIEST_DATE, MISSING_WORDS
 
-FIRST_YEAR, LAST_YEAR = 1000, 9999
-NULL_WORDS = ("null", "na", "n/a", "nan", "none", "nat", "\\n")
+NO_DATE = date(1000, 1, 1)
+"""The month with which rows without a usable date count in fingerprints."""
+LATEST_YEAR = 2900
+"""Years from here on (2999, 9999) say that something has not ended, in no zone that it happened."""
 DAY = r"[1-9]\d{3}-\d{2}-\d{2}"
-CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
+CLOCK = r"[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
+PLAIN_CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
+PLAIN_OFFSET = r"(Z|[+-][01]\d(:?[0-5]\d)?)"
 OFFSET = r" ?(Z|z|UTC|[+-][01]\d(:?[0-5]\d)?)"
+BLANKS = (
+    r"[\x{00}-\x{20}\x{7f}-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}"
+    r"\x{3000}\x{feff}]"
+)
+"""Blanks, controls, and invisible letters such as zero-width spaces and byte order marks."""
+BLANKS_AROUND = re.compile(
+    re.sub(r"\\x\{(\w+)\}", lambda code: re.escape(chr(int(code[1], 16))), f"^{BLANKS}+|{BLANKS}+$")
+)
+SCIENTIFIC = r"-?\d(\.\d+)?e\+\d{2}|-?\d\.\d+E\d+"
+"""Integers as Python, JavaScript and Java write large floats; ids such as `1e10` may be hexadecimal."""
 TEXT_TYPES = ("VARCHAR", "JSON")
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-NUMBER_TYPES = (*INTEGER_TYPES, *(f"U{name}" for name in INTEGER_TYPES), "FLOAT", "DOUBLE", "DECIMAL")
+FLOAT_TYPES = ("FLOAT", "DOUBLE", "DECIMAL")
+NUMBER_TYPES = (*INTEGER_TYPES, *(f"U{name}" for name in INTEGER_TYPES), *FLOAT_TYPES)
 DATE_TYPES = ("DATE", "TIMESTAMP")
+DURATION_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Parts of a second in the kinds ``DURATION(unit)``: whole numbers that a file marks as lengths of time."""
 NESTED_TYPE = re.compile(r"(STRUCT|MAP|UNION)\(.*|.*\]")
 ZONED = "TIMESTAMP WITH TIME ZONE"
 
@@ -36,85 +57,52 @@ def identifier(name: str) -> str:
 
 
 def column_name(name: str, position: int) -> str:
-    """A source's column name as the warehouse writes it: lower case, words joined by ``_``."""
-    return re.sub(r"\W+", "_", name.strip().lower(), flags=re.ASCII) or f"column_{position}"
+    """A source's column name as the warehouse writes it: lower case, words of any script joined by ``_``."""
+    composed = unicodedata.normalize("NFC", name.strip().lower())
+    # vowel signs of Indian and Thai scripts are marks, which \w leaves out
+    kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else "_" for c in composed)
+    return re.sub(
+        r"_+", lambda run: run[0] if run.start() == 0 and name[0] == "_" else "_", "".join(kept)
+    ) or (f"column_{position}")
 
 
 def text(raw: str) -> str:
     return f"cast({raw} as varchar)"
 
 
-def identity(value: str) -> str:
-    """An id as raw tables hold it: text without blanks around it; null where nothing is left."""
-    return f"nullif(trim({value}), '')"
+def _as_text(raw: str, kind: str) -> str:
+    return raw if kind == "VARCHAR" else text(raw)
 
 
-def number(raw: str) -> str:
-    """A value as a number; null for what is none."""
-    return f"try_cast({raw} as double)"
+def stripped(value: str) -> str:
+    """A text without what cannot be seen around it."""
+    return f"regexp_replace({value}, '^{BLANKS}+|{BLANKS}+$', '', 'g')"
 
 
-def local_time(raw: str, kind: str, timezone: str) -> str:
-    """A date column as wall-clock time in the zone; null for what is no usable date.
-
-    Text counts when it is an ISO day or timestamp; without an offset it is taken to be in the zone.
-    """
-    if kind.startswith(ZONED):
-        return _in_range(f"timezone({quoted(timezone)}, {raw})")
-    if kind.startswith(DATE_TYPES):
-        # not the cast itself, which fails beyond the years that a timestamp can hold
-        return _in_range(f"cast({raw} as timestamp)", year_of=raw)
-    value = f"trim(cast({raw} as varchar))"
-    # DuckDB knows Z, but neither z nor UTC right behind the seconds, nor a blank before an offset
-    instant = f"regexp_replace(replace(upper({value}), 'UTC', 'Z'), ' ([Z+-])', '\\1')"
-    moved = _in_range(f"timezone({quoted(timezone)}, try_cast({instant} as timestamptz))")
-    return (
-        # plain days are by far the most frequent and need no regular expression
-        f"case when length({value}) = 10 and {value} >= '{FIRST_YEAR}' and substr({value}, 5, 1) = '-' "
-        f"and substr({value}, 8, 1) = '-' then try_cast({value} as timestamp) "
-        f"when regexp_full_match({value}, '{DAY}({CLOCK})?') then try_cast({value} as timestamp) "
-        f"when regexp_full_match({value}, '{DAY}{CLOCK}{OFFSET}') then {moved} end"
-    )
+def is_object(value: str) -> str:
+    """Whether a text is a JSON object or list; an id in braces is none."""
+    return rf"""coalesce(regexp_matches({value}, '^\s*(\{{\s*["}}]|\[\s*["\d\[{{\]])'), false)"""
 
 
-def _in_range(local: str, year_of: str | None = None) -> str:
-    return f"case when year({year_of or local}) between {FIRST_YEAR} and {LAST_YEAR} then {local} end"
-
-
-def blank(value: str) -> str:
-    """Whether a text says nothing: null, empty, or a word that stands for null."""
-    words = ", ".join(quoted(word) for word in ("", *NULL_WORDS))
-    return f"coalesce(lower(trim({value})) in ({words}), true)"
-
-
-def not_a_number(raw: str, kind: str) -> str:
-    """Whether a value says something that is no number."""
-    if kind.startswith(NUMBER_TYPES):
-        return "false"
-    return f"(try_cast({text(raw)} as double) is null and not {blank(text(raw))})"
-
-
-def all_written_as_float(value: str) -> str:
-    """An aggregate: whether every id reads like ``7.0``, as integers do where a float column held them."""
-    return f"coalesce(bool_and({value} similar to '-?\\d+\\.0+'), false)"
-
-
-def without_fraction(value: str) -> str:
-    """An id that is an integer, whatever number of zeros is written behind its point."""
-    return f"regexp_replace({value}, '\\.0+$', '')"
-
-
-def rejected_reason(user: str, when: str) -> str:
-    """Why a row without a usable date is rejected: the first reason that applies."""
-    return (
-        f"case when {identity(user)} is null then 'null_user_id' "
-        f"when {blank(when)} then 'null_date' else 'unparseable_date' end"
-    )
+def seconds(raw: str, kind: str) -> str:
+    """A value as a finite number; null for what is none. Lengths of time are in seconds."""
+    if kind == "INTERVAL":
+        return f"epoch({raw})"
+    if unit := re.fullmatch(r"DURATION\((\w+)\)", kind):
+        return f"cast({raw} as double) / {DURATION_UNITS[unit[1]]}"
+    value = f"try_cast({raw} as double)"
+    if kind.startswith(TEXT_TYPES):
+        value = f"coalesce({value}, try_cast({stripped(text(raw))} as double))"
+    return value if kind.startswith(INTEGER_TYPES) else f"case when isfinite({value}) then {value} end"
 
 
 def type_problem(wanted: SqlType, kind: str) -> str | None:
     """What a column of the contract should be, if one of this kind cannot be it; nulls alone always can."""
-    allowed = {"TIMESTAMP": (*TEXT_TYPES, *DATE_TYPES), "DOUBLE": (*TEXT_TYPES, *NUMBER_TYPES)}.get(wanted)
+    lengths = ("INTERVAL", "DURATION")
+    allowed = {
+        "TIMESTAMP": (*TEXT_TYPES, *DATE_TYPES),
+        "DOUBLE": (*TEXT_TYPES, *NUMBER_TYPES, *lengths),
+    }.get(wanted)
     if not NESTED_TYPE.fullmatch(kind) and (allowed is None or kind.startswith((*allowed, '"NULL"'))):
         return None
     return {"TIMESTAMP": "a date, a timestamp or ISO text", "DOUBLE": "a number"}.get(wanted, "text")
@@ -126,3 +114,160 @@ def instant(day: date, timezone: str) -> datetime:
     Python's time zone rules decide; where DuckDB's decide the exact slice, leave a margin.
     """
     return datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(UTC)
+
+
+@dataclass(frozen=True)
+class ValueRules:
+    """What the settings say of values.
+
+    Args:
+        timezone: the zone whose calendar days count. Moments with an offset are moved into it; those without
+            one are taken to be in it.
+        missing_words: what stands for a missing value, in any case.
+        earliest_date: no date before it is believed.
+        sentinel_dates: days that say "unknown" or "never", beside those before ``earliest_date`` and from the
+            year 2900 on.
+    """
+
+    timezone: str = "UTC"
+    missing_words: tuple[str, ...] = MISSING_WORDS
+    earliest_date: date = EARLIEST_DATE
+    sentinel_dates: tuple[date, ...] = ()
+
+    # -- texts and ids -----------------------------------------------------------------------------------
+
+    def clean(self, value: str) -> str:
+        """A text without blanks around it; null where nothing is left, or a word for a missing value."""
+        bare = stripped(value)
+        return (
+            f"case when {self._is_plain(value, '.*')} then {value} "
+            f"when not {self._says_nothing(bare, self.missing_words)} then {bare} end"
+        )
+
+    def value(self, name: str, raw: str, kind: str) -> str:
+        """A text column as raw tables hold it, by its name there."""
+        if name in IDS:
+            return self.identity(raw, kind, placeholders="[0-]+" if name == "event_id" else None)
+        return self.clean(_as_text(raw, kind)) if kind.startswith(TEXT_TYPES) else text(raw)
+
+    def identity(self, raw: str, kind: str, placeholders: str | None = None) -> str:
+        """An id as raw tables hold it; an integer is written as such, whatever holds it.
+
+        What matches the pattern ``placeholders`` is no id.
+        """
+        if kind.startswith(INTEGER_TYPES):
+            return f"nullif({text(raw)}, '0')" if placeholders else text(raw)
+        if kind.startswith(FLOAT_TYPES):
+            whole = f"cast(try_cast({raw} as hugeint) as varchar)"
+            zero = f"when {raw} = 0 then null " if placeholders else ""
+            return (
+                f"case {zero}when not isfinite({raw}) then null "
+                f"when {raw} = trunc({raw}) then coalesce({whole}, {text(raw)}) else {text(raw)} end"
+            )
+        value = _as_text(raw, kind)
+        bare = stripped(value)
+        no_id = f"or regexp_full_match({bare}, '({placeholders})(\\.0*)?') " if placeholders else ""
+        whole = f"try_cast({bare} as decimal(38, 0))"
+        return (
+            f"case when {self._is_plain(value, '[^.+]*', '0-' if placeholders else '')} then {value} "
+            f"when {self._says_nothing(bare, self.missing_words)} {no_id}then null "
+            f"when regexp_full_match({bare}, '{SCIENTIFIC}') and {whole} = try_cast({bare} as double) "
+            f"then cast({whole} as varchar) "
+            rf"else regexp_replace({bare}, '^(-?\d+)\.0*$', '\1') end"
+        )
+
+    def _is_plain(self, value: str, middle: str, doubtful: str = "") -> str:
+        """Whether a text shows at once that it is a value as it stands."""
+        letters = {word[0] for word in self.missing_words} | set(doubtful)
+        starts = "".join(
+            f"\\x{{{ord(c):x}}}" for each in sorted(letters) for c in {each.lower(), each.upper()}
+        )
+        first = f"[^{starts}\\x{{00}}-\\x{{20}}\\x{{7f}}-\\x{{10ffff}}]"
+        return f"regexp_full_match({value}, '(?s){first}({middle}[!-~])?')"
+
+    def _says_nothing(self, value: str, words: tuple[str, ...]) -> str:
+        # one pattern rather than a list, of which every word would take memory for each column
+        listed = "|".join(re.escape(word) for word in words)
+        return f"coalesce(regexp_full_match({value}, {quoted(f'(?i)({listed})?')}), true)"
+
+    def blank(self, value: str) -> str:
+        """Whether a date or a number, as text, says nothing. (In other texts NA may be Namibia.)"""
+        return self._says_nothing(stripped(value), (*self.missing_words, "na"))
+
+    def not_a_number(self, raw: str, kind: str) -> str:
+        """Whether a value says something that is no number."""
+        if not kind.startswith(TEXT_TYPES):
+            return "false"
+        value = text(raw)
+        given, bare = (f"try_cast({each} as double) is null" for each in (value, stripped(value)))
+        return f"({given} and {bare} and not {self.blank(value)})"
+
+    # -- dates -------------------------------------------------------------------------------------------
+
+    def local_time(self, raw: str, kind: str) -> str:
+        """A date column as wall-clock time in the zone; null for what is no usable date.
+
+        Text counts when it is an ISO day or timestamp; without an offset it is taken to be in the zone.
+        """
+        if kind.startswith(ZONED):
+            return self._plausible(f"timezone({quoted(self.timezone)}, {raw})")
+        if kind.startswith(DATE_TYPES):
+            return self._plausible(f"try_cast({raw} as timestamp)")
+        value = _as_text(raw, kind)
+        dashes = f"substr({value}, 5, 1) = '-' and substr({value}, 8, 1) = '-'"
+        believed = self._is_believed(value)
+        return (
+            # plain days are by far the most frequent and need no regular expression
+            f"case when length({value}) = 10 and {dashes} and {believed} then try_cast({value} as timestamp) "
+            f"when regexp_full_match({value}, '{DAY}{PLAIN_CLOCK}') and {believed} then try_cast({value} as timestamp) "
+            f"when regexp_full_match({value}, '{DAY}{PLAIN_CLOCK}{PLAIN_OFFSET}') and {believed} "
+            f"then {self._moved(value)} else {self._parsed(f'upper({stripped(value)})')} end"
+        )
+
+    def _parsed(self, value: str) -> str:
+        # DuckDB knows Z, but not UTC right behind the seconds, nor a blank before an offset
+        moment = f"regexp_replace(replace({value}, 'UTC', 'Z'), ' ([Z+-])', '\\1')"
+        return (
+            f"case when not {self._is_believed(value)} then null "
+            f"when regexp_full_match({value}, '{DAY}({CLOCK})?') then try_cast({value} as timestamp) "
+            f"when regexp_full_match({value}, '{DAY}{CLOCK}{OFFSET}') then {self._moved(moment)} end"
+        )
+
+    def _moved(self, value: str) -> str:
+        return f"timezone({quoted(self.timezone)}, try_cast({value} as timestamptz))"
+
+    def _is_believed(self, value: str) -> str:
+        """Whether the day with which a text begins is believed."""
+        believed = f"{value} >= '{self.earliest_date}' and {value} < '{LATEST_YEAR}'"
+        if self.sentinel_dates:
+            believed += f" and substr({value}, 1, 10) not in ({', '.join(map(quoted, self.sentinel_dates))})"
+        return f"({believed})"
+
+    def _plausible(self, local: str) -> str:
+        usable = f"{local} >= '{self.earliest_date}' and {local} < '{LATEST_YEAR}-01-01'"
+        if self.sentinel_dates:
+            days = ", ".join(f"date '{day}'" for day in self.sentinel_dates)
+            usable += f" and cast({local} as date) not in ({days})"
+        return f"case when {usable} then {local} end"
+
+    def rejected_reason(self, table: RawTable, user: str, when: str) -> str:
+        """Why a row without a usable date is rejected, from its date as text: the first reason that applies.
+
+        A sentinel among cancellations says that there is none.
+        """
+        implausible = "'null_date'" if table == CHURN_DATA else "'implausible_date'"
+        return (
+            f"case when {user} is null then 'null_user_id' when {self.blank(when)} then 'null_date' "
+            f"when {self._is_implausible(stripped(when))} then {implausible} else 'unparseable_date' end"
+        )
+
+    def _is_implausible(self, value: str) -> str:
+        """Whether a text that is no usable date names a day, but one that is not believed."""
+        return (
+            rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|\(BC\)$') "
+            rf"or regexp_matches({value}, '^\d{{4}}-\d\d-\d\d') "
+            f"and not {self._is_believed(value)})"
+        )
+
+
+DEFAULT_RULES = ValueRules()

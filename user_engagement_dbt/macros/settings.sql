@@ -15,6 +15,9 @@
 {% macro default__reserved(name) -%} {{ name }} {%- endmacro %}
 {% macro snowflake__reserved(name) -%} {{ adapter.quote(name | upper) }} {%- endmacro %}
 
+{#- Where signups carry only a day, and events their time: the days before the signup day that count on it. -#}
+{% macro days_before_signup() %}{{ return(1 if var('signups_are_plain_days') else 0) }}{% endmacro %}
+
 {#- Retention periods kept per user: those that are published, and the six months of the headline. -#}
 {% macro retention_bits() %}{{ return([var('max_periods'), 6] | max) }}{% endmacro %}
 

@@ -17,12 +17,15 @@ import pytest
 from user_engagement.dashboard.blocks import Page, Row, Story
 from user_engagement.dashboard.charts import Chart
 from user_engagement.dashboard.contents import PAGES
+from user_engagement.dashboard.contents.causes import METHODS
 from user_engagement.dashboard.contents.story import headline
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.filters import Filters
+from user_engagement.dashboard.findings import BRIDGE, BRIEF, SERIES
 from user_engagement.dashboard.findings import causes as read_causes
 from user_engagement.dashboard.trends import Trend, trends
 from user_engagement.dashboard.view import View
+from user_engagement.insights.tables import TABLES
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes, churn_reasons, explained
 from user_engagement_tests.support.serving import publish_marts
@@ -289,3 +292,75 @@ def test_without_causes_the_methods_can_still_be_chosen(
     tables = {name: table for name, table in insights.items() if name != "decline_brief"}
     view = View(published(**tables), Filters(options={"method": "first_week"}))
     assert "first_week" in BY_KEY["causes"].make(view).tables
+
+
+# -- what the tables hold, made fit to be read -------------------------------------------------------------
+
+
+def changed(table: pa.Table, rows: Callable[[pd.DataFrame], pd.Series], **columns: Any) -> pa.Table:
+    frame = table.to_pandas()
+    for name, value in columns.items():
+        frame.loc[rows(frame), name] = value
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def test_a_course_ends_with_the_last_week_of_which_something_is_expected(published: Published) -> None:
+    """Weeks whose users have not had all of the metric's days yet would look like a fall."""
+    tables = explained(causes(THROUGH), THROUGH)
+    weeks = sorted(set(tables["finding_series"]["week"].to_pylist()))
+    tables["finding_series"] = changed(
+        tables["finding_series"],
+        lambda f: (f["rank"] == 1) & (pd.to_datetime(f.week) > pd.Timestamp(weeks[-4])),
+        expected=np.nan,
+        actual=0.01,
+    )
+    generation = published(**tables)
+    first, second, *_ = charts(BY_KEY["causes"].make(View(generation)))
+    assert first.table.week.max() == pd.Timestamp(weeks[-4])
+    assert second.table.week.max() == pd.Timestamp(weeks[-1])
+    _, story = overview(generation)
+    assert story.causes[0].series
+    assert story.causes[0].series.last_label != "1.0\u00a0%"
+
+
+def test_a_change_of_the_mix_is_drawn_as_signups_of_its_group(published: Published) -> None:
+    tables = explained(causes(THROUGH), THROUGH)
+    tables["finding_series"] = changed(
+        tables["finding_series"], lambda f: f["rank"] == 2, actual=120.0, expected=20.0
+    )
+    _, story = overview(published(**tables))
+    assert story.causes[1].series
+    assert (story.causes[1].series.last_label, story.causes[1].series.expected_label) == ("120", "20")
+
+
+def test_names_of_columns_and_values_in_sentences_are_words(published: Published) -> None:
+    one = causes(THROUGH)[1] | {
+        "label": "Other users sign up: users with acquisition channel paid_social",
+        "next_step": "What brings paid_social around 14 July 2025: a campaign, a budget?",
+    }
+    _, story = overview(published(**explained([one], THROUGH)))
+    assert story.causes[0].title == "Other users sign up: Paid social"
+    assert story.causes[0].next_step == "What brings paid social?"
+
+
+def test_labels_at_nearly_the_same_height_do_not_overprint(published: Published) -> None:
+    tables = explained(causes(THROUGH), THROUGH)
+    tables["finding_series"] = changed(
+        tables["finding_series"],
+        lambda f: (f["rank"] == 1) & (pd.to_datetime(f.week) > pd.Timestamp("2025-05-01")),
+        actual=0.6,
+    )
+    _, story = overview(published(**tables))
+    series = story.causes[0].series
+    assert series
+    assert abs(series.drawing.last - series.expected_last) >= 20
+
+
+def test_these_tables_have_the_columns_of_the_real_ones() -> None:
+    for name, table in explained(causes(THROUGH), THROUGH).items():
+        assert set(table.column_names) == set(TABLES[name].columns)
+
+
+def test_every_insight_table_has_its_place() -> None:
+    shown = {table for tables in METHODS.values() for table in tables}
+    assert shown | {BRIEF, SERIES, BRIDGE} == set(TABLES)

@@ -62,7 +62,7 @@ def test_a_secret_reaches_the_connector_alone(
     account = load_account()
     given = account.connection_arguments(asset="a")
     assert given.items() >= arguments.items()
-    assert given["network_timeout"] == 300
+    assert given["socket_timeout"] == 120
     assert SECRET not in repr(account) + str(account) + account.model_dump_json()
 
 

@@ -449,7 +449,7 @@ def test_rows_without_a_usable_date_are_rejected_with_the_reason_whatever_the_sl
         ("3", "null_date", " "),
         ("4", "null_date", "nan"),
         ("5", "unparseable_date", "2025-02-30"),
-        ("7", "unparseable_date", "0999-12-31"),
+        ("7", "implausible_date", "0999-12-31"),
         (None, "null_user_id", "31.01.2025"),
     ]
     report = DatabaseSource(url).inspect(USER_ENGAGEMENT)
@@ -468,7 +468,8 @@ def test_infinity_and_years_before_christ_are_rejected_not_crashed_on(postgresql
     source = DatabaseSource(postgresql, BERLIN)
     assert [row["user_id"] for row in loaded(source, CHURN_DATA)] == ["4"]
     reasons = {row["user_id"]: row["reason"] for row in rejected(source, CHURN_DATA)}
-    assert reasons == {**dict.fromkeys("1236", "unparseable_date"), "5": "null_date"}
+    # a day that cannot be believed says that there is no cancellation
+    assert reasons == dict.fromkeys("12356", "null_date")
     report = source.inspect(CHURN_DATA)
     assert report is not None
     assert (report.rows, report.rejected) == (6, 5)
@@ -482,7 +483,7 @@ def test_infinity_and_years_before_christ_are_rejected_not_crashed_on(postgresql
         (sa.Float, [7.0, 8.0, None], ["7", "8", None]),
         (sa.Numeric(12, 2), [Decimal("7.00"), Decimal("80.00"), None], ["7", "80", None]),
         (sa.Text, ["7.0", "8.0", None], ["7", "8", None]),
-        (sa.Text, ["7.0", "007", " x ", " "], ["7.0", "007", "x", None]),
+        (sa.Text, ["7.0", "007", " x ", " "], ["7", "007", "x", None]),
     ],
     ids=["integer", "float", "decimal", "all written as float", "text"],
 )

@@ -338,15 +338,15 @@ def test_a_column_without_a_name_is_kept_by_its_position(tmp_path: Path) -> None
     [
         (["7", "007", "7 ", " "], ["7", "007", "7", None]),
         (["7.0", "12.0", "-3.0"], ["7", "12", "-3"]),
-        (["7.0", "12"], ["7.0", "12"]),
-        (["7.0", "a"], ["7.0", "a"]),
-        (["7.5", "12.0"], ["7.5", "12.0"]),
+        (["7.0", "12"], ["7", "12"]),
+        (["7.0", "a", "nan"], ["7", "a", None]),
+        (["7.5", "12.0"], ["7.5", "12"]),
         (["007.0", "8.00"], ["007", "8"]),
         (["1e3", "v1.0"], ["1e3", "v1.0"]),
         (["7.0", ""], ["7", None]),
     ],
 )
-def test_ids_are_trimmed_text_and_lose_only_a_fraction_of_zero_that_all_of_the_file_have(
+def test_ids_are_trimmed_text_and_an_integer_loses_its_fraction_of_zero(
     tmp_path: Path, written: list[str], read: list[str]
 ) -> None:
     put(
@@ -382,7 +382,7 @@ def test_files_with_ids_as_floats_join_files_of_the_same_shape_with_ids_as_integ
         (pa.array([7, 12, None], pa.uint32()), ["7", "12", None]),
         (pa.array([7, 12, None], pa.float64()), ["7", "12", None]),
         (pa.array([7, 12, None], pa.float32()), ["7", "12", None]),
-        (pa.array([7.5, 12, None], pa.float64()), ["7.5", "12.0", None]),
+        (pa.array([7.5, 12, None], pa.float64()), ["7.5", "12", None]),
         (pa.array(["007", "7", None], pa.large_string()), ["007", "7", None]),
         (pa.array([b"007", b"7", None], pa.binary()), ["007", "7", None]),
         (pa.array(["007", "7", None]).dictionary_encode(), ["007", "7", None]),
@@ -430,8 +430,10 @@ ISO_DATES = {
     "2025-02-01 01:00:00 +0200": datetime(2025, 1, 31, 23),
     "2025-02-01 01:00:00 +02:00": datetime(2025, 1, 31, 23),
     "2025-01-31T20:00:00-05:30": datetime(2025, 2, 1, 1, 30),
-    "1000-01-01": datetime(1000, 1, 1),
-    "9999-12-31T23:59:59": datetime(9999, 12, 31, 23, 59, 59),
+    "2025-01-31t10:20:30.123456789z": datetime(2025, 1, 31, 10, 20, 30, 123_456),
+    "\ufeff2025-01-31T10:20:30\u00a0": datetime(2025, 1, 31, 10, 20, 30),
+    "1971-01-01": datetime(1971, 1, 1),
+    "2899-12-31T23:59:59": datetime(2899, 12, 31, 23, 59, 59),
 }
 
 
@@ -472,9 +474,13 @@ def test_what_is_no_iso_day_of_the_calendar_goes_to_the_rejected_rows(tmp_path: 
     assert days_read(tmp_path) == [datetime(2025, 1, 1)]
     rejected = rejected_of(tmp_path, CHURN_DATA)
     assert values(rejected, "date_value") == NO_DAYS
-    assert set(values(rejected, "table_name", "reason", "_source")) == {
-        ("churn_data", "unparseable_date", "churn_data.csv")
-    }
+    # of a cancellation, a day that cannot be believed says that there is none
+    unbelieved = {"0999-12-31", "0000-00-00", "10000-01-01", "99999-01-01 00:00:00", "infinity"}
+    unbelieved |= {"9999-12-31T23:59:59-10:00", "1000-01-01T00:00:00+10:00"}
+    assert values(rejected, "reason") == [
+        "null_date" if day in unbelieved else "unparseable_date" for day in NO_DAYS
+    ]
+    assert set(values(rejected, "table_name", "_source")) == {("churn_data", "churn_data.csv")}
     assert values(rejected, "user_id", "_row_number")[:2] == [("u1", 2), ("u2", 3)]
 
 
@@ -524,15 +530,15 @@ def test_parquet_dates_beyond_the_calendar_are_rejected_and_not_fatal(tmp_path: 
     put_parquet(tmp_path / "churn_data.parquet", user_id=["1", "2", "3"], churn_date=pa.array(far))
     assert days_read(tmp_path) == [datetime(2025, 1, 31)]
     assert values(rejected_of(tmp_path, CHURN_DATA), "user_id", "reason") == [
-        ("1", "unparseable_date"),
+        ("1", "null_date"),
         ("3", "null_date"),
     ]
     last = pa.array([datetime(9999, 12, 31, 23), datetime(2025, 1, 31)], pa.timestamp("us", "UTC"))
     put_parquet(tmp_path / "churn_data.parquet", user_id=["1", "2"], churn_date=last)
     assert days_read(tmp_path, "Asia/Tokyo") == [datetime(2025, 1, 31, 9)]
-    days = pa.array([2**31 - 1, 0], pa.int32()).cast(pa.date32())
+    days = pa.array([2**31 - 1, 366], pa.int32()).cast(pa.date32())
     put_parquet(tmp_path / "churn_data.parquet", user_id=["1", "2"], churn_date=days)
-    assert days_read(tmp_path) == [datetime(1970, 1, 1)]
+    assert days_read(tmp_path) == [datetime(1971, 1, 2)]
 
 
 def test_an_instant_belongs_to_the_day_of_the_configured_zone_and_a_naive_value_stays(tmp_path: Path) -> None:
@@ -778,9 +784,9 @@ def test_json_keys_that_differ_only_in_case_are_refused_rather_than_read_as_null
 
 
 def test_json_keys_that_end_in_a_number_are_ordinary_columns(tmp_path: Path) -> None:
-    line = {"user_id": 1, "churn_date": "2025-01-31", "address": "a", "address_1": "b"}
+    line = {"user_id": 1, "churn_date": "2025-01-31", "place": "a", "place_1": "b"}
     put(tmp_path / "churn_data.jsonl", records([line]))
-    assert values(rows_of(tmp_path, CHURN_DATA), "address", "address_1") == [("a", "b")]
+    assert values(rows_of(tmp_path, CHURN_DATA), "place", "place_1") == [("a", "b")]
 
 
 def test_json_lines_may_have_different_keys_nested_values_and_hundreds_of_columns(tmp_path: Path) -> None:
@@ -1187,11 +1193,11 @@ def test_a_required_table_whose_dates_are_all_empty_is_refused(tmp_path: Path) -
     assert message_of(tmp_path) == f"{file}: signup_date is empty in all 2 rows; fill the column."
 
 
-def test_a_file_that_breaks_after_the_check_ends_in_the_same_error(tmp_path: Path) -> None:
+def test_a_file_that_breaks_after_the_check_is_said_to_have_changed(tmp_path: Path) -> None:
     file = put(tmp_path / "churn_data.csv", churn_csv(["2025-01-31"] * 3))
     extract = FilesSource(tmp_path).extract(CHURN_DATA, Window())
     file.write_text("user_id,churn_date\n1,2025-01-31,2\n")
-    with pytest.raises(SourceError, match=r"line 2: expected 2 columns, found 3"):
+    with pytest.raises(SourceError, match=r"churn_data.csv: changed while it was being read"):
         extract.rows.read_all()
 
 

@@ -240,21 +240,35 @@ def test_a_device_without_any_login_has_sessions_of_nobody(tmp_path: Path) -> No
     assert (session["user_id"], session["event_id"]) == (None, "s1")
 
 
-def test_the_latest_login_on_a_device_owns_what_nobody_claimed(tmp_path: Path) -> None:
+def test_on_a_shared_device_nobody_owns_a_session_without_a_login(tmp_path: Path) -> None:
     events = [
         event(0, domain_sessionid="first"),
         event(60, domain_sessionid="second", user_id="bob"),
         event(30, domain_sessionid="anonymous", user_id=""),
     ]
     found = {row["domain_sessionid"]: row["user_id"] for row in sessions(source_of(tmp_path, events))}
-    assert found == {"first": "alice", "second": "bob", "anonymous": "bob"}
+    assert found == {"first": "alice", "second": "bob", "anonymous": None}
 
 
-def test_of_two_logins_at_the_same_instant_the_greater_id_wins_in_any_order(tmp_path: Path) -> None:
-    logins = [event(0, domain_sessionid=name, user_id=name) for name in ("alice", "zoe", "bob")]
-    for number, order in enumerate(itertools.permutations(logins)):
-        found = sessions(source_of(tmp_path / str(number), [*order, event(5, user_id="")]))
-        assert {row["user_id"] for row in found if row["domain_sessionid"] == "s1"} == {"zoe"}
+def test_within_a_session_the_next_login_owns_what_came_before_and_the_last_what_comes_after(
+    tmp_path: Path,
+) -> None:
+    users = ["", "alice", "", "bob", "", "alice"]
+    events = [event(60 * minute, user_id=user) for minute, user in enumerate(users)]
+    found = sorted(sessions(source_of(tmp_path, events)), key=lambda row: row["engagement_date"])
+    assert [(row["user_id"], row["events"]) for row in found] == [
+        ("alice", "2"),
+        ("bob", "2"),
+        ("alice", "2"),
+    ]
+    assert len({row["event_id"] for row in found}) == 3
+
+
+@pytest.mark.parametrize("placeholder", ["null", "undefined", " ", "\u00a0", "NaN"])
+def test_a_placeholder_is_no_user_and_takes_over_nothing(tmp_path: Path, placeholder: str) -> None:
+    events = [event(0, user_id=placeholder), event(5, user_id="alice "), event(9, user_id=placeholder)]
+    session = the_session(tmp_path, *events)
+    assert (session["user_id"], session["events"]) == ("alice", "3")
 
 
 def test_two_users_in_one_browser_session_are_two_rows_with_ids_of_their_own(tmp_path: Path) -> None:
@@ -314,7 +328,6 @@ def test_a_session_delivered_again_keeps_its_id(tmp_path: Path) -> None:
         ([struct(0, "search"), struct(1, "buy")], "buy"),
         ([struct(0, "")], "cart"),
         ([event(0), event(1, "link_click", event="unstruct")], "link_click"),
-        ([event(5, "page_ping")], "page_ping"),
         ([event(0, "", event="transaction")], "transaction"),
     ],
 )
@@ -372,35 +385,114 @@ def test_events_without_a_session_make_one_row_per_user_and_day_and_no_duration(
 # -- days and months -------------------------------------------------------------------------------------
 
 
-def test_a_session_across_midnight_at_the_months_end_is_one_session_of_the_month_of_its_start(
-    tmp_path: Path,
-) -> None:
+def test_a_session_over_midnight_has_a_part_on_each_of_its_days(tmp_path: Path) -> None:
     late = datetime(2025, 1, 31, 23, 59, 50)
     times = [{n: tstamp(s, late) for n in ("derived_tstamp", "dvce_created_tstamp")} for s in (0, 5, 15, 25)]
     events = [event(0, "page_ping" if number else "page_view", **at) for number, at in enumerate(times)]
     source = source_of(tmp_path, events)
     january, february = Window(date(2025, 1, 1), date(2025, 2, 1)), Window(date(2025, 2, 1), date(2025, 3, 1))
-    (session,) = sessions(source, january)
-    assert (session["engagement_date"], session["session_duration"], session["events"]) == (late, 25.0, "4")
-    assert sessions(source, february) == []
+    (before,), (after,) = sessions(source, january), sessions(source, february)
+    assert (before["engagement_date"], before["session_duration"], before["events"]) == (late, 5.0, "2")
+    assert after["engagement_date"] == datetime(2025, 2, 1, 0, 0, 5)
+    # together as much as without midnight between them: two heartbeats and the minimum visit
+    assert (after["session_duration"], after["events"]) == (20.0, "2")
+    assert {before["interaction_type"], after["interaction_type"]} == {"page_view"}
+    assert before["event_id"] == "s1/alice" != after["event_id"]
+
+
+def test_elapsed_time_is_divided_at_midnight(tmp_path: Path) -> None:
+    late = datetime(2025, 1, 31, 23, 50)
+    events = [event(0, derived_tstamp=tstamp(seconds, late)) for seconds in (0, 1200)]
+    found = [row["session_duration"] for row in sessions(source_of(tmp_path, events))]
+    assert found == [600.0, 600.0]
+
+
+def test_a_session_ends_after_half_an_hour_without_events_whatever_its_id_says(tmp_path: Path) -> None:
+    hour, day = 3600, 86_400
+    seconds = [0, 600, 600 + 1800, hour * 3, 90 * day]
+    found = sessions(source_of(tmp_path, [event(0, derived_tstamp=tstamp(s)) for s in seconds]))
+    assert [(row["engagement_date"], row["session_duration"]) for row in found] == [
+        (NOON, 2400.0),
+        (NOON + timedelta(hours=3), None),
+        (NOON + timedelta(days=90), None),
+    ]
+    assert len({row["event_id"] for row in found}) == 3
+    patient = source_of(tmp_path / "patient", [event(0), event(hour)], visit_timeout_seconds=hour)
+    assert [row["session_duration"] for row in sessions(patient)] == [3600.0]
+
+
+def test_parts_of_a_session_keep_their_ids_when_events_are_delivered_again(tmp_path: Path) -> None:
+    events = [event(0), event(7200, event_id="later")]
+    before = {row["event_id"] for row in sessions(source_of(tmp_path, events))}
+    after = {row["event_id"] for row in sessions(source_of(tmp_path, [*events, events[1]]))}
+    assert len(before) == 2
+    assert after == before
+
+
+def test_pings_that_come_alone_add_neither_a_day_nor_time(tmp_path: Path) -> None:
+    visit = [event(0), *(event(seconds, "page_ping") for seconds in (5, 15, 25))]
+    day = 86_400
+    later = [event(day, "page_ping"), event(day, "page_ping", domain_sessionid="alone")]
+    source = source_of(tmp_path, [*visit, *later])
+    (session,) = sessions(source)
+    assert (session["session_duration"], session["events"], session["page_pings"]) == (25.0, "5", "4")
+    assert [row["reason"] for row in rejected(source)] == ["stray_pings"]
+
+
+def test_mobile_sessions_and_devices_are_those_of_the_client_session(tmp_path: Path) -> None:
+    client = "iglu:com.snowplowanalytics.snowplow/client_session/jsonschema/1-0-2"
+    held = [{"schema": client, "data": {"sessionId": "mobile", "userId": "handset"}}]
+    mobile = {
+        "contexts": json.dumps({"schema": "x", "data": held}),
+        "domain_userid": "",
+        "domain_sessionid": "",
+    }
+    events = [event(0, user_id="", platform="mob", **mobile), event(300, platform="mob", **mobile)]
+    session = the_session(tmp_path, *events)
+    assert (session["event_id"], session["domain_userid"]) == ("mobile/alice", "handset")
+    assert (session["session_duration"], session["device_type"]) == (300.0, "phone")
+
+
+IAB = "iglu:com.iab.snowplow/spiders_and_robots/jsonschema/1-0-0"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"useragent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"},
+        {"derived_contexts": json.dumps({"data": [{"schema": IAB, "data": {"spiderOrRobot": True}}]})},
+        {"derived_contexts": '{"data":[{"data":{"deviceClass":"Robot"}}]}'},
+    ],
+)
+def test_bots_are_left_out_and_counted_unless_they_are_wanted(tmp_path: Path, fields: Event) -> None:
+    events = [event(0), event(0, domain_sessionid="bot", user_id="crawler", **fields)]
+    source = source_of(tmp_path, events)
+    assert [row["user_id"] for row in sessions(source)] == ["alice"]
+    assert [(row["reason"], row["user_id"]) for row in rejected(source)] == [("bot", "crawler")]
+    assert len(sessions(source_of(tmp_path, events, with_bots=True))) == 2
+
+
+def test_a_phone_whose_name_ends_like_a_bots_is_none(tmp_path: Path) -> None:
+    cubot = "Mozilla/5.0 (Linux; Android 9; CUBOT P30) AppleWebKit/537.36 Chrome/99 Mobile Safari/537.36"
+    assert the_session(tmp_path, event(0, useragent=cubot))["user_id"] == "alice"
 
 
 @pytest.mark.parametrize(
     ("zone", "start"),
     [
-        ("UTC", datetime(2025, 3, 29, 23, 30)),
-        ("Europe/Berlin", datetime(2025, 3, 30, 0, 30)),
-        ("America/Los_Angeles", datetime(2025, 3, 29, 16, 30)),
-        ("Pacific/Kiritimati", datetime(2025, 3, 30, 13, 30)),
+        ("UTC", datetime(2025, 3, 30, 0, 30)),
+        ("Europe/Berlin", datetime(2025, 3, 30, 1, 30)),
+        ("America/Los_Angeles", datetime(2025, 3, 29, 17, 30)),
+        ("Pacific/Kiritimati", datetime(2025, 3, 30, 14, 30)),
     ],
 )
 def test_the_day_is_that_of_the_zone_and_the_duration_that_of_the_clock(
     tmp_path: Path, zone: str, start: datetime
 ) -> None:
     # over the hour that Berlin's clocks skip
-    utc = datetime(2025, 3, 29, 23, 30)
+    utc = datetime(2025, 3, 30, 0, 30)
     events = [event(0, derived_tstamp=tstamp(seconds, utc)) for seconds in (0, 7200)]
-    source = source_of(tmp_path, events, zone)
+    source = source_of(tmp_path, events, zone, visit_timeout_seconds=7200)
     (session,) = sessions(source)
     assert (session["engagement_date"], session["session_duration"]) == (start, 7200.0)
     report = source.inspect(USER_ENGAGEMENT)
@@ -828,12 +920,25 @@ def plain_sessions(world: Path) -> dict[str, dict[str, Any]]:
     return {row["event_id"]: row for row in reversed(rows)}
 
 
+def whole(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sessions whose parts, one for each day, are together again."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda each: each["engagement_date"]):
+        found.setdefault((row["domain_sessionid"], row["user_id"]), []).append(row)
+    return [
+        parts[0]
+        | {name: str(sum(int(part[name]) for part in parts)) for name in ("events", "duplicate_events")}
+        | {"session_duration": sum(part["session_duration"] or 0 for part in parts) or None}
+        for parts in found.values()
+    ]
+
+
 def about(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row["user_id"], row["engagement_date"], row["interaction_type"], row["device_type"] or "")
 
 
 def test_events_of_a_world_give_back_the_sessions_of_its_files(world: Path, engaged: SnowplowSource) -> None:
-    rows = sessions(engaged)
+    rows = whole(sessions(engaged))
     plain = plain_sessions(world)
     assert len(rows) > 500
     assert sorted(map(about, rows)) == sorted(map(about, plain.values()))
@@ -843,7 +948,7 @@ def test_events_of_a_world_give_back_the_sessions_of_its_files(world: Path, enga
 
 def paired(world: Path, source: SnowplowSource) -> list[tuple[float | None, float | None]]:
     """Durations of the same session, by the files and by the events."""
-    ordered = (sorted(each, key=about) for each in (plain_sessions(world).values(), sessions(source)))
+    ordered = (sorted(each, key=about) for each in (plain_sessions(world).values(), whole(sessions(source))))
     return [(plain["session_duration"], row["session_duration"]) for plain, row in zip(*ordered, strict=True)]
 
 
@@ -852,9 +957,9 @@ def test_engaged_time_of_a_world_is_its_durations_rounded_down_to_heartbeats(
 ) -> None:
     pairs = paired(world, engaged)
     for plain, seconds in pairs:
-        if plain is None or plain <= 0:
+        if plain is None or plain <= 0 or plain > 6 * 3600:
             assert seconds is None
-        elif plain < 5 or plain > 6 * 3600:
+        elif plain < 5:
             assert seconds == plain
         else:
             assert seconds == 5 + 10 * ((plain - 5) // 10)
@@ -864,12 +969,12 @@ def test_engaged_time_of_a_world_is_its_durations_rounded_down_to_heartbeats(
 def test_elapsed_time_of_a_world_is_its_durations(world: Path) -> None:
     source = SnowplowSource(world / "events", duration="elapsed")
     for plain, elapsed in paired(world, source):
-        assert elapsed == (plain if plain is not None and plain > 0 else None)
+        assert elapsed == (plain if plain is not None and 0 < plain <= 6 * 3600 else None)
 
 
 def test_duplicate_deliveries_of_a_world_are_repeated_events(world: Path, engaged: SnowplowSource) -> None:
     delivered = pq.read_table(world / "plain" / "user_engagement.parquet").num_rows
-    rows = sessions(engaged)
+    rows = whole(sessions(engaged))
     repeated = [row for row in rows if row["duplicate_events"] != "0"]
     assert len(repeated) == delivered - len(rows) > 0
     assert all(row["duplicate_events"] == row["events"] for row in repeated)
@@ -877,7 +982,7 @@ def test_duplicate_deliveries_of_a_world_are_repeated_events(world: Path, engage
 
 def test_days_of_a_world_follow_the_zone(world: Path) -> None:
     zone = ZoneInfo("Asia/Tokyo")
-    rows = sessions(SnowplowSource(world / "events", "Asia/Tokyo"))
+    rows = whole(sessions(SnowplowSource(world / "events", "Asia/Tokyo")))
     moved = [
         row["engagement_date"].replace(tzinfo=UTC).astimezone(zone) for row in plain_sessions(world).values()
     ]

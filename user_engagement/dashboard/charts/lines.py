@@ -25,7 +25,7 @@ from user_engagement.dashboard.charts.chart import (
 )
 from user_engagement.dashboard.charts.labels import labelled
 from user_engagement.dashboard.data import ALL, Frame
-from user_engagement.dashboard.findings import Finding
+from user_engagement.dashboard.findings import Course, Finding
 from user_engagement.dashboard.theme import Style, layout
 
 FEW_PERIODS = 13
@@ -256,37 +256,35 @@ def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[An
 
 
 def expected_and_actual(
-    rows: Frame, finding: Finding, style: Style, *, title: str, about: str, summary: str
+    course: Course, finding: Finding, style: Style, *, title: str, about: str, summary: str
 ) -> Chart:
     """A finding's metric by week: what happened, what was expected with its interval, and where it changed."""
-    key, theme = f"finding_{finding.rank}", style.theme
-    known = rows[rows.actual.notna()]
-    if known.empty:
+    key, theme, rows = f"finding_{finding.rank}", style.theme, course.weeks
+    if rows.empty:
         return Chart(key, title, about, f"No weeks to draw. {summary}", None, rows)
-    measure = Measure("actual", finding.name, finding.unit, detail="{users} users")
-    actual = _line(known, "week", measure, style, ALL)
+    measure = Measure("actual", course.name, course.unit, detail="{users} users")
+    actual = _line(rows, "week", measure, style, ALL)
     actual |= {"name": "Actual", "mode": "lines", "hovertemplate": measure.hover("Actual: ")}
-    usual = Measure("expected", finding.name, finding.unit)
-    expected = _line(known.assign(expected=known.expected), "week", usual, style, ALL)
+    usual = Measure("expected", course.name, course.unit)
+    expected = _line(rows, "week", usual, style, ALL)
     expected |= {"name": "Expected", "mode": "lines", "hovertemplate": usual.hover("Expected: ")}
     expected["line"] = {"color": theme.muted, "width": 1.6, "dash": "dash"}
     band = _band(
-        known.rename(columns={"expected_low": "ci_low", "expected_high": "ci_high"}), "week", style, ALL
+        rows.rename(columns={"expected_low": "ci_low", "expected_high": "ci_high"}), "week", style, ALL
     )
     band["fillcolor"] = theme.incomplete
-    if finding.unit == "seconds":
+    if course.unit == "seconds":
         band["y"] = band["y"] / 60
-    drawn = marks(style, known.week.min(), known.week.max())
+    drawn = marks(style, rows.week.min(), rows.week.max())
     if finding.since is not None:
         drawn["shapes"].append(_change_line(finding.since, theme.bad))
         drawn["annotations"].append(_change_label(finding.since, theme.bad))
-    figure = {
-        "data": [band, expected, actual],
-        "layout": layout(
-            theme, HEIGHT - 60, time_axis(known.week, monthly=False), measure.axis() | {"title": ""}, **drawn
-        ),
-    }
-    return Chart(key, title, about, summary, labelled(figure, theme, HEIGHT - 60 - AROUND), rows)
+    top = np.nanmax([actual["y"].max(), np.nanmax(expected["y"])])
+    y_axis = measure.axis() | {"title": "", "range": [0, 1.15 * top]}
+    height = HEIGHT - 60
+    frame = layout(theme, height, time_axis(rows.week, monthly=False), y_axis, **drawn)
+    figure = {"data": [band, expected, actual], "layout": frame}
+    return Chart(key, title, about, summary, labelled(figure, theme, height - AROUND), rows)
 
 
 def _change_line(day: date, colour: str) -> Figure:

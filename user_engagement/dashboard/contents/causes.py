@@ -11,7 +11,7 @@ from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Te
 from user_engagement.dashboard.charts import Chart, bars, expected_and_actual, ratios
 from user_engagement.dashboard.contents.evidence import evidence
 from user_engagement.dashboard.data import ALL, Frame, Generation
-from user_engagement.dashboard.findings import Finding, causes, read_findings, series
+from user_engagement.dashboard.findings import Finding, causes, course, read_findings
 from user_engagement.dashboard.view import View
 
 RATES = ("activation", "new_user_retention", "retention", "churn")
@@ -23,7 +23,7 @@ TOLD_ABOVE = ("Metric", "Follows from it", "At the same time")
 
 def page(view: View) -> Page:
     found = causes(view.generation)
-    blocks: list[Block] = [Row(tuple(course(view, finding) for finding in found))] if found else []
+    blocks: list[Block] = [Row(tuple(finding_chart(view, finding) for finding in found))] if found else []
     blocks += [Choice("method"), *method(view)] if _methods(view.generation) else []
     return Page(headline(view), tuple(blocks), lead(found))
 
@@ -44,7 +44,7 @@ def lead(found: tuple[Finding, ...]) -> str:
 # -- findings ----------------------------------------------------------------------------------------------
 
 
-def course(view: View, finding: Finding) -> Chart:
+def finding_chart(view: View, finding: Finding) -> Chart:
     """A finding's metric week by week, what was expected, and what coincides with the change."""
     facts = " · ".join(filter(None, (finding.name, finding.values, finding.group, finding.when)))
     known = evidence(view, finding)
@@ -53,7 +53,7 @@ def course(view: View, finding: Finding) -> Chart:
     if finding.next_step:
         told.append(f"Next: {finding.next_step}")
     return expected_and_actual(
-        series(view.generation, finding.rank),
+        course(view.generation, finding),
         finding,
         view.style,
         title=f"{finding.rank}. {finding.title}",
@@ -233,11 +233,6 @@ def sensitivity(_view: View, frame: Frame) -> Table:
     return Table("churn_sensitivity", "Does the definition matter", about, frame)
 
 
-def risk_segments(_view: View, frame: Frame) -> Table:
-    about = "Users active now who will probably be inactive for the next four weeks, by segment."
-    return Table("risk_segments", "Where users at risk are", about, frame)
-
-
 def prediction(_view: View, frame: Frame) -> Table:
     about = "How well the prediction of inactivity did on a later window that it had not seen."
     return Table("risk_evaluation", "How good the prediction is", about, frame)
@@ -269,7 +264,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "churn_sensitivity": sensitivity,
     },
     "risk": {
-        "risk_segments": risk_segments,
         "risk_evaluation": prediction,
         "risk_calibration": calibration,
         "at_risk_users": at_risk,

@@ -86,7 +86,8 @@ def signups_chart(view: View) -> Chart:
 
 def frequency(view: View, column: str, unit: str, title: str, what: str) -> Chart:
     rows = view.rows("engagement_frequency")
-    measure = Measure(column, title, unit, "active_users", "{active_users} active users")
+    rows = per_30_days(rows)
+    measure = Measure(f"{column}_per_30_days", title, unit, "active_users", "{active_users} active users")
     return timeline(
         view.within(rows, "month", monthly=True),
         "month",
@@ -94,9 +95,16 @@ def frequency(view: View, column: str, unit: str, title: str, what: str) -> Char
         view.style,
         key=column,
         title=title,
-        about=f"{what} per user active in it.",
+        about=f"{what} per user active in it and 30 days: a month of 31 days is not higher for that.",
         earlier=view.earlier(rows, "month", monthly=True),
     )
+
+
+def per_30_days(rows: Frame) -> Frame:
+    """Adds what a month's users did per 30 days, since a month of 31 days holds more."""
+    scale = 30 / rows.month.dt.days_in_month
+    names = ("active_days_per_user", "sessions_per_user")
+    return rows.assign(**{f"{name}_per_30_days": rows[name] * scale for name in names})
 
 
 def gaps(view: View) -> Chart:
@@ -229,25 +237,24 @@ def duration_by_interaction(view: View) -> Chart:
 
 
 def headline(view: View) -> str:
-    """The last complete month, and the same month a year before: months of equal length."""
-    every = view.group_rows("engagement_frequency")
-    every = every[every.is_complete & every.active_days_per_user.notna()]
+    """The last complete month against the same one a year before, per 30 days as in the charts."""
+    every = per_30_days(view.group_rows("engagement_frequency"))
+    every = every[every.is_complete & every.active_days_per_user_per_30_days.notna()]
     rows = view.within(every, "month", monthly=True)
     if rows.empty:
         return "No month in the days chosen is complete."
     last = rows.sort_values("month").iloc[-1]
-    who = "active users" if view.group_value == ALL else f"active users of {view.group}"
+    who = "Active users" if view.group_value == ALL else f"Active users of {view.group}"
+    days, sessions = last.active_days_per_user_per_30_days, last.sessions_per_user_per_30_days
+    text = (
+        f"{who} came on {fmt.value(days, 'days')} days in 30 and had {fmt.value(sessions, 'sessions')} sessions in "
+        f"{fmt.month(last.month)}"
+    )
     before = every[every.month == last.month - pd.DateOffset(months=12)]
     if before.empty:
-        days, sessions = (
-            fmt.value(last.active_days_per_user, "days"),
-            fmt.value(last.sessions_per_user, "sessions"),
-        )
-        return f"In {fmt.month(last.month)} {who} came on {days} days, with {sessions} sessions each."
+        return f"{text}."
     then = before.iloc[0]
-    days = fmt.movement(then.active_days_per_user, last.active_days_per_user, "days")
-    sessions = fmt.movement(then.sessions_per_user, last.sessions_per_user, "sessions")
     return (
-        f"From {fmt.month(then.month)} to {fmt.month(last.month)} the active days of {who} {days}, and their sessions "
-        f"{sessions}."
+        f"{text}, against {fmt.value(then.active_days_per_user_per_30_days, 'days')} and "
+        f"{fmt.value(then.sessions_per_user_per_30_days, 'sessions')} in {fmt.month(then.month)}."
     )

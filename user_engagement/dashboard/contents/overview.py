@@ -28,9 +28,8 @@ def kpi_cards(view: View) -> Cards:
     """The KPIs of all users, or of the one segment value shown; several values have a table instead."""
     one = view.filters.segment != ALL and len(view.values) == 1
     rows = kpis(view.generation, view.filters.segment, view.values[0]) if one else kpis(view.generation)
-    who = view.group if one else "all users"
     cards = tuple(card(row) for row in rows.itertuples())
-    return Cards(f"All key figures of {who}", cards)
+    return Cards(f"All key figures of {view.group}" if one else "All key figures", cards)
 
 
 def card(row: Any) -> Card:

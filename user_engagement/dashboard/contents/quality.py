@@ -14,7 +14,7 @@ from user_engagement.dashboard.data import Frame, Generation
 from user_engagement.dashboard.theme import Style
 from user_engagement.dashboard.view import View
 
-NOTES = ("identical_row",)
+NOTES = ("identical_row", "day_before_signup")
 """Reasons that are remarks on rows that were kept."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from user_engagement import formatting as fmt
@@ -14,9 +15,9 @@ from user_engagement.dashboard.findings import (
     Finding,
     bridge,
     causes,
+    course,
     is_explained,
     read_findings,
-    series,
 )
 from user_engagement.dashboard.trends import Trend
 from user_engagement.dashboard.view import View
@@ -146,10 +147,7 @@ def _risk(view: View) -> str:
     if "base_rate" not in rates.index or active.empty:
         return ""
     share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
-    return (
-        f"About {_rounded(share * mau)} of {mau:,} active users will probably become inactive within "
-        "four weeks."
-    )
+    return f"About {_rounded(share * mau)} of {mau:,} active users will probably be inactive in four weeks."
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -186,7 +184,7 @@ def _period(figures: tuple[Trend, ...]) -> str:
     """The month that the figures are of, and the one that they are compared with."""
     for trend in figures:
         if trend.key != "retention_month_1" and trend.reference_month is not None:
-            return f"{fmt.month(trend.month)} compared with {fmt.month(trend.reference_month)}"
+            return f"{fmt.month(trend.month)} against {fmt.month(trend.reference_month)}"
     return ""
 
 
@@ -248,7 +246,7 @@ def _cause(view: View, finding: Finding) -> Cause:
         link=target.to_address(),
         link_label=label,
         evidence=evidence(view, finding),
-        series=against_expected(finding, series(view.generation, finding.rank), view.theme),
+        series=against_expected(finding, course(view.generation, finding), view.theme),
     )
 
 
@@ -267,9 +265,9 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
 
 
 def _first_question(next_step: str) -> str:
-    """The question without its examples, which stand on Causes."""
-    question, found, _ = next_step.partition(": ")
-    return f"{question}?" if found else next_step
+    """The question without its examples and the date, which stand elsewhere."""
+    question, *rest = re.split(r": |, and ", next_step, maxsplit=1)
+    return re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if rest else next_step)
 
 
 # -- numbers in sentences ----------------------------------------------------------------------------------

@@ -2,6 +2,5 @@
 
 from user_engagement.settings import TableMapping
 from user_engagement.sources.database.source import DatabaseSource
-from user_engagement.sources.database.tables import EXCLUDED_COLUMNS
 
-__all__ = ["EXCLUDED_COLUMNS", "DatabaseSource", "TableMapping"]
+__all__ = ["DatabaseSource", "TableMapping"]

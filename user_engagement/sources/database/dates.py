@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,24 +10,25 @@ import sqlalchemy as sa
 from user_engagement.contracts.raw import Window
 from user_engagement.sources import normalise
 from user_engagement.sources.database.tables import SourceColumn
+from user_engagement.sources.normalise import ValueRules
 
-FIRST_DAY = date(normalise.FIRST_YEAR, 1, 1)
+LATEST = date(normalise.LATEST_YEAR, 1, 1)
 OFFSET_MARGIN = timedelta(days=2)
 """More than an offset written in text (up to 20 hours) and the zone can move a value."""
 ZONE_MARGIN = timedelta(hours=1)
 """Finds a day whole where clocks are turned back over midnight, or where DuckDB has other zone rules."""
 
 
-def window_bounds(when: SourceColumn, window: Window, timezone: str) -> list[sa.ColumnElement[bool]]:
+def window_bounds(when: SourceColumn, window: Window, rules: ValueRules) -> list[sa.ColumnElement[bool]]:
     """Conditions on the bare date column that hold for every row of the window, and for few others."""
     if when.kind == "VARCHAR":
         return _text_within(when, window)
     low: date | None = window.start
     high: date | None = window.end
     if when.kind == normalise.ZONED:
-        low = normalise.instant(window.start, timezone) - ZONE_MARGIN if window.start else None
-        high = normalise.instant(window.end, timezone) + ZONE_MARGIN if window.end else None
-    usable = usable_bounds(when)
+        low = normalise.instant(window.start, rules.timezone) - ZONE_MARGIN if window.start else None
+        high = normalise.instant(window.end, rules.timezone) + ZONE_MARGIN if window.end else None
+    usable = usable_bounds(when, rules)
     return [
         usable[0] if low is None else when.raw >= _bound(low, when),
         usable[1] if high is None else when.raw < _bound(high, when),
@@ -43,29 +44,30 @@ def _text_within(when: SourceColumn, window: Window) -> list[sa.ColumnElement[bo
         in_range.append(when.raw < _bound(shifted(window.end, OFFSET_MARGIN), when))
     if not in_range:
         return []
-    elsewhere = (when.raw < _bound(FIRST_DAY, when), when.raw >= sa.literal("a", sa.String))
+    elsewhere = (when.raw < _bound(normalise.NO_DATE, when), when.raw >= sa.literal("a", sa.String))
     return [sa.or_(sa.and_(*in_range), *elsewhere)]
 
 
-def usable_bounds(when: SourceColumn) -> list[sa.ColumnElement[bool]]:
-    """The lower and the upper bound of usable dates; of text only that there is any: the rest shows later."""
+def usable_bounds(when: SourceColumn, rules: ValueRules) -> list[sa.ColumnElement[bool]]:
+    """Conditions of usable dates, bounds first; of text only that there is any: the rest shows later."""
     if when.kind == "VARCHAR":
         return [when.raw.is_not(None)]
-    first, last = _edges(when)
-    return [when.raw >= _bound(first, when), when.raw <= _bound(last, when)]
+    first, end = _edges(when, rules)
+    sentinels = [sa.cast(when.raw, sa.Date).not_in(rules.sentinel_dates)] if rules.sentinel_dates else []
+    return [when.raw >= _bound(first, when), when.raw < _bound(end, when), *sentinels]
 
 
-def outside_bounds(when: SourceColumn) -> sa.ColumnElement[bool]:
-    first, last = _edges(when)
-    return sa.or_(when.raw.is_(None), when.raw < _bound(first, when), when.raw > _bound(last, when))
+def outside_bounds(when: SourceColumn, rules: ValueRules) -> sa.ColumnElement[bool]:
+    return sa.or_(when.raw.is_(None), sa.not_(sa.and_(*usable_bounds(when, rules))))
 
 
-def _edges(when: SourceColumn) -> tuple[date, datetime]:
-    """The first and last usable moment; with a time zone a day less, so that the year is usable in any."""
+def _edges(when: SourceColumn, rules: ValueRules) -> tuple[date, date]:
+    """The first usable moment, and the first that is too late."""
     if when.kind == normalise.ZONED:
-        first = datetime.combine(FIRST_DAY, time(), UTC) + timedelta(days=1)
-        return first, datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
-    return FIRST_DAY, datetime.max
+        return normalise.instant(rules.earliest_date, rules.timezone), normalise.instant(
+            LATEST, rules.timezone
+        )
+    return rules.earliest_date, LATEST
 
 
 def _bound(value: date, when: SourceColumn) -> sa.ColumnElement[Any]:
@@ -83,12 +85,10 @@ def shifted(day: date, by: timedelta) -> date:
 
 
 def day_of(when: SourceColumn) -> sa.ColumnElement[Any]:
-    """The day that a value names, in its own offset."""
-    return (
-        sa.func.substr(sa.func.trim(when.raw), 1, 10)
-        if when.kind == "VARCHAR"
-        else sa.cast(when.raw, sa.Date)
-    )
+    """The day that a value names, in its own offset; of text that does not begin with a day, all of it."""
+    if when.kind != "VARCHAR":
+        return sa.cast(when.raw, sa.Date)
+    return sa.case((when.raw.like("____-__-__%"), sa.func.substr(when.raw, 1, 10)), else_=when.raw)
 
 
 def may_be_moved(when: SourceColumn) -> sa.ColumnElement[Any]:
@@ -101,7 +101,7 @@ def may_be_moved(when: SourceColumn) -> sa.ColumnElement[Any]:
 
 def as_day(written: Any) -> date | None:
     try:
-        return date.fromisoformat(str(written))
+        return date.fromisoformat(normalise.BLANKS_AROUND.sub("", str(written))[:10])
     except ValueError:
         return None
 

@@ -21,6 +21,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from user_engagement.contracts.raw import IDS, RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
+from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
 from user_engagement.errors import SourceError
 from user_engagement.settings import TableMapping
 from user_engagement.sources import normalise
@@ -54,7 +55,6 @@ from user_engagement.sources.database.snapshot import (
     typed_array,
 )
 from user_engagement.sources.database.tables import (
-    EXCLUDED_COLUMNS,
     KEY,
     POSITION,
     TableShape,
@@ -63,6 +63,8 @@ from user_engagement.sources.database.tables import (
     table_names,
     table_shape,
 )
+from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
+from user_engagement.sources.personal import PERSONAL_COLUMNS
 
 DAY_NUMBER = 2**40
 """What a day is worth in the row numbers of a table without an integer key: more rows than it can hold."""
@@ -77,6 +79,7 @@ class DatabaseSource:
             without one are taken to be in it.
         tables: where each raw table lives; one that is not named here is looked for under its own name.
         excluded_columns: columns that are not extracted unless a mapping names them.
+        rules: what stands for a missing value or date; its zone is not used.
     """
 
     def __init__(
@@ -84,10 +87,12 @@ class DatabaseSource:
         url: str,
         timezone: str = "UTC",
         tables: Mapping[str, TableMapping] | None = None,
-        excluded_columns: Iterable[str] = EXCLUDED_COLUMNS,
+        excluded_columns: Iterable[str] = PERSONAL_COLUMNS,
+        rules: ValueRules = DEFAULT_RULES,
     ) -> None:
         self.database = Database(url)
         self.timezone = timezone
+        self.rules = replace(rules, timezone=timezone)
         self.tables = dict(tables or {})
         self.excluded_columns = frozenset(name.lower() for name in excluded_columns)
 
@@ -126,15 +131,14 @@ class DatabaseSource:
                 if not self._any_usable(snapshot, shape, table):
                     self._refuse_dates(snapshot, shape, table)
                 self._check_numbers(snapshot, shape, table, window)
-                user_id = self._user_id(snapshot, shape)
             now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-            rows = self._rows(snapshot, shape, table, window, user_id, now)
+            rows = self._rows(snapshot, shape, table, window, now)
             # the first rows now: what refuses the query is then said here, before anything is written
             begun = chain([first] if (first := next(rows, None)) else [], rows)
         except BaseException:
             snapshot.close()
             raise
-        rejected = self._rejected(snapshot, shape, table, user_id, now)
+        rejected = self._rejected(snapshot, shape, table, now)
         return Extract(
             table=table,
             window=window,
@@ -159,7 +163,7 @@ class DatabaseSource:
             query = (
                 sa.select(day_of(when), may_be_moved(when), sa.func.count(), sa.cast(newest, sa.Text))
                 .select_from(shape.relation)
-                .where(*usable_bounds(when))
+                .where(*usable_bounds(when, self.rules))
                 .group_by(sa.text("1"), sa.text("2"))
             )
             found = snapshot.connection.execute(query).all()
@@ -208,9 +212,9 @@ class DatabaseSource:
     ) -> tuple[int, int, datetime | None, datetime | None]:
         """Rows, rows with a usable date, and the first and last of those dates."""
         when = shape.columns[table.date_column]
-        local = normalise.local_time("moment", when.kind, self.timezone)
+        local = self.rules.local_time("moment", when.kind)
         if when.kind != "VARCHAR":
-            held = sa.case((sa.and_(*usable_bounds(when)), when.raw))
+            held = sa.case((sa.and_(*usable_bounds(when, self.rules)), when.raw))
             counts = sa.select(sa.func.count(), sa.func.count(held), sa.func.min(held), sa.func.max(held))
             rows, usable, *edges = snapshot.connection.execute(counts.select_from(shape.relation)).one()
             chunk = pa.table({"moment": typed_array(edges, when.kind)})
@@ -224,9 +228,9 @@ class DatabaseSource:
     def _any_usable(self, snapshot: Snapshot, shape: TableShape, table: RawTable) -> bool:
         """Whether the table is empty or has a row with a usable date; stops at the first."""
         when = shape.columns[table.date_column]
-        local = normalise.local_time("moment", when.kind, self.timezone)
+        local = self.rules.local_time("moment", when.kind)
         query, columns = select_columns(shape, moment=when)
-        query = query.where(*usable_bounds(when))
+        query = query.where(*usable_bounds(when, self.rules))
         if when.kind != "VARCHAR":
             query = query.limit(1)
         if any(snapshot.measure(f"count({local})", c)[0] for c in snapshot.chunks((query, columns))):
@@ -239,7 +243,7 @@ class DatabaseSource:
         when = shape.columns[table.date_column]
         query, columns = select_columns(shape, given=when.as_text)
         for chunk in snapshot.chunks((query.where(when.raw.is_not(None)), columns)):
-            (first,) = snapshot.measure(f"first(given) filter (where not {normalise.blank('given')})", chunk)
+            (first,) = snapshot.measure(f"first(given) filter (where not {self.rules.blank('given')})", chunk)
             if first is not None:
                 raise SourceError(
                     f"{shape.label}: no {when.name} is usable; the first is {first!r}. Map "
@@ -254,8 +258,8 @@ class DatabaseSource:
 
     def _check_numbers(self, snapshot: Snapshot, shape: TableShape, table: RawTable, window: Window) -> None:
         """Refuses a text that is no number where the contract wants one, before a row is loaded."""
-        within = window_bounds(shape.columns[table.date_column], window, self.timezone)
-        bad = normalise.not_a_number("value", "VARCHAR")
+        within = window_bounds(shape.columns[table.date_column], window, self.rules)
+        bad = self.rules.not_a_number("value", "VARCHAR")
         wanted = [c.name for c in table.declared if c.type == "DOUBLE" and c.name in shape.columns]
         for column in (shape.columns[name] for name in wanted):
             if column.is_number and not is_loose(snapshot.connection):
@@ -280,14 +284,13 @@ class DatabaseSource:
         shape: TableShape,
         table: RawTable,
         window: Window,
-        user_id: str,
         now: datetime,
     ) -> Iterator[pa.RecordBatch]:
         """The rows of the window in batches of the table's schema."""
         schema = table.schema(shape.extra_columns)
         when = shape.columns[table.date_column]
         query, columns = select_columns(shape, **shape.columns, **key_column(shape))
-        query = query.where(*window_bounds(when, window, self.timezone))
+        query = query.where(*window_bounds(when, window, self.rules))
         if shape.key is None:
             query = query.order_by(when.raw, *shape.order)
         in_window = f"{table.date_column} is not null and {window.predicate(table.date_column)}"
@@ -295,28 +298,29 @@ class DatabaseSource:
         def select(kinds: Mapping[str, str]) -> str:
             values = {name: self._value(name, table.type_of(name), kinds.get(name)) for name in schema.names}
             day = f"datediff('day', date '0001-01-01', cast({values[table.date_column]} as date))"
-            values["user_id"] = user_id
             values |= _lineage(shape, now, position=f"{day} * {DAY_NUMBER} + {POSITION}")
             return f"select * from (select {named(values)} from chunk) where {in_window}"
 
         return snapshot.normalised((query, columns), select, schema)
 
     def _rejected(
-        self, snapshot: Snapshot, shape: TableShape, table: RawTable, user_id: str, now: datetime
+        self, snapshot: Snapshot, shape: TableShape, table: RawTable, now: datetime
     ) -> Iterator[pa.RecordBatch]:
         """All rows without a usable date, numbered by their key or as they come; then closes the snapshot."""
         schema = REJECTED_ROWS.schema()
         when = shape.columns[table.date_column]
-        user = shape.columns["user_id"]
-        query, columns = select_columns(shape, user_id=user, date_value=when.as_text, **key_column(shape))
+        user_id = self.rules.value("user_id", "user_id", "VARCHAR")
+        query, columns = select_columns(
+            shape, user_id=shape.columns["user_id"].as_text, date_value=when.as_text, **key_column(shape)
+        )
         unusable = "true"
         if when.kind == "VARCHAR":
-            unusable = f"{normalise.local_time('date_value', 'VARCHAR', self.timezone)} is null"
+            unusable = f"{self.rules.local_time('date_value', 'VARCHAR')} is null"
         else:
-            query = query.where(outside_bounds(when))
+            query = query.where(outside_bounds(when, self.rules))
         values = {
             "table_name": normalise.quoted(table.name),
-            "reason": normalise.rejected_reason(user_id, "date_value"),
+            "reason": self.rules.rejected_reason(table, user_id, "date_value"),
             "user_id": user_id,
             "date_value": "date_value",
             **_lineage(shape, now, position=POSITION),
@@ -327,36 +331,13 @@ class DatabaseSource:
         finally:
             snapshot.close()
 
-    def _user_id(self, snapshot: Snapshot, shape: TableShape) -> str:
-        """The user's id as text; one that is an integer is written as such, whatever holds it."""
-        user, value = shape.columns["user_id"], normalise.text("user_id")
-        if user.is_number:
-            return normalise.without_fraction(value)
-        value = normalise.identity(value)
-        return normalise.without_fraction(value) if _ids_written_as_float(snapshot, shape) else value
-
     def _value(self, name: str, wanted: SqlType, kind: str | None) -> str:
         if kind is None:
             return f"cast(null as {wanted})"
         raw = normalise.identifier(name)
         if wanted == "TIMESTAMP":
-            return normalise.local_time(raw, kind, self.timezone)
-        if wanted == "DOUBLE":
-            return normalise.number(raw)
-        return normalise.identity(normalise.text(raw)) if name in IDS else normalise.text(raw)
-
-
-def _ids_written_as_float(snapshot: Snapshot, shape: TableShape) -> bool:
-    """Whether every id of a text column reads like ``7.0``; the first that does not ends the search."""
-    user = shape.columns["user_id"]
-    query, columns = select_columns(shape, user_id=user)
-    query = query.where(user.raw.is_not(None))
-    otherwise = query.where(user.fetched.not_like("%.0")).limit(1)
-    if snapshot.connection.execute(otherwise).first() is not None:
-        return False
-    measure = normalise.all_written_as_float("user_id")
-    found = [snapshot.measure(measure, chunk)[0] for chunk in snapshot.chunks((query, columns))]
-    return bool(found) and all(found)
+            return self.rules.local_time(raw, kind)
+        return normalise.seconds(raw, kind) if wanted == "DOUBLE" else self.rules.value(name, raw, kind)
 
 
 def _lineage(shape: TableShape, now: datetime, position: str) -> dict[str, str]:

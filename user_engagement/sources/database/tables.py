@@ -11,19 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from user_engagement.contracts.raw import LINEAGE, RawTable, SqlType
+from user_engagement.contracts.raw import IDS, LINEAGE, RawTable, SqlType
 from user_engagement.errors import SourceError
 from user_engagement.settings import TableMapping
 from user_engagement.sources import normalise
 from user_engagement.sources.database.connection import is_held_to_its_type, is_loose
-
-EXCLUDED_COLUMNS = (
-    *("name", "first_name", "last_name", "full_name", "given_name", "family_name", "surname", "username"),
-    *("email", "e_mail", "mail", "email_address", "phone", "phone_number", "mobile", "telephone", "fax"),
-    *("address", "street", "street_address", "date_of_birth", "birth_date", "birthday"),
-    *("ip", "ip_address", "password", "password_hash", "ssn", "iban", "credit_card"),
-)
-"""Columns that name a person or guard an account, in lower case: never extracted unless mapped."""
 
 KEY, POSITION = "_key", "_position"
 RESERVED = (*(column.name for column in LINEAGE), KEY, POSITION)
@@ -215,6 +207,13 @@ def _check_types(
     connection: Connection, label: str, table: RawTable, columns: Mapping[str, SourceColumn]
 ) -> None:
     loose = is_loose(connection)
+    for name in IDS:
+        if name in columns and isinstance(columns[name].declared, sa.JSON | sa.ARRAY):
+            kind = _type_name(connection, columns[name].declared)
+            raise SourceError(
+                f"{label}: column {columns[name].name} is {kind}, expected text or a number for {name}; "
+                "map another column, or a view that converts it."
+            )
     for column in (c for c in table.declared if c.type != "VARCHAR" and c.name in columns):
         found = columns[column.name]
         declared = found.declared

@@ -8,17 +8,17 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from user_engagement.contracts.raw import RawTable
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
-from user_engagement.sources.data_files import is_data_file, pattern
+from user_engagement.sources.data_files import data_files, pattern
 from user_engagement.sources.files.explain import explained
 from user_engagement.sources.files.opening import open_text
 from user_engagement.sources.files.scan import FileGroup, Format, connect
@@ -56,7 +56,10 @@ def files_of(table: RawTable, folder: Path) -> list[Path]:
             f"{folder}: no {table.name} here. Expected a file {table.name}.csv (or {ACCEPTED}) "
             f"or a folder {table.name}/ of such files; found {found}."
         )
-    files = list(data_files(matches[0]))
+    files = list(data_files(matches[0])) if matches[0].is_dir() else matches
+    for path in files:
+        if format_of(path) is None:
+            raise SourceError(f"{path}: not a kind of file that can be read ({ACCEPTED}). Move it elsewhere.")
     if not files and not table.may_be_absent:
         raise SourceError(f"{matches[0]}: this folder of {table.name} holds no file ({ACCEPTED}).")
     return files
@@ -76,19 +79,6 @@ def stem(path: Path) -> str:
     return path.name[: -len(ending)] if ending else path.name
 
 
-def data_files(place: Path) -> Iterator[Path]:
-    """The data files at or under a place, in the order of their names; refuses files of another kind."""
-    if place.is_file():
-        yield place
-        return
-    for path in sorted(place.rglob("*")):
-        if not is_data_file(path, place):
-            continue
-        if format_of(path) is None:
-            raise SourceError(f"{path}: not a kind of file that can be read ({ACCEPTED}). Move it elsewhere.")
-        yield path
-
-
 def grouped(files: list[Path], root: Path) -> Iterator[FileGroup]:
     """The files by what a scan must know of them: format, header and partition keys."""
     groups: dict[Any, list[Path]] = defaultdict(list)
@@ -102,21 +92,8 @@ def grouped(files: list[Path], root: Path) -> Iterator[FileGroup]:
         shapes[key] = (form, _normalised(header, file), hive, delimiter)
     for key, members in groups.items():
         form, columns, hive, delimiter = shapes[key]
-        yield FileGroup(
-            form, tuple(members), columns, {normalise.column_name(k, 0): k for k in hive}, delimiter
-        )
-
-
-def split_by_ids(group: FileGroup, profile: dict[int, dict[str, Any]]) -> Iterator[FileGroup]:
-    """The group with what its scan has found, apart for the files that write integer ids as floats."""
-    for float_ids in (False, True):
-        places = [
-            n for n in range(len(group.files)) if profile.get(n, {}).get("float_ids", False) is float_ids
-        ]
-        if places:
-            before = accumulate((profile.get(n, {}).get("rows", 0) for n in places[:-1]), initial=0)
-            files = tuple(group.files[n] for n in places)
-            yield replace(group, files=files, float_ids=float_ids, rows_before=tuple(before))
+        hive_keys = {normalise.column_name(k, 0): k for k in hive}
+        yield FileGroup(form, tuple(members), columns, hive_keys, delimiter, root=root)
 
 
 def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]], str]]:
@@ -159,7 +136,7 @@ def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) 
     try:
         columns = connection.sql(f"describe select * from {reader}").fetchall()
         if form == "parquet":
-            return [(column[0], column[1]) for column in columns]
+            return _with_durations(file, [(column[0], column[1]) for column in columns])
         names = [column[0] for column in columns]
         if any(re.search(r"_\d+$", name) for name in names):
             # a key that differs from another only in case was given a number, and would read as null
@@ -168,6 +145,17 @@ def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) 
     except duckdb.Error as error:
         raise SourceError(explained(str(error), file)) from None
     return [] if names == ["json"] else [(name, "VARCHAR") for name in names]
+
+
+def _with_durations(file: Path, columns: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The columns, lengths of time told from the whole numbers as which Parquet holds them."""
+    if all(kind != "BIGINT" for _, kind in columns):
+        return columns
+    schema = pq.read_schema(file)
+    durations = {field.name: field.type for field in schema if pa.types.is_duration(field.type)}
+    return [
+        (name, f"DURATION({durations[name].unit})" if name in durations else kind) for name, kind in columns
+    ]
 
 
 def _normalised(header: list[tuple[str, str]], file: Path) -> dict[str, tuple[str, str]]:

@@ -24,7 +24,8 @@ class FileGroup:
 
     ``columns`` maps a normalised name to the column's name in the file and its type there; ``hive_keys`` maps
     the names that come from the folders instead to their keys there. ``rows_before`` counts, for each file,
-    the rows of the files before it; only a scan can tell, so that it is empty until then.
+    the rows of the files before it; only a scan can tell, so that it is empty until then. ``root`` is the folder
+    from which lineage names the files.
     """
 
     format: Format
@@ -32,8 +33,8 @@ class FileGroup:
     columns: dict[str, tuple[str, str]]
     hive_keys: dict[str, str]
     delimiter: str = ","
-    float_ids: bool = False
     rows_before: tuple[int, ...] = ()
+    root: Path = Path()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,16 +79,10 @@ class FileGroup:
     def text(self, name: str) -> str:
         return f"cast({self.raw(name)} as varchar)" if name in self.names else "cast(null as varchar)"
 
-    def ids_written_as_float(self) -> str:
-        if self.kind("user_id").startswith(normalise.INTEGER_TYPES):
-            return "false"
-        return normalise.all_written_as_float(self.text("user_id"))
-
-    def is_number(self, name: str) -> bool:
-        return self.kind(name).startswith(normalise.NUMBER_TYPES)
-
-    def not_a_number(self, name: str) -> str:
-        return normalise.not_a_number(self.raw(name), self.kind(name))
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What files have in common that one scan can read."""
+        return self.format, *self.columns.items(), *self.hive_keys.items(), self.delimiter, self.root
 
 
 def connect() -> duckdb.DuckDBPyConnection:

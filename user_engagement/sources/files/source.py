@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,13 @@ from user_engagement.contracts.raw import IDS, LINEAGE, REJECTED_ROWS, RawTable,
 from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
-from user_engagement.sources.data_files import file_state
+from user_engagement.sources.data_files import FileState, file_state
 from user_engagement.sources.files.explain import broken_parquet, explained, line_of
-from user_engagement.sources.files.layout import files_of, grouped, split_by_ids
+from user_engagement.sources.files.layout import files_of, grouped
 from user_engagement.sources.files.scan import SCAN_COLUMNS, FileGroup, connect
-
-FIRST_DAY = date(normalise.FIRST_YEAR, 1, 1)
+from user_engagement.sources.files.snapshots import Snapshots, is_half_written
+from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
+from user_engagement.sources.personal import PERSONAL_COLUMNS
 
 
 class FilesSource:
@@ -35,23 +39,32 @@ class FilesSource:
         folder: the folder that holds one file or folder per table.
         timezone: the zone whose calendar days count; values with an offset are moved into it, values
             without one are taken to be in it.
+        rules: what stands for a missing value or date; its zone is not used.
+        kept_columns: columns to load although their names are `PERSONAL_COLUMNS`.
     """
 
-    def __init__(self, folder: str | Path, timezone: str = "UTC") -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        timezone: str = "UTC",
+        rules: ValueRules = DEFAULT_RULES,
+        kept_columns: Collection[str] = (),
+    ) -> None:
         self.folder = Path(folder).resolve()
-        self.timezone = timezone
-        self._inspected: dict[Any, tuple[TableReport, list[FileGroup]]] = {}
-        self._spans: dict[tuple[Path, int, int], tuple[date, date]] = {}
+        self.rules = replace(rules, timezone=timezone)
+        self._excluded = frozenset(PERSONAL_COLUMNS) - set(kept_columns)
+        self._snapshots = Snapshots(self.folder)
+        self._profiles: dict[tuple[str, FileState], FileProfile] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
-        found = self._inspect(table)
-        return found[0] if found else None
+        found = self._look(table)
+        return found.report if found else None
 
     def extract(self, table: RawTable, window: Window) -> Extract:
-        found = self._inspect(table)
+        found = self._look(table)
         if found is None:
             return _nothing(table, window)
-        report, groups = found
+        report, groups = found.report, found.groups
         schema = table.schema(report.extra_columns)
         none_rejected = _empty(REJECTED_ROWS.schema())
         extracted_at = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
@@ -64,18 +77,19 @@ class FilesSource:
         return Extract(
             table=table,
             window=window,
-            rows=self._stream(rows, schema, groups) if rows else _empty(schema),
-            rejected=self._stream(rejected, REJECTED_ROWS.schema(), groups) if rejected else none_rejected,
+            rows=self._stream(rows, schema, found) if rows else _empty(schema),
+            rejected=self._stream(rejected, REJECTED_ROWS.schema(), found) if rejected else none_rejected,
             # rows of text files are numbered as they are read, which takes a connection that keeps their order
             missing=tuple(c.name for c in table.optional if not any(c.name in g.names for g in groups)),
             scan=rows if groups and all(group.format == "parquet" for group in groups) else None,
         )
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
+        found = self._look(table)
         marks: dict[str, list[str]] = defaultdict(list)
-        for file, (size, changed, first, last) in self._spans_of(table).items():
+        for (file, size, changed), profile in found.profiles.items() if found else ():
             mark = f"{file.relative_to(self.folder)}:{size}:{changed}"
-            for month in _months_between(first, last):
+            for month in _months_between(*profile.span):
                 marks[month].append(mark)
         return {month: _digest(files) for month, files in sorted(marks.items())}
 
@@ -85,56 +99,53 @@ class FilesSource:
 
     # -- what is there ---------------------------------------------------------------------------------
 
-    def _spans_of(self, table: RawTable) -> dict[Path, tuple[int, int, date, date]]:
-        """Size, time of change, first and last day of each file; only a file that changed is read again."""
-        files = self._read(lambda: files_of(table, self.folder))
-        states = {file: file_state(file) for file in files}
-        unread = [file for file in files if states[file] not in self._spans]
-        for group in grouped(unread, self.folder) if unread else ():
-            checked = self._checked(table, group)
-            self._note_spans(checked, self._profile(table, checked))
-        return {file: (*states[file][1:], *self._spans[states[file]]) for file in files}
-
-    def _note_spans(self, group: FileGroup, profile: dict[int, dict[str, Any]]) -> None:
-        for place, file in enumerate(group.files):
-            found = profile.get(place, {})
-            # rows without a usable date belong to no month: they count with the first
-            days = [found[edge].date() for edge in ("first", "last") if found.get(edge)] or [FIRST_DAY] * 2
-            self._spans[file_state(file)] = (days[0], days[1])
-
-    def _inspect(self, table: RawTable) -> tuple[TableReport, list[FileGroup]] | None:
+    def _look(self, table: RawTable) -> Look | None:
+        """What the table's files hold, each as it was at one moment; only a file that changed is read again."""
         files = self._read(lambda: files_of(table, self.folder))
         if not files:
             return None
-        state = (table.name, *(file_state(file) for file in files))
-        if state not in self._inspected:
-            self._inspected[state] = self._examine(table, files)
-        return self._inspected[state]
+        states = self._read(lambda: [file_state(file) for file in files])
+        states = self._profile_unread(table, states)
+        found = Look(table, {state: self._profiles[table.name, state] for state in states}, self._excluded)
+        if found.report.rows and found.report.rows == found.report.rejected:
+            self._refuse_dates(table, found)
+        return found
 
-    def _examine(self, table: RawTable, files: list[Path]) -> tuple[TableReport, list[FileGroup]]:
-        groups = [self._checked(table, group) for group in grouped(files, self.folder)]
-        profiles = [self._profile(table, group) for group in groups]
-        for group, profile in zip(groups, profiles, strict=True):
-            self._note_spans(group, profile)
-        found = [file for profile in profiles for file in profile.values()]
-        rows, usable = sum(f["rows"] for f in found), sum(f["usable"] for f in found)
-        if rows and not usable:
-            self._refuse_dates(table, groups, rows)
-        groups = [
-            part for g, profile in zip(groups, profiles, strict=True) for part in split_by_ids(g, profile)
-        ]
-        days = [f[edge] for f in found for edge in ("first", "last") if f[edge] is not None]
-        declared = {c.name for c in table.declared}
-        report = TableReport(
-            table=table,
-            rows=rows,
-            rejected=rows - usable,
-            first_day=min(days).date() if days else None,
-            last_day=max(days).date() if days else None,
-            extra_columns=tuple(sorted({name for g in groups for name in g.names} - declared)),
-            locations=tuple(str(f) for f in files),
-        )
-        return report, groups
+    def _profile_unread(self, table: RawTable, states: Sequence[FileState]) -> list[FileState]:
+        """Reads the files that have changed; the states that were read, later than given where a file grows."""
+        unread = [state for state in states if (table.name, state) not in self._profiles]
+        try:
+            self._profile_files(table, self.folder, {state: state[0] for state in unread})
+            moving = self._changed(unread)
+        except SourceError:
+            # an error at the end of a file that is just being written may be half a line
+            moving = self._changed(unread) or [state for state in unread if is_half_written(state)]
+            if not moving:
+                raise
+        read = {state[0]: state for state in states}
+        for state in moving:
+            self._profiles.pop((table.name, state), None)
+            snapshot, copy = self._read(lambda file=state[0]: self._snapshots.take(file))
+            root = Path(str(copy).removesuffix(str(state[0].relative_to(self.folder))))
+            self._profile_files(table, root, {snapshot: copy})
+            read[state[0]] = snapshot
+        still = [state for state in read.values() if (table.name, state) not in self._profiles]
+        self._profile_files(table, self.folder, {state: state[0] for state in still})
+        return list(read.values())
+
+    def _changed(self, states: Iterable[FileState]) -> list[FileState]:
+        return self._read(lambda: [state for state in states if file_state(state[0]) != state])
+
+    def _profile_files(self, table: RawTable, root: Path, places: Mapping[FileState, Path]) -> None:
+        found: dict[Path, FileProfile] = {}
+        for group in self._read(lambda: list(grouped(list(places.values()), root))):
+            checked = self._checked(table, group)
+            measured = self._profile(table, checked)
+            for place, file in enumerate(group.files):
+                values = {name: value for name, value in measured.get(place, {}).items() if name in MEASURED}
+                found[file] = FileProfile(replace(checked, files=(file,)), **values)
+        for state, place in places.items():
+            self._profiles[table.name, state] = found.get(place, FileProfile())
 
     def _checked(self, table: RawTable, group: FileGroup) -> FileGroup:
         where = group.files[0]
@@ -169,10 +180,12 @@ class FilesSource:
             f"count({local}) as usable",
             f"min({local}) as first",
             f"max({local}) as last",
-            f"{group.ids_written_as_float()} as float_ids",
         ]
         doubles = [c.name for c in table.declared if c.type == "DOUBLE" and c.name in group.names]
-        measures += [f"count_if({group.not_a_number(name)}) as bad_{name}" for name in doubles]
+        measures += [f"count_if({self._not_a_number(group, name)}) as bad_{name}" for name in doubles]
+        # an id that is a list or an object says so in JSON alone
+        ids = [name for name in IDS if name in group.names and group.format == "json"]
+        measures += [f"count_if({normalise.is_object(group.text(name))}) as bad_{name}" for name in ids]
         if group.format == "csv":
             # a column that is not asked for is not checked to be UTF-8, and would fail only while loading
             measures += [f"count({normalise.identifier(name)})" for name in group.columns]
@@ -181,35 +194,45 @@ class FilesSource:
             found = self._read(lambda: connection.sql(query).to_arrow_table().to_pylist())
         for name in doubles:
             if bad := sum(file[f"bad_{name}"] for file in found):
-                self._refuse_number(group, name, bad)
+                self._refuse_value(
+                    group, name, bad, self._not_a_number(group, name), "a number of seconds or nothing"
+                )
+        for name in ids:
+            if bad := sum(file[f"bad_{name}"] for file in found):
+                self._refuse_value(
+                    group, name, bad, normalise.is_object(group.text(name)), "text or a number"
+                )
         return {file["file_index"]: file for file in found}
 
-    def _refuse_number(self, group: FileGroup, name: str, count: int) -> None:
-        bad = group.not_a_number(name)
+    def _refuse_value(self, group: FileGroup, name: str, count: int, bad: str, expected: str) -> None:
         query = f"select _file, {group.text(name)} from {group.scan()} where {bad} limit 1"
         with connect() as connection:
             file, value = self._read(lambda: connection.sql(query).fetchall()[0])
         raise SourceError(
-            f"{file}{line_of(Path(file), group, name, value)}: {name} is {value!r}, expected a number of "
-            f"seconds or nothing ({count} such rows). Correct the value or leave it empty."
+            self._snapshots.original(
+                f"{file}{line_of(Path(file), group, name, value)}: {name} is {value!r}, expected {expected} "
+                f"({count} such rows). Correct the value or leave it empty."
+            )
         )
 
-    def _refuse_dates(self, table: RawTable, groups: list[FileGroup], rows: int) -> None:
+    def _refuse_dates(self, table: RawTable, found: Look) -> None:
         """Refuses a table without one usable date: a mistake in the export, unless dates may all be empty."""
-        name = table.date_column
-        for group in groups:
+        name, rows = table.date_column, found.report.rows
+        for group in found.groups:
             given = group.text(name)
-            query = f"select _file, {given} from {group.scan()} where not {normalise.blank(given)} limit 1"
+            query = f"select _file, {given} from {group.scan()} where not {self.rules.blank(given)} limit 1"
             with connect() as connection:
-                found = self._read(lambda c=connection, q=query: c.sql(q).fetchall())
-            if found:
-                file, value = found[0]
+                first = self._read(lambda c=connection, q=query: c.sql(q).fetchall())
+            if first:
+                file, value = first[0]
                 raise SourceError(
                     f"{file}: no {name} of {rows} rows is usable; the first is {value!r}. "
                     "Write dates as 2025-01-31 or timestamps as 2025-01-31T10:00:00+01:00."
                 )
         if not table.may_be_absent:
-            raise SourceError(f"{groups[0].files[0]}: {name} is empty in all {rows} rows; fill the column.")
+            raise SourceError(
+                f"{found.groups[0].files[0]}: {name} is empty in all {rows} rows; fill the column."
+            )
 
     # -- queries ---------------------------------------------------------------------------------------
 
@@ -222,8 +245,10 @@ class FilesSource:
         extracted_at: datetime,
     ) -> str:
         columns = [f"{self._value(table, group, c.name)} as {c.name}" for c in table.declared]
-        columns += [f"{group.text(name)} as {normalise.identifier(name)}" for name in extra_columns]
-        columns += self._lineage(extracted_at)
+        columns += [
+            f"{self._value(table, group, name)} as {normalise.identifier(name)}" for name in extra_columns
+        ]
+        columns += self._lineage(group, extracted_at)
         # the raw comparison lets Parquet's statistics skip files and row groups, which the cast would hide
         inner = f"select * from {group.scan(numbered=True)} where {self._pushed_down(table, group, window)}"
         selected = f"select {', '.join(columns)} from ({inner})"
@@ -232,19 +257,19 @@ class FilesSource:
 
     def _rejected_query(self, table: RawTable, group: FileGroup, extracted_at: datetime) -> str:
         user, when = self._value(table, group, "user_id"), group.text(table.date_column)
-        reason = normalise.rejected_reason(user, when)
+        reason = self.rules.rejected_reason(table, user, when)
         columns = [
             f"'{table.name}' as table_name",
             f"{reason} as reason",
             f"{user} as user_id",
             f"{when} as date_value",
-            *self._lineage(extracted_at),
+            *self._lineage(group, extracted_at),
         ]
         local = self._local_time(group, table.date_column)
         return f"select {', '.join(columns)} from {group.scan(numbered=True)} where {local} is null"
 
-    def _lineage(self, extracted_at: datetime) -> list[str]:
-        prefix = len(str(self.folder / "_")) - 1
+    def _lineage(self, group: FileGroup, extracted_at: datetime) -> list[str]:
+        prefix = len(str(group.root / "_")) - 1
         return [
             f"substr(_file, {prefix + 1}) as _source",
             "_row_number",
@@ -258,15 +283,14 @@ class FilesSource:
         if kind == "TIMESTAMP":
             return self._local_time(group, name)
         if kind == "DOUBLE":
-            return f"try_cast({group.raw(name)} as double)"
-        text = group.text(name)
-        if name == "user_id" and group.float_ids:
-            return normalise.without_fraction(text)
-        # a number has no blanks around it
-        return normalise.identity(text) if name in IDS and not group.is_number(name) else text
+            return normalise.seconds(group.raw(name), group.kind(name))
+        return self.rules.value(name, group.raw(name), group.kind(name))
+
+    def _not_a_number(self, group: FileGroup, name: str) -> str:
+        return self.rules.not_a_number(group.raw(name), group.kind(name))
 
     def _local_time(self, group: FileGroup, name: str) -> str:
-        return normalise.local_time(group.raw(name), group.kind(name), self.timezone)
+        return self.rules.local_time(group.raw(name), group.kind(name))
 
     def _pushed_down(self, table: RawTable, group: FileGroup, window: Window) -> str:
         name = table.date_column
@@ -283,7 +307,7 @@ class FilesSource:
 
     # -- reading ---------------------------------------------------------------------------------------
 
-    def _stream(self, query: str, schema: pa.Schema, groups: list[FileGroup]) -> pa.RecordBatchReader:
+    def _stream(self, query: str, schema: pa.Schema, found: Look) -> pa.RecordBatchReader:
         """The query's result in batches of the schema; the connection lives as long as the reader."""
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -291,19 +315,91 @@ class FilesSource:
                 f"select {', '.join(normalise.identifier(name) for name in schema.names)} from ({query})"
             )
             with connect() as connection:
-                reader = self._read(lambda: connection.sql(ordered).to_arrow_reader(BATCH_ROWS), groups)
-                while (batch := self._read(lambda: next(reader, None), groups)) is not None:
+                reader = self._read(lambda: connection.sql(ordered).to_arrow_reader(BATCH_ROWS), found)
+                while (batch := self._read(lambda: next(reader, None), found)) is not None:
                     yield batch.cast(schema)
+            self._refuse_change(found)
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def _read(self, action: Callable[[], Any], groups: Sequence[FileGroup] = ()) -> Any:
-        """Does something with the files of the groups; what goes wrong names the file."""
+    def _refuse_change(self, found: Look) -> None:
+        """Refuses rows that were counted before a file changed; a file alone in its scan needs no count."""
+        counted = {file for group in found.groups if len(group.files) > 1 for file in group.files}
+        for file, *_ in self._changed(state for state in found.profiles if state[0] in counted):
+            raise SourceError(f"{file}: changed while it was being read. Run again; nothing was loaded.")
+
+    def _read(self, action: Callable[[], Any], found: Look | None = None) -> Any:
+        """Does something with files; what goes wrong names the file."""
         try:
             return action()
         except (duckdb.Error, pa.ArrowException, OSError) as error:
+            groups = found.groups if found else ()
+            moving = self._changed(found.profiles)[:1] if found else ()
+            for file, *_ in moving:
+                message = f"{file}: changed while it was being read. Run again; nothing was loaded."
+                raise SourceError(message) from None
             place = next((file for group in groups for file in broken_parquet(group)), self.folder)
-            raise SourceError(explained(str(error), place)) from None
+            raise SourceError(self._snapshots.original(explained(str(error), place))) from None
+
+
+@dataclass(frozen=True)
+class FileProfile:
+    """What a scan found in one file. ``group`` is how to read it, None where there is nothing to read."""
+
+    group: FileGroup | None = None
+    rows: int = 0
+    usable: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    @property
+    def span(self) -> tuple[date, date]:
+        """First and last day; rows without a usable date belong to no month, and count with the first of all."""
+        if self.first is None or self.last is None:
+            return normalise.NO_DATE, normalise.NO_DATE
+        return self.first.date(), self.last.date()
+
+
+MEASURED = ("rows", "usable", "first", "last")
+
+
+@dataclass(frozen=True)
+class Look:
+    """The files of a table, by the state in which each was read."""
+
+    table: RawTable
+    profiles: Mapping[FileState, FileProfile]
+    excluded: frozenset[str]
+
+    @cached_property
+    def groups(self) -> list[FileGroup]:
+        members: dict[Any, list[FileProfile]] = defaultdict(list)
+        for profile in self.profiles.values():
+            if profile.group:
+                members[profile.group.shape].append(profile)
+        return [_joined(profiles) for profiles in members.values()]
+
+    @cached_property
+    def report(self) -> TableReport:
+        profiles = self.profiles.values()
+        rows, usable = sum(p.rows for p in profiles), sum(p.usable for p in profiles)
+        known = {c.name for c in self.table.declared} | self.excluded
+        return TableReport(
+            table=self.table,
+            rows=rows,
+            rejected=rows - usable,
+            first_day=min((p.first.date() for p in profiles if p.first), default=None),
+            last_day=max((p.last.date() for p in profiles if p.last), default=None),
+            extra_columns=tuple(sorted({name for g in self.groups for name in g.names} - known)),
+            locations=tuple(str(file) for file, *_ in self.profiles),
+        )
+
+
+def _joined(profiles: Sequence[FileProfile]) -> FileGroup:
+    groups = [profile.group for profile in profiles if profile.group]
+    before = accumulate((profile.rows for profile in profiles[:-1]), initial=0)
+    files = tuple(file for group in groups for file in group.files)
+    return replace(groups[0], files=files, rows_before=tuple(before))
 
 
 def _months_between(first: date, last: date) -> Iterator[str]:

@@ -5,15 +5,21 @@ fill the same scratch database, in which the same SQL turns events into one row 
 
 - **Repeated events.** Of events with one ``event_id`` the first by ``collector_tstamp`` stays (then source
   order); the others are counted in ``duplicate_events`` of the session that the first one belongs to.
-- **User.** ``user_id``, else the user whom the latest event that carries both names for the same
-  ``domain_userid`` (of two at the same instant, the greater id), else none. Stitching looks across all
-  events, so a later login can give a user to sessions of an earlier month, whose `fingerprint` then changes.
-- **Session.** One per user and ``domain_sessionid``, with the ``event_id`` ``<session>/<user>``, which stays
-  the same when events are delivered again. Events without a session id make one session per user and day (no
-  user: per ``domain_userid`` and day): a server that reports every action must not inflate sessions per user.
-- **Time.** A session is dated by its first event (``derived_tstamp``, else ``collector_tstamp``, UTC moved into
-  the configured zone) and made of all its events, whatever month is asked for: each session is in exactly one
-  month. An event without a usable time counts into its session but moves neither end of it.
+- **User.** ``user_id``, else the next login in the same session, else the one before, else the only user whom the
+  device ever had, else none. Devices are known by ``domain_userid``, on mobile by the client session context.
+  Stitching looks across all events, so a later login can give a user to sessions of an earlier month, whose
+  `fingerprint` then changes.
+- **Visit.** The events of one user and ``domain_sessionid`` (on mobile the client session's id) until the time-out
+  passes without an event; one row for each day on which it has events. The first part of a session has the
+  ``event_id`` ``<session>/<user>``, later ones have their time behind it; both stay the same when events are
+  delivered again. Events without a session id make one row per user and day (no user: per device and day): a server
+  that reports every action must not inflate sessions per user.
+- **Pings alone.** A visit of page pings only adds neither a day nor time: its events count into the user's visit
+  before it in the session, or, where there is none, it is a rejected row with reason ``stray_pings``.
+- **Bots** are rejected rows with reason ``bot``, one for each session and day.
+- **Time.** A row is dated by its first event (``derived_tstamp``, else ``collector_tstamp``, UTC moved into the
+  configured zone) and made of all its events, whatever month is asked for. An event without a usable time counts into
+  its session but moves neither end of it.
 - **Duration.** ``engaged``, as Snowplow's unified package has it: for each page view with pings, heartbeat x
   (distinct heartbeat intervals with a ping - 1) + minimum visit. A ping is timed by the tracker, whose clock
   the heartbeat follows (``true_tstamp``, else ``dvce_created_tstamp``). Pings without a web page context,

@@ -11,10 +11,11 @@ import duckdb
 
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
-from user_engagement.sources.data_files import file_state, is_data_file, pattern
+from user_engagement.sources.data_files import data_files, file_state, pattern
 from user_engagement.sources.normalise import quoted
 from user_engagement.sources.snowplow.sessions import (
     FIELDS_READ,
+    TABLE_FIELDS,
     WIDTH,
     SessionOptions,
     SessionSource,
@@ -48,8 +49,9 @@ class SnowplowSource(SessionSource):
         files = enriched_files(self.folder)
         try:
             source = f"replace(source, {quoted(f'{self.folder}/')}, '') as source"
-            incoming = f"(select * replace ({source}) from ({enriched_events(files, FIELDS_READ)}))"
-            connection.execute(insert_events(incoming))
+            others = ", ".join(f"cast(null as varchar) as {name}" for name in TABLE_FIELDS)
+            incoming = f"(select * replace ({source}), {others} from ({enriched_events(files, FIELDS_READ)}))"
+            connection.execute(insert_events(incoming, self.rules))
         except duckdb.OutOfMemoryException:
             raise
         except (duckdb.Error, OSError) as error:
@@ -65,7 +67,7 @@ def enriched_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder. Give the folder that holds the enriched events.")
-    files = [path for path in sorted(folder.rglob("*")) if is_data_file(path, folder)]
+    files = list(data_files(folder))
     for path in files:
         if not (path.name.lower().endswith(ENDINGS) or re.fullmatch(r"part-[^.]*", path.name)):
             raise SourceError(f"{path}: not a kind of file that can be read ({ACCEPTED}). Move it elsewhere.")

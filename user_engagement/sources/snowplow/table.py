@@ -20,6 +20,7 @@ from user_engagement.sources.database.connection import Database
 from user_engagement.sources.normalise import identifier, quoted
 from user_engagement.sources.snowplow.sessions import (
     FIELDS_READ,
+    TABLE_FIELDS,
     WIDTH,
     SessionOptions,
     SessionSource,
@@ -37,6 +38,8 @@ REQUIRED_COLUMNS = (
 TABLE_COLUMNS = {
     "contexts": ("contexts_com_snowplowanalytics_snowplow_web_page_1", "contexts"),
     "derived_contexts": ("contexts_nl_basjes_yauaa_context_1", "derived_contexts"),
+    "client_session": ("contexts_com_snowplowanalytics_snowplow_client_session_1",),
+    "spiders_and_robots": ("contexts_com_iab_snowplow_spiders_and_robots_1",),
 }
 """Loaders give a context a column of its own; the first that a table has is read."""
 
@@ -74,7 +77,7 @@ class SnowplowTableSource(SessionSource):
             found = _columns_to_read(self.table, database.columns(self.table))
             for incoming in database.read(self.table, list(found.values())):
                 connection.register("incoming", incoming.rename_columns(list(found)))
-                connection.execute(insert_events(f"({_text_rows(found, self.table)})"))
+                connection.execute(insert_events(f"({_text_rows(found, self.table)})", self.rules))
                 connection.unregister("incoming")
         return (self.table,)
 
@@ -187,7 +190,7 @@ def _columns_to_read(table: str, columns: Sequence[str]) -> dict[str, str]:
             f"{table}: column {', '.join(missing)} is missing. Found {', '.join(columns) or 'no columns'}; "
             "give the table of Snowplow's atomic events."
         )
-    candidates = {name: TABLE_COLUMNS.get(name, (name,)) for name in FIELDS_READ}
+    candidates = {name: TABLE_COLUMNS.get(name, (name,)) for name in (*FIELDS_READ, *TABLE_FIELDS)}
     return {
         name: next(by_name[each] for each in names if each in by_name)
         for name, names in candidates.items()
@@ -198,7 +201,7 @@ def _columns_to_read(table: str, columns: Sequence[str]) -> dict[str, str]:
 def _text_rows(found: Mapping[str, str], table: str) -> str:
     fields = ", ".join(
         f"nullif({name}, '') as {name}" if name in found else f"cast(null as varchar) as {name}"
-        for name in FIELDS_READ
+        for name in (*FIELDS_READ, *TABLE_FIELDS)
     )
     return f"select {quoted(table)} as source, {WIDTH} as fields, {fields} from incoming"
 

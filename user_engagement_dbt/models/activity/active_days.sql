@@ -26,13 +26,30 @@ days as (
     where
         -- one condition on all of them: as part of the join with users it would cost more than that join
         case
-            when days.activity_date between users.signup_date and horizon.as_of
+            when days.activity_date between users.signup_date - {{ days_before_signup() }} and horizon.as_of
                 then days.sessions > coalesce(duplicates.sessions, 0)
             else false
         end
 
 ),
 
+{% if days_before_signup() -%}
+-- an event hours before the midnight that a plain signup day stands for
+moved as (
+
+    select
+        user_number,
+        signup_date,
+        greatest(activity_date, signup_date) as activity_date,
+        cast(sum(sessions) as integer) as sessions,
+        cast(sum(session_seconds) as decimal(18, 6)) as session_seconds,
+        cast(sum(case when activity_date < signup_date then sessions else 0 end) as integer) as sessions_day_before
+    from days
+    group by user_number, signup_date, greatest(activity_date, signup_date)
+
+),
+
+{% endif -%}
 final as (
 
     select
@@ -40,7 +57,7 @@ final as (
         cast(
             activity_date - lag(activity_date) over (partition by user_number order by activity_date) as integer
         ) as days_since_previous
-    from days
+    from {{ 'moved' if days_before_signup() else 'days' }}
 
 )
 

@@ -10,7 +10,9 @@ with ranked as (
     from {{ ref('repeated_events') }} as repeated
     inner join {{ ref('users') }} as users on repeated.user_id = users.user_id
     cross join {{ ref('horizon') }} as horizon
-    where repeated.activity_date >= users.signup_date and repeated.activity_date <= horizon.as_of
+    where
+        repeated.activity_date >= users.signup_date - {{ days_before_signup() }}
+        and repeated.activity_date <= horizon.as_of
 
 ),
 

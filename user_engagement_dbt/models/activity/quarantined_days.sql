@@ -16,7 +16,7 @@ judged as (
         days.activity_date,
         case
             when numbered.signup_date is null then 'orphan'
-            when days.activity_date < numbered.signup_date then 'before_signup'
+            when days.activity_date < numbered.signup_date - {{ days_before_signup() }} then 'before_signup'
             when days.activity_date > horizon.as_of then 'after_as_of'
         end as reason,
         days.sessions

@@ -45,7 +45,10 @@ final as (
         stg.session_seconds
     from {{ ref('stg_user_engagement') }} as stg
     inner join days on stg.user_id = days.user_id and stg.activity_date = days.activity_date
-    where not ({{ in_window('stg.activity_date') }})
+    where
+        not ({{ in_window('stg.activity_date') }})
+        -- none of these, as a rule: nothing is then read
+        and not ({{ in_window('days.activity_date') }})
     {%- endif %}
 
 )

@@ -97,7 +97,11 @@ final as (
     from {{ ref('stg_user_engagement') }} as stg
     inner join places
         on stg.activity_date = places.activity_date and {{ sorting_hash('stg.event_id') }} = places.event_hash
-    where stg.event_id is not null and not ({{ in_window('stg.activity_date') }})
+    where
+        stg.event_id is not null
+        and not ({{ in_window('stg.activity_date') }})
+        -- none of these, as a rule: nothing is then read
+        and not ({{ in_window('places.activity_date') }})
     {%- endif %}
 
 )

@@ -102,8 +102,14 @@ found as (
     select 'user_engagement' as table_name, 'identical_row' as reason, sum(identical.repetitions) as rows_found
     from {{ ref('identical_days') }} as identical
     inner join {{ ref('users') }} as users
-        on identical.user_id = users.user_id and identical.activity_date >= users.signup_date
+        on identical.user_id = users.user_id
+        and identical.activity_date >= users.signup_date - {{ days_before_signup() }}
     inner join {{ ref('horizon') }} as horizon on identical.activity_date <= horizon.as_of
+    {% if days_before_signup() -%}
+    union all
+    select 'user_engagement' as table_name, 'day_before_signup' as reason, sum(sessions_day_before) as rows_found
+    from {{ ref('active_days') }}
+    {% endif -%}
     union all
     select 'user_engagement' as table_name, 'total' as reason, sum(total_rows) as rows_found
     from {{ ref('row_counts') }}
@@ -113,10 +119,12 @@ found as (
 reasons as (
 
     {% for table, reasons in {
-        'user_signups': ['null_user_id', 'null_date', 'unparseable_date', 'after_as_of', 'duplicate_user'],
+        'user_signups': [
+            'null_user_id', 'null_date', 'unparseable_date', 'implausible_date', 'after_as_of', 'duplicate_user',
+        ],
         'user_engagement': [
-            'null_user_id', 'null_date', 'unparseable_date', 'orphan', 'before_signup', 'after_as_of',
-            'duplicate_event', 'identical_row',
+            'null_user_id', 'null_date', 'unparseable_date', 'implausible_date', 'bot', 'stray_pings', 'orphan',
+            'before_signup', 'after_as_of', 'duplicate_event', 'identical_row', 'day_before_signup',
         ],
         'churn_data': [
             'null_user_id', 'null_date', 'unparseable_date', 'orphan', 'before_signup', 'after_as_of',

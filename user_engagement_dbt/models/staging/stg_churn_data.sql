@@ -11,7 +11,7 @@ renamed as (
         user_id,
 
         -- attributes
-        coalesce(nullif(trim(churn_reason), ''), 'unknown') as churn_reason,
+        coalesce(churn_reason, 'unknown') as churn_reason,
 
         -- dates
         churn_date as churned_at,

@@ -12,8 +12,8 @@ renamed as (
         event_id,
 
         -- attributes
-        coalesce(nullif(trim(interaction_type), ''), 'unknown') as interaction_type,
-        coalesce(nullif(trim(device_type), ''), 'unknown') as device_type,
+        coalesce(interaction_type, 'unknown') as interaction_type,
+        coalesce(device_type, 'unknown') as device_type,
 
         -- measures; a duration that cannot be believed is none, but the row is still activity
         session_duration,

@@ -12,7 +12,7 @@ renamed as (
 
         -- attributes
         {% for attribute in attributes() -%}
-        coalesce(nullif(trim({{ attribute }}), ''), 'unknown') as {{ attribute }},
+        coalesce({{ attribute }}, 'unknown') as {{ attribute }},
         {% endfor %}
         -- dates
         signup_date as signed_up_at,

@@ -1,0 +1,68 @@
+"""The source that a home was loaded from: tables of two companies must not mix."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from user_engagement.errors import SettingsError
+from user_engagement.settings import PREFIX, Settings
+
+
+def refuse_other_source(settings: Settings) -> None:
+    """Raises SettingsError if the home was loaded from another source than the one that is set."""
+    file = _file(settings)
+    if not file.exists():
+        return
+    before, now = json.loads(file.read_text()), _identity(settings)
+    if before["mark"] != now["mark"]:
+        raise SettingsError(
+            f"{settings.home} was loaded from {before['name']}, and {now['name']} is another source. Give it a home of "
+            f"its own, {PREFIX}HOME=DIR, or empty this one and load it anew with --replace. Nothing was written."
+        )
+
+
+def claim_home(settings: Settings) -> None:
+    """Notes which source the home is loaded from."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _file(settings).write_text(json.dumps(_identity(settings)))
+
+
+def empty_home(settings: Settings) -> None:
+    """Removes what was loaded and Dagster's memory of it; the simulated company and generations stay.
+
+    Raises:
+        SettingsError: the tables live in a warehouse that is not this home's own.
+    """
+    if settings.warehouse != "duckdb":
+        raise SettingsError(
+            "--replace empties a DuckDB warehouse alone; use another database or schema prefix."
+        )
+    for file in (settings.warehouse_file, Path(f"{settings.warehouse_file}.wal"), _file(settings)):
+        file.unlink(missing_ok=True)
+    for folder in (settings.dagster_home / "history", settings.dagster_home / "schedules"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _file(settings: Settings) -> Path:
+    return settings.home.absolute() / "source.json"
+
+
+def _identity(settings: Settings) -> dict[str, str]:
+    """What tells sources apart, and a name for people, without a password."""
+    if settings.source == "simulated":
+        return {"name": "the simulated company", "mark": "simulated"}
+    places = [place for place in (settings.source_path, settings.users_path) if place]
+    shown = " and ".join(_shown(place) for place in places) or "no place"
+    mark = hashlib.sha256("\n".join((settings.source, *map(_shown, places))).encode()).hexdigest()[:16]
+    return {"name": f"{settings.source} in {shown}", "mark": mark}
+
+
+def _shown(place: str) -> str:
+    if "://" not in place:
+        return str(Path(place).resolve())
+    url = urlsplit(place)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
