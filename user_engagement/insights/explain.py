@@ -50,6 +50,8 @@ USUAL_SCORE = 12.0
 LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""
 SOON_WEEKS = 12
+DRIFT_WEEKS = 26
+"""Before a change of new users: what began earlier is a drift of all users."""
 SPARED = 0.4
 """Share of the new users' change below which older users are spared."""
 FAMILY = 8
@@ -464,7 +466,8 @@ def spares_older(use: Measure, change: Change) -> bool:
     if not change.conditions:
         # a drift that began before and that older users go through as well
         with use.only(soon):
-            trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=bank.kinds == SLOPE)
+            long_ago = (bank.kinds == SLOPE) & (bank.since <= change.since - DRIFT_WEEKS)
+            trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=long_ago)
         if trend and abs(trend.t) > LEAST_TREND:
             return False
     leaves = use.panel.members(change.conditions)

@@ -79,7 +79,7 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
         back = (weekly["active_users"] - weekly["retained_users"]) * later
         return np.maximum(back, 0), np.maximum(weekly["users"] - weekly["recent_users"] * later, 0)
     if name == SESSIONS:
-        return of_all_tenures(weekly["sessions"], weekly["active_days"])
+        return weekly["sessions"], weekly["active_days"]
     if name == DURATION:
         return of_all_tenures(weekly["session_seconds"], weekly["sessions"])
     if name == LENGTH:
@@ -93,7 +93,7 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
 
 
 def of_all_tenures(done: Floats, could: Floats) -> tuple[Floats, Floats]:
-    """What a session is like hardly depends on tenure, and a fit of both would be slow where tenure goes with time."""
+    """How long a session is hardly depends on tenure, and a fit of both would be slow where tenure goes with time."""
     return done.sum(axis=1, keepdims=True), could.sum(axis=1, keepdims=True)
 
 
