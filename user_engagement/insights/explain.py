@@ -50,7 +50,7 @@ USUAL_SCORE = 12.0
 LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""
 SOON_WEEKS = 12
-DRIFT_WEEKS = 26
+DRIFT_WEEKS = 8
 """Before a change of new users: what began earlier is a drift of all users."""
 SPARED = 0.4
 """Share of the new users' change below which older users are spared."""
