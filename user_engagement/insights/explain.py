@@ -45,9 +45,13 @@ from user_engagement.insights.shapes import (
 )
 from user_engagement.insights.statistics import ALPHA
 
+USUAL_SCORE = 12.0
+"""The best score of a series without a change, about."""
 LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""
 SOON_WEEKS = 12
+DRIFT_WEEKS = 8
+"""Before a change of new users: what began earlier is a drift of all users."""
 SPARED = 0.4
 """Share of the new users' change below which older users are spared."""
 FAMILY = 8
@@ -140,7 +144,10 @@ def best_shapes(
         if sign:
             t = np.where(t * sign > 0, t, 0)
         score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
-        place = score.argmax(1)
+        # of a large change the likelihood alone says which shape it has: what random groups show is taken off, not
+        # divided by
+        likely = (t * inflation) ** 2 - bank.penalties - USUAL_SCORE * (inflation**2 - 1)
+        place = np.where(np.abs(t) > 0, likely, -np.inf).argmax(1)
         row = np.arange(len(place))
         results.append(
             (place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place])
@@ -238,7 +245,8 @@ class Explainer:
             np.array([shared]),
             measure.own_base(),
             measure.bank,
-            np.ones(1),
+            # of use, what users do by themselves averages out over all of them
+            np.ones(1) if measure.name == USE else measure.inflation,
             allowed=None if allowed is None else allowed[None],
             sign=sign,
         )
@@ -458,7 +466,8 @@ def spares_older(use: Measure, change: Change) -> bool:
     if not change.conditions:
         # a drift that began before and that older users go through as well
         with use.only(soon):
-            trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=bank.kinds == SLOPE)
+            long_ago = (bank.kinds == SLOPE) & (bank.since <= change.since - DRIFT_WEEKS)
+            trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=long_ago)
         if trend and abs(trend.t) > LEAST_TREND:
             return False
     leaves = use.panel.members(change.conditions)

@@ -81,15 +81,20 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
     if name == SESSIONS:
         return weekly["sessions"], weekly["active_days"]
     if name == DURATION:
-        return weekly["session_seconds"], weekly["sessions"]
+        return of_all_tenures(weekly["session_seconds"], weekly["sessions"])
     if name == LENGTH:
         mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
         beyond = weekly["log_seconds"] - np.float32(mean) * weekly["sessions"]
-        return weekly["sessions"] + beyond / np.float32(LENGTH_SCALE), weekly["sessions"]
+        return of_all_tenures(weekly["sessions"] + beyond / np.float32(LENGTH_SCALE), weekly["sessions"])
     if name == SIGNUPS:
         return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
     numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
     return cohorts[numerator][:, None], cohorts["signups"][:, None]
+
+
+def of_all_tenures(done: Floats, could: Floats) -> tuple[Floats, Floats]:
+    """How long a session is hardly depends on tenure, and a fit of both would be slow where tenure goes with time."""
+    return done.sum(axis=1, keepdims=True), could.sum(axis=1, keepdims=True)
 
 
 @dataclass
@@ -117,9 +122,7 @@ class Measure:
             seen = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
             actual, exposure = actual * seen, exposure * seen
             drawn, drawn_exposure = drawn * seen, drawn_exposure * seen
-            self.tenures = np.zeros(1, int)
-        else:
-            self.tenures = self.panel.tenures
+        self.tenures = self.panel.tenures if actual.shape[1] > 1 else np.zeros(1, int)
         if self.name == DURATION:
             # in sessions of mean length, so that counts tell how much there is
             self.unit = float(actual.sum() / max(exposure.sum(), 1)) or 1.0

@@ -230,7 +230,7 @@ def fit_noise(contrasts: Array, sampling: Array) -> Noise:
             y, mean = scaled @ inverse.T, level @ inverse.T
             slope = (y * mean).sum(1) / (mean * mean).sum(1)
             rest = ((y - slope[:, None] * mean) ** 2).sum()
-            white = rest / (y.size - len(y))
+            white = max(rest / (y.size - len(y)), 1e-12)
             likelihood = -len(y) * np.log(np.diag(root)).sum() - y.size / 2 * np.log(white)
             if likelihood > most:
                 most, best = likelihood, Noise(float(white), ratio, persistence)
