@@ -83,11 +83,15 @@ def marks_of(settings: Settings) -> pd.DataFrame | None:
 def compute(settings: Settings) -> tuple[dict[str, pa.Table], str]:
     """Every insight table in its published form, and the brief as Markdown."""
     # scipy and statsmodels are imported for the run that needs them, not for every process that loads the code location
+    from threadpoolctl import threadpool_limits
+
     from user_engagement.insights.analysis import analyse
     from user_engagement.insights.brief import markdown
 
     rollups, as_of = read_rollups(settings)
-    tables = analyse(rollups, as_of, settings.seed, marks_of(settings))
+    # the matrices are many and small: threads that wait for each other take ten times as long as one
+    with threadpool_limits(1):
+        tables = analyse(rollups, as_of, settings.seed, marks_of(settings))
     return (
         {name: to_arrow(name, table) for name, table in tables.items()},
         markdown(tables["decline_brief"], as_of),
