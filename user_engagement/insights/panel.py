@@ -155,8 +155,9 @@ def panel_of(
     first_signups = cohort_counts.signup_week.min()
     tenures = TENURES[max(0, (weeks[-1] - first_signups).days // 7) >= TENURES]
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
-    buckets = weekly_counts[weekly_counts.cell_kind == "bucket"].cell
-    bucket_of = pd.Series(np.arange(buckets.max() + 1))
+    # a bucket of users who were never active has signups alone
+    buckets = (counts[counts.cell_kind == "bucket"].cell.max() for counts in (weekly_counts, cohort_counts))
+    bucket_of = pd.Series(np.arange(max(buckets) + 1))
     parts = {
         kind: _counts(
             weekly_counts[weekly_counts.cell_kind == kind],
