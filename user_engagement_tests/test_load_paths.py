@@ -57,6 +57,8 @@ def full_load(full_path: LoadPath) -> dict[str, pa.Table]:
 def loaded_path(full_path: LoadPath, tmp_path: Path) -> LoadPath:
     """A copy of the full load, to go on from."""
     shutil.copytree(full_path.folder, tmp_path / "copy", symlinks=True)
+    # the copy has its source elsewhere, which it may
+    (tmp_path / "copy" / "home" / "source.json").unlink()
     return LoadPath(tmp_path / "copy")
 
 

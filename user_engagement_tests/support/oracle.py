@@ -190,7 +190,7 @@ class Oracle:
         copies: Counter[Any] = Counter()
         for user_id, day, row in self._in_life("user_engagement", self.inputs.engagement, "engagement_date"):
             event_id = row.get("event_id")
-            if _blank(event_id):
+            if _blank(event_id) or set(str(event_id)) <= {"0", "-"}:
                 copies[self._values(row)] += 1
             elif str(event_id) in seen_ids:
                 self._count("user_engagement", "duplicate_event")
@@ -715,8 +715,12 @@ def _rate(count: float, total: float) -> float | None:
     return count / total if total else None
 
 
+MISSING = ("", "nan", "nat", "null", "none", "undefined", "<na>", "n/a", "#n/a", "\\n")
+
+
 def _blank(value: str | None) -> bool:
-    return value is None or not value.strip()
+    """Whether a value is missing, or says so in words (rule 4)."""
+    return value is None or value.strip().lower() in MISSING
 
 
 def _known(value: str | None) -> str:
