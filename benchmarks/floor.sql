@@ -619,6 +619,24 @@ union all
 select 'inactive', cell, signup_day, inactive_churn, count(*)
 from history group by all;
 
+create table churn_reasons as
+with given as (
+    select cell, month_of(churn_date::date) as month, named(churn_reason) as churn_reason
+    from churn join users using (user_id)
+    where churn_date >= signup_day and churn_date < through() + 1
+    qualify row_number() over (partition by user_id order by churn_date, file_row_number) = 1
+)
+select
+    segment_name,
+    segment_value,
+    month,
+    churn_reason,
+    count(*) as churned_users,
+    count(*) / sum(count(*)) over (partition by segment_name, segment_value, month) as share,
+    through() as observed_through
+from given join segments using (cell)
+group by segment_name, segment_value, month, churn_reason;
+
 create table churn_monthly as
 with flows as (
     select kind, cell, signup.month as joined, leaving.month as left_in, sum(users) as users

@@ -81,6 +81,7 @@ GRAINS: dict[str, tuple[str, ...]] = {
     "active_users_daily": (*SEGMENT, "activity_date"),
     "growth_accounting": (*SEGMENT, "period_kind", "period_start"),
     "churn_monthly": (*SEGMENT, "churn_kind", "month"),
+    "churn_reasons": (*SEGMENT, "month", "churn_reason"),
     "survival": (*SEGMENT, "churn_kind", "days_since_signup"),
     "session_metrics": ("month", "interaction_type"),
     "engagement_frequency": (*SEGMENT, "month"),
