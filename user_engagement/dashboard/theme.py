@@ -83,11 +83,15 @@ def slots(values: Iterable[str]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Style:
-    """How charts of one view are drawn; ``marks`` holds the days of releases and campaigns (day, label)."""
+    """How charts of one view are drawn; ``marks`` holds the days of releases and campaigns (day, label).
+
+    ``labels`` are of values that are called otherwise than by rule.
+    """
 
     theme: Theme = LIGHT
     slots: Mapping[str, int] = field(default_factory=dict)
     marks: Frame = field(default_factory=lambda: pd.DataFrame({"day": [], "label": []}))
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def colour(self, value: str) -> str:
         if value == UNKNOWN:
@@ -102,7 +106,7 @@ class Style:
         return f"rgba({red},{green},{blue},{self.theme.band})"
 
     def label(self, value: str) -> str:
-        return "All users" if value == ALL else fmt.label(value)
+        return "All users" if value == ALL else self.labels.get(value) or fmt.label(value)
 
 
 def layout(

@@ -1,14 +1,11 @@
 """`user-engagement dashboard` in Chromium: numbers, filters, downloads, accessibility, and what it looks like.
 
-Screenshots go to the folder `SCREENSHOTS`, if set. `SCREENSHOT_HOME` names a home to show in them instead of the
-small company of the tests.
+`make screenshots` takes pictures of a home's pages.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -17,14 +14,14 @@ import duckdb
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation
+from user_engagement_tests.support.browsing import CHROMIUM, Tab, chromium
 from user_engagement_tests.support.serving import dashboard
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
 KEYS = [entry.key for entry in PAGES]
 OTHER_LOOKS = [(1440, "dark"), (390, "light")]
@@ -33,71 +30,14 @@ AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    with dashboard(Path(os.environ.get("SCREENSHOT_HOME", home))) as address:
+    with dashboard(home) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-quic"],
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-class Tab:
-    """A page of the dashboard; `end` asserts that nothing went wrong in it and nothing was asked of others."""
-
-    def __init__(self, browser: Browser, address: str, width: int = 1440, scheme: str = "light") -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-            accept_downloads=True,
-        )
-        self.address = address
-        self.page: Page = self.context.new_page()
-        self._told: list[str] = []
-        self._asked: list[str] = []
-        self.page.on(
-            "console", lambda m: self._told.append(m.text) if m.type in ("error", "warning") else None
-        )
-        self.page.on("pageerror", lambda error: self._told.append(str(error)))
-        self.page.on("request", lambda request: self._asked.append(request.url))
-
-    def open(self, query: str) -> Page:
-        self.page.goto(f"{self.address}/?{query}")
-        self.settle()
-        return self.page
-
-    def settle(self) -> None:
-        """Waits until the script is done and every figure is drawn."""
-        self.page.locator(".ue-headline").wait_for(timeout=60_000)
-        self.page.wait_for_function(
-            """() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
-                && !document.querySelector('[data-testid="stStatusWidget"], [data-stale="true"]')
-                && !document.querySelector('[data-testid="stSkeleton"]')
-                && document.querySelector('.st-key-choose_page button')
-                && [...document.querySelectorAll('.stPlotlyChart')].every(c => c.querySelector('.main-svg'))""",
-            timeout=60_000,
-        )
-        self.page.wait_for_timeout(400)
-
-    def words(self) -> str:
-        """All text but that in figures."""
-        self.page.add_style_tag(content=".stPlotlyChart { display: none }")
-        return self.page.locator("[data-testid=stMain]").inner_text()
-
-    def end(self) -> None:
-        self.context.close()
-        assert self._told == []
-        assert [
-            url
-            for url in self._asked
-            if not re.match(r"(http://127\.0\.0\.1:|ws://127\.0\.0\.1:|data:|blob:)", url)
-        ] == []
 
 
 def download(page: Page, key: str) -> pd.DataFrame:
@@ -350,20 +290,11 @@ def test_no_page_breaks_wcag_2_aa(browser: Browser, address: str, key: str, sche
 )
 @pytest.mark.parametrize("key", KEYS)
 def test_nothing_is_clipped_or_empty(
-    browser: Browser, address: str, key: str, width: int, scheme: str, tmp_path: Path
+    browser: Browser, address: str, key: str, width: int, scheme: str
 ) -> None:
     tab = Tab(browser, address, width, scheme)
-    page = tab.open(f"page={key}" + os.environ.get("SCREENSHOT_QUERY", ""))
-    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": width, "height": height + 20})
-    page.wait_for_timeout(300)
-    page.wait_for_function(
-        """() => [...document.querySelectorAll('.stPlotlyChart')].every(
-            chart => chart.querySelector('.scatterlayer path, .barlayer path, .heatmaplayer image'))""",
-        timeout=30_000,
-    )
-    page.wait_for_timeout(400)
-    page.screenshot(path=Path(os.environ.get("SCREENSHOTS", tmp_path)) / f"{key}-{width}-{scheme}.png")
+    page = tab.open(f"page={key}")
+    tab.unroll()
     main = "document.querySelector('[data-testid=stMain]')"
     assert page.evaluate(f"{main}.scrollWidth <= {main}.clientWidth"), "scrolls sideways"
     clipped = page.evaluate(

@@ -7,7 +7,7 @@ takes longer than all the rest; the tests validate each figure instead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +35,10 @@ class Chart:
     summary: str
     figure: Figure | None
     table: Frame
+
+    def noted(self, note: str) -> Chart:
+        """The chart with a note before its summary."""
+        return replace(self, summary=f"{note} {self.summary}") if note else self
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def amount(value: float | None, metric: str) -> str:
 def decomposition(view: View, frame: Frame) -> Chart:
     """Mix against behaviour by one attribute: parts of different attributes overlap and do not add up."""
     present = frame[frame.effect != "total"].dimension.dropna().unique()
-    dimension = view.filters.segment if view.filters.segment in present else next(iter(present), "")
+    dimension = next((name for name in (*view.filters.segments, *present) if name in present), "")
     parts = frame[(frame.segment_value == ALL) & frame.effect.isin(list(EFFECTS)) & frame.metric.isin(RATES)]
     drawn = parts[parts.inner_dimension.isna() & (parts.dimension == dimension)].sort_values(
         ["metric", "effect"]

@@ -21,7 +21,7 @@ ABOUT = {
 
 def page(view: View) -> Page:
     blocks: list[Block] = [Row((trend(view, "declared"), trend(view, "inactive")))]
-    if len(view.values) > 1:
+    if len(view.groups) > 1:
         blocks.append(Focus())
     if view.generation.has("churn_reasons"):
         blocks += [Choice("grain"), Row((growth(view), reasons(view)))]
@@ -71,7 +71,7 @@ def survival(view: View) -> Chart:
         "yet observed so long leave the base. All signups, whatever the days chosen.",
         x_title="Days since signup",
         stepped=True,
-    )
+    ).noted(view.ignored("days", "comparison"))
 
 
 def growth(view: View) -> Chart:
@@ -92,7 +92,7 @@ def growth(view: View) -> Chart:
         about=f"Users active in the {grain} for the first time ever, or again after a pause (up), and active in the "
         f"{grain} before but not in this one (down). Their sum is the change of active users.",
         y_title="Users",
-    )
+    ).noted(view.ignored("comparison"))
 
 
 def reasons(view: View) -> Chart:
@@ -112,11 +112,11 @@ def reasons(view: View) -> Chart:
         title=f"Reasons given, {view.group}",
         about="Users who cancelled for the first time in the month, by the reason given; unknown where none is.",
         noun="cancellations",
-    )
+    ).noted(view.ignored("comparison"))
 
 
 def headline(view: View) -> str:
-    """The last complete month, and the same month a year before."""
+    """The last complete month, and the one that it is compared with."""
     told, when = [], ""
     whose = "users" if view.group_value == ALL else f"users of {view.group}"
     for kind, verb in (("declared", f"of {whose} cancelled"), ("inactive", "became inactive")):
@@ -130,7 +130,7 @@ def headline(view: View) -> str:
         text = (
             f"{fmt.value(last.churn_rate, 'rate')} {verb} ({last.churned_users:,} of {last.users_at_start:,})"
         )
-        for before in every[every.month == last.month - pd.DateOffset(months=12)].itertuples():
+        for before in every[every.month == view.month_before(last.month)].itertuples():
             now, then = ((r.churned_users, r.users_at_start) for r in (last, before))
             rate = fmt.value(before.churn_rate, "rate")
             text += f", against {rate} in {fmt.month(before.month)}{unless_clear(now, then)}"

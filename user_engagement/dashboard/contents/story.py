@@ -129,7 +129,7 @@ def _causes_title(found: tuple[Finding, ...]) -> str:
 
 def _note(view: View, found: tuple[Finding, ...]) -> str:
     said = []
-    if view.filters.segment != ALL and found:
+    if view.is_segmented and found:
         said.append("Causes and the bridge are of all users, whatever the filters say.")
     if not found and is_explained(view.generation):
         said.append("Nothing that could be told apart from chance.")
@@ -258,10 +258,10 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     if not shown or finding.kind in ("mix", "measurement"):
         return Filters(page="causes", range="all"), "See change"
     recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
-    values = () if attribute == ALL else (value,)
+    chosen = {} if attribute == ALL else {attribute: (value,)}
     page = PAGE_OF.get(finding.metric, "engagement")
     days = "12m" if recent else "all"
-    return Filters(page=page, range=days, segment=attribute, values=values), "See users"
+    return Filters(page=page, range=days, segments=chosen), "See users"
 
 
 def _first_question(next_step: str) -> str:
