@@ -18,7 +18,8 @@ def digest(generation: Generation, address: str) -> str:
     if story.causes:
         lines += ["", f"**{story.causes_title}**", *(_cause(cause, base) for cause in story.causes)]
     if story.risk:
-        lines += ["", story.risk]
+        groups = ", ".join(f"{group.label} {group.rate}" for group in story.risk.groups)
+        lines += ["", f"{story.risk.title} ({groups})"]
     return "\n".join([*lines, "", f"[Open the dashboard]({base}/)"])
 
 

@@ -28,7 +28,6 @@ from user_engagement.settings import Settings, get_settings
 
 PLOTLY = {
     "displaylogo": False,
-    "displayModeBar": True,
     "modeBarButtons": [["toImage", "resetScale2d"]],
     "responsive": True,
 }
@@ -39,6 +38,7 @@ LAYOUT = """
 .block-container {padding-top: 2.9rem !important; padding-bottom: 3rem !important; max-width: 90rem}
 .stMainBlockContainer > .stVerticalBlock {gap: .6rem}
 .st-key-bar {align-items: center}
+[class*="st-key-chart_"] {gap: .25rem}
 @media (max-width: 640px) {.st-key-chart_cohorts .heatmaplayer text {display: none}}
 """
 

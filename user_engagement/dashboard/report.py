@@ -65,4 +65,5 @@ def _without_links(block: Block) -> Block:
     """A story whose links, which lead into the dashboard, are left out."""
     if not isinstance(block, Story):
         return block
-    return replace(block, causes=tuple(replace(cause, link="") for cause in block.causes))
+    risk = replace(block.risk, link="") if block.risk else None
+    return replace(block, causes=tuple(replace(cause, link="") for cause in block.causes), risk=risk)

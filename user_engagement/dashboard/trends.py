@@ -107,7 +107,7 @@ def _frequency(view: View) -> Trend | None:
 
 def _churn(view: View) -> Trend | None:
     for kind, label, definition in (
-        ("declared", "Cancel in a month", "Users who cancelled for the first time in the month"),
+        ("declared", "Monthly churn", "Users who cancelled for the first time in the month"),
         (
             "inactive",
             "Become inactive",

@@ -152,7 +152,7 @@ class View:
         days = RANGES[chosen.range]
         if chosen.range == "custom" and chosen.start and chosen.end:
             days = fmt.period(chosen.start, chosen.end)
-        return f"{days} · {self._who()}"
+        return self._who() if chosen.range == Filters.range else f"{days} · {self._who()}"
 
     def _who(self) -> str:
         if not self.is_segmented:

@@ -2,7 +2,7 @@
 
     python -m user_engagement_tests.support.screenshots HOME FOLDER [--only PAGE] [--query QUERY]
 
-HOME holds a published generation. Pictures are PNGs of 64 colours, which are a third of the size.
+HOME holds a published generation. Pictures are PNGs of 256 colours, which are half the size.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def pictures(home: Path, keys: list[str], query: str = "") -> Iterator[tuple[str
 
 
 def small(png: bytes) -> bytes:
-    """The same picture in 64 colours."""
+    """The same picture in 256 colours."""
     target = io.BytesIO()
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(64, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
     return target.getvalue()
 
 

@@ -78,7 +78,7 @@ class Measure:
         return numbers / 60 if self.unit == "seconds" else numbers
 
     def axis(self) -> dict[str, Any]:
-        title = f"{self.name}, minutes" if self.unit == "seconds" else self.name
+        title = "Minutes" if self.unit == "seconds" else ""
         tickformat = {"rate": ".0%", "users": ",~r"}.get(self.unit, "")
         return {"title": title, "tickformat": tickformat, "rangemode": "tozero"}
 

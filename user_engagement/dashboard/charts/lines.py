@@ -71,9 +71,7 @@ def timeline(
         sentences.append(told)
     if len(drawn) < len(rows):
         left = rows[~rows.index.isin(drawn.index)][x].drop_duplicates()
-        sentences.append(
-            f"Not complete or over nobody, so not drawn: {fmt.enumeration([when(d) for d in left[-3:]])}."
-        )
+        sentences.append(f"Not drawn, since not complete: {fmt.enumeration([when(d) for d in left[-3:]])}.")
     sentences += small_note(drawn, measure)
     height = FLAT_HEIGHT if _is_flat(drawn, measure, by) else HEIGHT
     figure = {
@@ -99,13 +97,13 @@ def curves(
     key: str,
     title: str,
     about: str,
-    x_title: str,
+    unit: str,
     by: str | None = None,
     stepped: bool = False,
     colours: Mapping[str, str] | None = None,
     earlier: tuple[str, Frame] | None = None,
 ) -> Chart:
-    """A line per value of ``by`` over days or periods since signup; a stepped one ends where few users are left.
+    """A line per value of ``by`` over periods since signup, each a ``unit``; a stepped one ends where few are left.
 
     ``earlier`` is the comparison's name and rows.
     """
@@ -115,6 +113,12 @@ def curves(
         drawn = drawn[drawn[measure.base] >= FEW_USERS]
     if drawn.empty:
         return Chart(key, title, about, nothing_to_draw(rows), None, rows)
+
+    preposition = "on" if unit == "day" else "in"
+
+    def place(position: float) -> str:
+        return f"{unit} {position:.0f}"
+
     traces: list[Figure] = []
     sentences: list[str] = []
     by_value = groups(drawn, by)
@@ -129,15 +133,18 @@ def curves(
             trace["line"] |= {"color": colours[value], "dash": "solid"}
             trace["marker"]["color"] = colours[value]
         traces.append(trace)
-        first, last = line.iloc[0], line.iloc[-1]
-        sentences.append(
-            f"{style.label(value)}: {fmt.value(first[measure.column], measure.unit)} at {first[x]:.0f}, "
-            f"{fmt.value(last[measure.column], measure.unit)} at {last[x]:.0f}."
-        )
-    sentences = [f"{x_title}.", *short(sentences), *small_note(drawn, measure)]
+        # in the period of the signup nearly all are active
+        first, last = line[line[x] > 0].head(1), line.tail(1)
+        ends = [
+            f"{fmt.value(end[measure.column].iloc[0], measure.unit)} {preposition} {place(end[x].iloc[0])}"
+            for end in (first, last)
+            if len(end)
+        ]
+        sentences.append(f"{style.label(value)}: {', '.join(dict.fromkeys(ends))}.")
+    sentences = [*short(sentences), *small_note(drawn, measure)]
     if earlier and not earlier[1].empty:
         before = earlier[1].assign(drawn_at=earlier[1][x])
-        dotted, told = _earlier(drawn, (earlier[0], before), x, measure, style, by, _whole)
+        dotted, told = _earlier(drawn, (earlier[0], before), x, measure, style, by, place)
         traces += dotted
         sentences.append(told)
     if stepped and len(drawn) < len(rows):
@@ -147,16 +154,12 @@ def curves(
         "layout": layout(
             style.theme,
             HEIGHT,
-            {"title": x_title, "showgrid": False, "rangemode": "tozero"}
+            {"title": f"{fmt.label(unit)}s since signup", "showgrid": False, "rangemode": "tozero"}
             | ({"dtick": 1} if drawn[x].max() <= FEW_PERIODS else {}),
             measure.axis(),
         ),
     }
     return Chart(key, title, about, " ".join(sentences), labelled(figure, style.theme, HEIGHT - AROUND), rows)
-
-
-def _whole(position: Any) -> str:
-    return f"{position:.0f}"
 
 
 def _earlier(
@@ -281,7 +284,7 @@ def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[An
     def at(position: int) -> str:
         return f"{fmt.value(float(values[position]), measure.unit)} ({when(days.iloc[position])})"
 
-    text = f"{name}: from {at(0)} to {at(-1)}"
+    text = f"{name}: {at(0)} → {at(-1)}"
     if alone and len(line) > 2:
         text += f"; highest {at(int(values.argmax()))}, lowest {at(int(values.argmin()))}"
     return text + "."

@@ -6,7 +6,7 @@ import pandas as pd
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
-from user_engagement.dashboard.charts import Chart, Measure, curves, shares, stacked, timeline
+from user_engagement.dashboard.charts import Chart, Measure, curves, stacked, timeline
 from user_engagement.dashboard.data import ALL
 from user_engagement.dashboard.intervals import unless_clear
 from user_engagement.dashboard.theme import Style, slots
@@ -69,7 +69,7 @@ def survival(view: View) -> Chart:
         title=f"Survival until first churn, {kind}",
         about="Kaplan-Meier estimate of the share of users who have not churned so many days after signup; users not "
         "yet observed so long leave the base. All signups, whatever the days chosen.",
-        x_title="Days since signup",
+        unit="day",
         stepped=True,
     ).noted(view.ignored("days", "comparison"))
 
@@ -96,23 +96,36 @@ def growth(view: View) -> Chart:
 
 
 def reasons(view: View) -> Chart:
-    """Why users cancelled, month by month, of the one group."""
-    rows = view.within(view.group_rows("churn_reasons"), "month", monthly=True)
-    rows = rows.assign(is_complete=rows.month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of))
-    names = [str(name) for name in view.generation.frame("churn_reasons").churn_reason.unique()]
-    order = rows.groupby("churn_reason").churned_users.sum().rank(ascending=False, method="first")
+    """Why users cancelled, month by month, of the one group; each reason's share of the month's cancellations."""
+    rows = view.group_rows("churn_reasons")
+    whole = rows.groupby("month").churned_users.transform("sum")
+    rows = rows.assign(
+        share_of_month=rows.churned_users / whole.where(whole > 0),
+        cancellations=whole,
+        is_complete=rows.month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of),
+    )
+    last = rows[rows.is_complete].sort_values("month").groupby("churn_reason").share_of_month.last()
+    order = last.rank(ascending=False, method="first")
     rows = rows.iloc[rows.churn_reason.map(order).argsort(kind="stable")]
-    return shares(
-        rows[["month", "churn_reason", "churned_users", "is_complete"]],
+    names = [str(name) for name in view.generation.frame("churn_reasons").churn_reason.unique()]
+    return timeline(
+        view.within(rows, "month", monthly=True),
         "month",
-        "churned_users",
-        "churn_reason",
+        Measure(
+            "share_of_month",
+            "Share of cancellations",
+            "rate",
+            "cancellations",
+            "{churned_users} of {cancellations} cancellations",
+        ),
         Style(view.theme, slots(names), view.marks),
         key="churn_reasons",
         title=f"Reasons given, {view.group}",
-        about="Users who cancelled for the first time in the month, by the reason given; unknown where none is.",
-        noun="cancellations",
-    ).noted(view.ignored("comparison"))
+        about="Users who cancelled for the first time in the month, by the reason given, over all who did; unknown "
+        "where none is.",
+        by="churn_reason",
+        earlier=view.earlier(rows, "month", monthly=True),
+    )
 
 
 def headline(view: View) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Choice, Page, Row
-from user_engagement.dashboard.charts import Chart, Measure, shares, timeline
+from user_engagement.dashboard.charts import Chart, Measure, timeline
 from user_engagement.dashboard.data import ALL, GROUP, Frame, grouping
 from user_engagement.dashboard.filters import OPTIONS
 from user_engagement.dashboard.theme import Style, slots
@@ -191,22 +191,29 @@ def interactions(view: View) -> tuple[Frame, Style]:
 
 def mix(view: View) -> Chart:
     rows, style = interactions(view)
-    rows = view.within(rows, "month", monthly=True)
     # what is left out of the duration statistics is a session all the same
-    rows = rows.assign(all_sessions=rows.sessions + rows.excluded_sessions)
-    order = rows.groupby("interaction_type").all_sessions.sum().rank(ascending=False)
-    rows = rows.iloc[rows.interaction_type.map(order).argsort(kind="stable")]
-    return shares(
-        rows[["month", "interaction_type", "all_sessions", "is_complete"]],
+    rows = rows.assign(interaction_sessions=rows.sessions + rows.excluded_sessions)
+    whole = rows.groupby("month").interaction_sessions.transform("sum")
+    rows = rows.assign(
+        month_sessions=whole, share_of_month=rows.interaction_sessions / whole.where(whole > 0)
+    )
+    return timeline(
+        view.within(rows, "month", monthly=True),
         "month",
-        "all_sessions",
-        "interaction_type",
+        Measure(
+            "share_of_month",
+            "Share of sessions",
+            "rate",
+            "month_sessions",
+            "{interaction_sessions} of {month_sessions} sessions",
+        ),
         style,
         key="interaction_mix",
         title="Interaction mix",
-        about="Sessions of a month by what was done in them.",
-        noun="sessions",
-    ).noted(view.ignored("segments", "comparison"))
+        about="Sessions of a month by what was done in them, over all of its sessions.",
+        by="interaction_type",
+        earlier=view.earlier(rows, "month", monthly=True),
+    ).noted(view.ignored("segments"))
 
 
 def duration_by_interaction(view: View) -> Chart:

@@ -29,7 +29,7 @@ def kpi_cards(view: View) -> Cards:
     one = view.is_segmented and len(view.groups) == 1
     rows = kpis(view.generation, *next(iter(view.groups.values()))) if one else kpis(view.generation)
     cards = tuple(card(row) for row in rows.itertuples())
-    return Cards(f"All key figures of {view.group}" if one else "All key figures", cards)
+    return Cards(f"Key figures of {view.group}" if one else "Key figures", cards)
 
 
 def card(row: Any) -> Card:

@@ -17,6 +17,7 @@ PERIOD = {"relative_month": "month", "calendar_month": "calendar month", "days_3
 SHARE = "{retained_users} of {eligible_users} users"
 RETAINED = Measure("retention_rate", "Retained", "rate", "eligible_users", SHARE, has_interval=True)
 MOST_COHORTS = 7
+FIRST_WEEK, MOST_BEHAVIOURS = "first_week_retention", 3
 
 
 def page(view: View) -> Page:
@@ -27,9 +28,10 @@ def page(view: View) -> Page:
         *choices,
         heatmap(view),
         Row((by_segment(view), by_cohort(view))),
-        Choice("day_n"),
-        day_n(view),
     ]
+    if first_week := by_first_week(view):
+        blocks.append(first_week)
+    blocks += [Choice("day_n"), day_n(view)]
     return Page(headline(view), tuple(blocks))
 
 
@@ -87,7 +89,7 @@ def by_segment(view: View) -> Chart:
         key="retention_by_segment",
         title="Retention curves by group" if view.is_segmented else "Retention curve",
         about=f"Users active in a {PERIOD[kind]}, over those of the cohorts shown who have completed it.",
-        x_title=f"{fmt.label(PERIOD[kind])}s since signup",
+        unit=PERIOD[kind],
         earlier=earlier_cohorts(view),
     )
 
@@ -118,10 +120,44 @@ def by_cohort(view: View) -> Chart:
         key="retention_by_cohort",
         title=f"Retention by cohort of {view.group}",
         about="The same by month of signup, complete cells only; the stronger the colour, the newer the cohort.",
-        x_title=f"{fmt.label(PERIOD[kind])}s since signup",
+        unit=PERIOD[kind],
         by="cohort",
         colours=dict(zip(names, ramp, strict=False)),
     ).noted(view.ignored("comparison"))
+
+
+def by_first_week(view: View) -> Chart | None:
+    """Users by what they did in their first week: the behaviours that those who stay show most, and all users."""
+    if not (view.generation.has(FIRST_WEEK) and view.generation.has("first_week")):
+        return None
+    rows = view.generation.frame(FIRST_WEEK)
+    strongest = view.generation.frame("first_week").nsmallest(MOST_BEHAVIOURS, "rank").behaviour
+    if strongest.empty:
+        return None
+    first, *others = [str(name) for name in strongest]
+    who = {(name, True): _short(name) for name in (first, *others)}
+    who |= {(first, False): f"Not {_short(first)}", (ALL, True): "All users"}
+    rows = rows.assign(who=[who.get(pair) for pair in zip(rows.behaviour, rows.showed_it, strict=True)])
+    rows = rows[rows.who.notna()]
+    names = sorted(who.values(), key=list(who.values()).index)
+    return curves(
+        rows.iloc[rows.who.map(names.index).argsort(kind="stable")],
+        "week_number",
+        RETAINED,
+        view.style,
+        key="retention_by_first_week",
+        title="Retention by what users did in their first week",
+        about="Users active in a week since signup, over those who have completed it, by what they did on days 0 to 6. "
+        "An association: keen users do more and stay longer, so it is no proof that doing it keeps users. All signups, "
+        "whatever the days chosen.",
+        unit="week",
+        by="who",
+        colours={**dict(zip(names, view.theme.series, strict=False)), "All users": view.theme.muted},
+    ).noted(view.ignored("days", "segments", "comparison"))
+
+
+def _short(behaviour: str) -> str:
+    return fmt.label(behaviour.replace(" or more", "+"))
 
 
 def day_n(view: View) -> Chart:
@@ -136,7 +172,7 @@ def day_n(view: View) -> Chart:
         title="Day-N retention",
         about=f"Users active {when[:1].lower()}{when[1:]} after signup, over those whose days are wholly observed. All "
         "signups, whatever the days chosen.",
-        x_title="Days since signup (N)",
+        unit="day",
     ).noted(view.ignored("days", "comparison"))
 
 
