@@ -271,8 +271,8 @@ def _compared(
         then = beneath.loc[last[x]]
         change = fmt.change(last[measure.column], then[measure.column], measure.unit)
         told.append(
-            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} in {when(last[x])} against "
-            f"{fmt.value(then[measure.column], measure.unit)} in {when(then[x])} ({change})"
+            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} ({when(last[x])}) against "
+            f"{fmt.value(then[measure.column], measure.unit)} ({when(then[x])}): {change}"
         )
     compared = f" {'; '.join(told[:MOST_SENTENCES])}." if told else ""
     return f"Dotted: {name}.{compared}"

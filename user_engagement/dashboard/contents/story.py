@@ -102,11 +102,11 @@ def lead(view: View) -> str:
     found = causes(view.generation)
     if not found:
         return str(read_findings(view.generation)[0].sentence)
-    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"] or found
-    began, gap = adverse[0].since, _gap(view)
-    largest = "largest cause" if len(adverse) > 1 else "one cause,"
-    parts = [gap, f"{largest} since {fmt.day(began)}" if began else ""]
-    told = "; ".join(filter(None, parts)) or adverse[0].sentence.rstrip(".")
+    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"]
+    largest = (adverse or found)[0]
+    which = "largest cause" if len(adverse) > 1 else "one cause,"
+    parts = [_gap(view), f"{which} since {fmt.day(largest.since)}" if largest.since else ""]
+    told = "; ".join(filter(None, parts)) or largest.sentence.rstrip(".")
     return f"{told[0].upper()}{told[1:]}."
 
 
@@ -144,7 +144,7 @@ def _risk(view: View) -> Risk | None:
     others = groups[(groups.segment_name != ALL) & (groups.users >= ENOUGH_USERS)]
     others = others[others.expected_rate > everybody.expected_rate].nlargest(MOST_GROUPS, "expected_rate")
     return Risk(
-        title=f"Becoming inactive: {_rounded(everybody.expected_inactive)} of {everybody.users:,} users "
+        title=f"Likely inactive soon: {_rounded(everybody.expected_inactive)} of {everybody.users:,} users "
         f"({_whole(everybody.expected_rate)})",
         about=f"Active users expected to be inactive for the next 28 days, by the last prediction; the groups of at "
         f"least {ENOUGH_USERS} users in which the largest share is.",
@@ -203,8 +203,14 @@ def _waterfall(view: View) -> Waterfall | None:
         rows = bridge(view.generation, measure)
         if len(rows) >= 2:
             missing = rows.amount.iloc[-1] < rows.amount.iloc[0]
-            title = f"Missing {unit}" if missing else f"{fmt.label(unit)}, expected and actual"
-            return Waterfall(title, "Mean of the last four complete weeks.", _steps(view, rows))
+            title = (
+                f"Missing {unit.removesuffix(' a week')}"
+                if missing
+                else f"{fmt.label(unit)}, expected and actual"
+            )
+            return Waterfall(
+                title, f"{fmt.label(unit)}: mean of the last four complete weeks.", _steps(view, rows)
+            )
     return None
 
 
