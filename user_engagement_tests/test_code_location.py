@@ -22,6 +22,9 @@ def definitions(settings_for: Callable[..., Settings]) -> dg.Definitions:
     return build_definitions(settings_for())
 
 
+ALERTING = ("run_failures", "stale_or_failed_checks", "digest_of_changes")
+
+
 def test_every_asset_says_what_it_is_and_who_owns_it(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for key in graph.get_all_asset_keys():
@@ -93,7 +96,11 @@ def test_sensors_and_schedules_start_switched_on_unless_the_setting_says_otherwi
 ) -> None:
     for automation in (True, False):
         found = build_definitions(settings_for(automation=automation))
-        ours = [s for s in found.sensors or [] if s.name not in ("run_failures", "stale_or_failed_checks")]
+        ours = [
+            s
+            for s in found.sensors or []
+            if s.name not in ("run_failures", "stale_or_failed_checks", "digest_of_changes")
+        ]
         states = {s.default_status.value for s in [*ours, *(found.schedules or [])]}
         assert len(ours) == 3
         assert states == {"RUNNING" if automation else "STOPPED"}

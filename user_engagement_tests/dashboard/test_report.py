@@ -11,7 +11,6 @@ from user_engagement.dashboard.annotations import read_marks
 from user_engagement.dashboard.blocks import Page, Table
 from user_engagement.dashboard.contents import overview
 from user_engagement.dashboard.data import Generation
-from user_engagement.dashboard.digest import digest
 from user_engagement.dashboard.report import document, render, write_report
 from user_engagement.dashboard.view import View
 from user_engagement_tests.support.company import THROUGH
@@ -71,18 +70,6 @@ def test_a_release_beside_a_cause_is_in_it(generation: Generation) -> None:
     since = causes(THROUGH)[0]["since"]
     marks = pd.DataFrame({"day": [pd.Timestamp(since)], "label": ["Release 2.0"]})
     assert "Release 2.0" in render(generation, marks)
-
-
-def test_the_digest_tells_the_same_in_a_message_with_links(generation: Generation) -> None:
-    told = digest(generation, "https://kpis.example.com/")
-    assert told.splitlines()[0] == f"**{overview.page(View(generation)).headline}**"
-    for cause in causes(THROUGH):
-        assert cause["label"] in told
-        assert cause["next_step"] in told
-    links = re.findall(r"\]\((\S+)\)", told)
-    assert len(links) == 5
-    assert all(link.startswith("https://kpis.example.com/") for link in links)
-    assert links[3].startswith("https://kpis.example.com/?page=churn&range=")
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.charts.chart import FEW_USERS, Chart, nothing_to_draw
 from user_engagement.dashboard.data import Frame
@@ -32,7 +30,6 @@ def cohorts(
         cohort=[fmt.month(m) for m in ordered.signup_month],
         number=[_cell_number(r) for r in ordered.itertuples()],
         hover=[_cell_hover(r, period) for r in ordered.itertuples()],
-        is_chosen=True,
     )
     labels, theme = list(cells.cohort.drop_duplicates()), style.theme
     shared = {
@@ -74,18 +71,18 @@ def cohorts(
 
 def _layer(cells: Frame, chosen: Frame, labels: list[str]) -> dict[str, Any]:
     """The values, texts and hover texts of the cells chosen; the others are empty."""
+    periods = sorted(cells.period_number.unique())
+    shown = cells[chosen].assign(z=cells.retention_rate.fillna(0.0))
 
-    def grid(column: str, empty: Any) -> Frame:
-        values = cells[column].where(chosen, empty)
-        wide = cells.assign(value=values).pivot(index="cohort", columns="period_number", values="value")
-        return wide.loc[labels]
+    def grid(column: str) -> Frame:
+        wide = shown.pivot(index="cohort", columns="period_number", values=column)
+        return wide.reindex(index=labels, columns=periods)
 
-    rates = grid("retention_rate", np.nan)
     return {
-        "x": rates.columns.tolist(),
-        "z": rates.fillna(0.0).where(grid("is_chosen", False).fillna(False).astype(bool)).to_numpy(),
-        "text": grid("number", "").fillna("").to_numpy().tolist(),
-        "hovertext": grid("hover", "").fillna("").to_numpy().tolist(),
+        "x": periods,
+        "z": grid("z").to_numpy(dtype=float),
+        "text": grid("number").fillna("").to_numpy().tolist(),
+        "hovertext": grid("hover").fillna("").to_numpy().tolist(),
     }
 
 
