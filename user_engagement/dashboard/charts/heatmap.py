@@ -72,7 +72,7 @@ def cohorts(
 def _layer(cells: Frame, chosen: Frame, labels: list[str]) -> dict[str, Any]:
     """The values, texts and hover texts of the cells chosen; the others are empty."""
     periods = sorted(cells.period_number.unique())
-    shown = cells[chosen].assign(z=cells.retention_rate.fillna(0.0))
+    shown = cells.assign(z=cells.retention_rate.fillna(0.0))[chosen]
 
     def grid(column: str) -> Frame:
         wide = shown.pivot(index="cohort", columns="period_number", values=column)
