@@ -11,6 +11,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.elements.lib.mutable_expander_container import ExpanderContainer
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard import controls, templating
@@ -135,8 +136,11 @@ def _draw(block: Block, view: View) -> None:
             st.html(
                 templating.part("title", block.title) + templating.part("paragraph", block.about, "about")
             )
-            with st.expander(f"Data: {block.title}") if block.folded else nullcontext():
+            if not block.folded:
                 _draw_table(block.key, block.frame, view)
+            elif (box := _folded(f"Data: {block.title}", block.key)).open:
+                with box:
+                    _draw_table(block.key, block.frame, view)
 
 
 def _draw_chart(chart: Chart, view: View) -> None:
@@ -148,9 +152,15 @@ def _draw_chart(chart: Chart, view: View) -> None:
             figure = go.Figure(chart.figure, _validate=False)
             config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
             st.plotly_chart(figure, theme=None, key=f"plot_{chart.key}", config=config)
-        with st.expander("Definition and data"):
-            st.html(templating.part("paragraph", chart.about, "about"))
-            _draw_table(chart.key, chart.table, view)
+        if (box := _folded("Definition and data", chart.key)).open:
+            with box:
+                st.html(templating.part("paragraph", chart.about, "about"))
+                _draw_table(chart.key, chart.table, view)
+
+
+def _folded(label: str, key: str) -> ExpanderContainer:
+    """A closed box whose content is made when it is opened: tables take longer to draw than charts."""
+    return st.expander(label, key=f"data_{key}", on_change="rerun", type="compact")
 
 
 def _draw_table(key: str, frame: Frame, view: View) -> None:
