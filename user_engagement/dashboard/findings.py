@@ -85,6 +85,11 @@ class Finding:
         return self.kind in CAUSES
 
     @property
+    def is_measurement(self) -> bool:
+        """Whether it is about recording or delivery, and not about what users did."""
+        return self.kind == "measurement"
+
+    @property
     def name(self) -> str:
         """The metric's name."""
         return METRICS.get(self.metric, (fmt.label(self.metric), ""))[0]
@@ -92,6 +97,8 @@ class Finding:
     @property
     def short(self) -> str:
         """The group in a few words, or the metric where it is all users: for a label."""
+        if self.is_measurement:
+            return "Recording"
         return ", ".join(map(fmt.label, self.conditions.values())) or SHORT.get(
             self.metric, fmt.label(self.metric)
         )

@@ -78,8 +78,8 @@ def _show(settings: Settings, theme: Theme) -> None:
     page = entry.make(view)
     shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
     is_first = entry.key == PAGES[0].key
-    # the first screen says its period itself
-    told = "" if is_first and filters.is_default else shown
+    # these say their period themselves
+    told = "" if entry.key in ("overview", "causes") and filters.is_default else shown
     st.html(templating.part("head", "" if is_first else entry.title, page, told))
     for is_choice, blocks in groupby(page.blocks, lambda block: isinstance(block, Choice | Focus)):
         with st.container(horizontal=True) if is_choice else nullcontext():

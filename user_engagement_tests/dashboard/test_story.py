@@ -236,6 +236,7 @@ def test_without_a_finding_the_page_says_what_would_have_been_found(published: P
     page, story = overview(published(**explained([], THROUGH)))
     assert "Nothing has changed more than chance allows" in page.lead
     assert story.causes == ()
+    assert story.waterfall is None
     assert story.note == "Nothing that could be told apart from chance."
     assert len(story.kpis) == 5
 
@@ -249,7 +250,13 @@ def test_a_measurement_fault_is_told_as_one(published: Published) -> None:
     }
     page, story = overview(published(**explained([fault], THROUGH)))
     assert story.causes[0].title == fault["finding"]
-    assert page.lead.endswith("one cause, since 7 Apr 2025.")
+    assert page.lead.startswith("Check the recording first: it has a fault since 7 Apr 2025")
+    assert story.waterfall
+    assert [step.label for step in story.waterfall.steps][1] == "Recording"
+    assert (
+        BY_KEY["causes"].make(View(published(**explained([fault], THROUGH)))).headline
+        == f"{fault['finding']}."
+    )
     assert "page=causes" in story.causes[0].link
 
 

@@ -28,7 +28,7 @@ from user_engagement.dashboard.data import ALL, Frame, grouping
 from user_engagement.dashboard.findings import Course, Finding
 from user_engagement.dashboard.theme import Style, layout
 
-FEW_PERIODS = 13
+FEW_PERIODS = 6
 FEW_POINTS = 40
 AROUND = 80
 """Pixels of a chart's height above and below its axis."""

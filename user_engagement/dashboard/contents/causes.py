@@ -34,7 +34,7 @@ def headline(view: View) -> str:
         count = sum(
             finding.is_adverse and finding.lost_active_days is not None for finding in causes(view.generation)
         )
-        what = f"{count} causes explain" if count > 1 else "One cause explains"
+        what = f"{fmt.count_word(count).capitalize()} causes explain" if count > 1 else "One cause explains"
         return f"{what} about {100 * explained:.0f}{fmt.PERCENT} of the active days a week that are missing."
     if found:
         return found[0].sentence.rstrip(".") + "."
@@ -43,7 +43,8 @@ def headline(view: View) -> str:
 
 def share_explained(generation: Generation) -> float | None:
     """The part of the missing active days that findings explain; None where nothing is missing or it has no share."""
-    if not causes(generation):
+    found = causes(generation)
+    if not found or any(finding.is_measurement for finding in found):
         return None
     rows = bridge(generation, "active_days")
     if len(rows) < 3 or rows.amount.iloc[-1] >= rows.amount.iloc[0]:

@@ -96,13 +96,17 @@ def _engagement(found: dict[str, Trend]) -> str:
 
 
 def lead(view: View) -> str:
-    """How much is missing, since when, and of how many causes; why none is said, if none is."""
+    """How much is missing, and since when; a fault of recording before all else; why no cause is said, if none is."""
     if not is_explained(view.generation):
         return "Why is not part of what was published: the insights are switched off, or an older version published."
     found = causes(view.generation)
     if not found:
         return str(read_findings(view.generation)[0].sentence)
-    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"]
+    faults = [finding for finding in found if finding.is_measurement]
+    if faults:
+        since = f" since {fmt.day(faults[0].since)}" if faults[0].since else ""
+        return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
+    adverse = [finding for finding in found if finding.is_adverse]
     largest = (adverse or found)[0]
     which = "largest cause" if len(adverse) > 1 else "one cause,"
     parts = [_gap(view), f"{which} since {fmt.day(largest.since)}" if largest.since else ""]
@@ -197,7 +201,7 @@ def _period(figures: tuple[Trend, ...]) -> str:
 
 def _waterfall(view: View) -> Waterfall | None:
     """Expected, what each finding takes or adds, what none explains, and actual."""
-    if not is_explained(view.generation):
+    if not causes(view.generation):
         return None
     for measure, unit in BRIDGE_MEASURES.items():
         rows = bridge(view.generation, measure)
@@ -269,7 +273,7 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     segments = view.generation.segments
     attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
     shown = len(finding.conditions) <= 1 and (attribute == ALL or value in segments.get(attribute, ()))
-    if not shown or finding.kind in ("mix", "measurement"):
+    if not shown or (finding.kind == "mix" or finding.is_measurement):
         return Filters(page="causes", range="all"), "Change"
     recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
     chosen = {} if attribute == ALL else {attribute: (value,)}
