@@ -98,7 +98,10 @@ def test_the_waterfall_and_the_causes_shown_equal_the_insight_tables(
     page = tab.open("page=overview")
     bridge = generation.frame("engagement_bridge")
     rows = bridge[bridge.measure == "active_days"].sort_values("position")
-    shown = [text.replace("−", "-").replace(",", "") for text in page.locator(".ue-amount").all_inner_texts()]
+    shown = [
+        text.replace("−", "-").replace(",", "")
+        for text in page.locator(".ue-waterfall .ue-amount").all_inner_texts()
+    ]
     assert [float(text) for text in shown] == pytest.approx(list(rows.amount.round()))
     brief = generation.frame("decline_brief").sort_values("rank")
     assert page.locator(".ue-cause h3").all_inner_texts() == list(rows.label[1:5])

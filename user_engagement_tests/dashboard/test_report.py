@@ -13,6 +13,7 @@ from user_engagement.dashboard.data import Generation
 from user_engagement.dashboard.report import document, render, write_report
 from user_engagement.dashboard.view import View
 from user_engagement_tests.support.browsing import CHROMIUM, chromium
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes
 
 MOST_BYTES = 1_500_000
