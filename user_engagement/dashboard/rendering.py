@@ -40,7 +40,7 @@ LAYOUT = """
 .stMainBlockContainer > .stVerticalBlock {gap: .6rem}
 .st-key-bar {align-items: center}
 [class*="st-key-chart_"] {gap: .25rem}
-.stExpander summary p {color: var(--ue-muted) !important}
+.stExpander summary {opacity: 1 !important} .stExpander summary p {color: var(--ue-muted) !important}
 @media (max-width: 640px) {.st-key-chart_cohorts .heatmaplayer text {display: none}}
 """
 
