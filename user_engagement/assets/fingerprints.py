@@ -22,6 +22,9 @@ SOURCE_TAG = "user_engagement/source"
 SOURCE_STATE = "user_engagement/source_state"
 """The tag of a run that loads all changes, and the metadata entry of its publication: the source's state."""
 
+REBUILD_TAG = "user_engagement/rebuild"
+"""The tag of a run that rebuilds tables although their inputs have not changed."""
+
 BUILD = "build_fingerprint"
 """The metadata entry of a published generation with the fingerprint of its settings and code."""
 
@@ -56,8 +59,13 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
         str(settings.pseudonym_key and digest([settings.pseudonym_key.get_secret_value()])),
     ]
     given = [file for file in (settings.annotations, settings.labels) if file and file.is_file()]
+    return digest([*inputs, *_content_hashes(given), code_fingerprint(settings.dbt_project_dir)])
+
+
+def code_fingerprint(project_dir: Path) -> str:
+    """One digest of the package and the dbt project."""
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
-    return digest([*inputs, *_content_hashes([*given, *code]), project_fingerprint(settings.dbt_project_dir)])
+    return digest([*_content_hashes(code), project_fingerprint(project_dir)])
 
 
 def project_fingerprint(project_dir: Path) -> str:
