@@ -20,7 +20,8 @@ from user_engagement_tests.support.worlds import at_home
 
 pytestmark = pytest.mark.slow
 
-MONDAY, WEDNESDAY, SUNDAY = date(2024, 4, 15), date(2024, 4, 17), date(2024, 4, 28)
+WEEK_BEFORE, SUNDAY = date(2024, 4, 8), date(2024, 4, 14)
+MONDAY, WEDNESDAY = date(2024, 4, 15), date(2024, 4, 17)
 MARK = "update insights.weekly_counts set log_seconds = log_seconds + 1000"
 
 
@@ -63,7 +64,10 @@ def test_further_days_of_a_week_keep_the_tables_of_complete_weeks_and_give_what_
     assert_same(path.marts(WORLD), wanted.marts(WORLD))
 
 
-def test_the_end_of_a_week_makes_them_anew(path: LoadPath, tmp_path: Path) -> None:
+def test_the_end_of_a_week_makes_them_anew(tmp_path: Path) -> None:
+    path = LoadPath(tmp_path)
+    path.load(WORLD, insights=True, as_of=WEEK_BEFORE)
+    path.execute(WORLD, MARK)
     path.load(WORLD, insights=True, as_of=SUNDAY)
     assert not is_marked(path)
     assert_same(path.insights(WORLD), fresh(tmp_path, SUNDAY).insights(WORLD))
