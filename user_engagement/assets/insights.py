@@ -34,6 +34,7 @@ OF_COMPLETE_WEEKS = (
     "change_decomposition",
     "contributions",
     "first_week",
+    "first_week_retention",
 )
 SEGMENTS_OF_COMPLETE_WEEKS = """
     select segment_cell, segment_name, segment_value from lookups.segment_values

@@ -31,4 +31,5 @@ class Rollups(DailyRollups):
     vanished_kinds: pd.DataFrame
     churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame
+    first_week_curves: pd.DataFrame
     growth_accounting: pd.DataFrame
