@@ -21,8 +21,7 @@ from dagster_dbt import (
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
-from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
-from user_engagement.assets.fingerprints import project_fingerprint
+from user_engagement.assets.dbt_process import InProcessDbt, parsed_project
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -140,8 +139,8 @@ def signups_are_plain_days(reader: WarehouseReader) -> bool:
 
 def _has_times(reader: WarehouseReader, table: RawTable) -> bool:
     day = table.date_column
-    timed = f"select count(*) as found from raw.{table.name} where {day} <> cast({day} as date)"
-    return reader.query(timed).to_pylist()[0]["found"] > 0
+    timed = f"select {day} as found from raw.{table.name} where {day} <> cast({day} as date) limit 1"
+    return reader.query(timed).num_rows > 0
 
 
 # -- how Dagster sees the models ---------------------------------------------------------------------------
@@ -207,14 +206,9 @@ def folder_of(props: Mapping[str, Any]) -> str:
 
 
 def load_manifest(settings: Settings) -> dict[str, Any]:
-    """dbt's manifest, parsed again only when the project's content is not that of the last parse."""
-    target = settings.dbt_target_dir
-    manifest, parsed = target / "manifest.json", target / "parsed-project"
-    fingerprint = project_fingerprint(settings)
-    if not manifest.exists() or not parsed.exists() or parsed.read_text() != fingerprint:
-        parsed_manifest(settings.dbt_project_dir, settings.warehouse, target).write(str(manifest))
-        parsed.write_text(fingerprint)
-    return json.loads(manifest.read_text())
+    """dbt's manifest as Dagster reads it."""
+    parsed = parsed_project(settings.dbt_project_dir, settings.warehouse, settings.dbt_target_dir)
+    return json.loads(parsed.with_name("manifest.json").read_text())
 
 
 def dbt_resource(settings: Settings) -> DbtCliResource:
@@ -252,9 +246,13 @@ class FinishedBuild:
 
 
 def dbt_build(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, window: Window | None
+    context: dg.AssetExecutionContext,
+    dbt: DbtCliResource,
+    settings: Settings,
+    window: Window | None,
+    exclude: str | None = None,
 ) -> FinishedBuild:
-    """Builds and tests the selected models, and describes their tables."""
+    """Builds and tests the selected models but those of ``exclude``, and describes the tables of all."""
     with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     command = [
@@ -265,6 +263,7 @@ def dbt_build(
         "--vars",
         json.dumps(variables),
         *(window_args(window) if window else []),
+        *(["--exclude", exclude] if exclude else []),
     ]
     invocation = dbt.cli(command, context=context, target_path=target_path(settings, context))
     events: list[Any] = []
