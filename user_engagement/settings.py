@@ -124,6 +124,10 @@ class Settings(BaseSettings):
         (),
         description="More days that are placeholders, comma-separated; the year 2900 and later always are.",
     )
+    event_ids_per_user: bool = Field(
+        False,
+        description="Whether event ids are unique within a user alone, not in the whole table.",
+    )
     accept_loss: bool = Field(
         False, description="Load a source although most of a table, or its newest part, is gone."
     )

@@ -130,6 +130,7 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "max_session_seconds": settings.max_session_seconds,
         "max_periods": settings.max_periods,
         "signups_are_plain_days": signups_are_plain_days(reader),
+        "event_ids_per_user": settings.event_ids_per_user,
     }
 
 

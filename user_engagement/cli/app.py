@@ -103,10 +103,9 @@ def run(
 
         empty_home(settings)
     from user_engagement.cli.console import RunProgress, loading_summary
-    from user_engagement.cli.warnings import warnings
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
-    from user_engagement.publishing.generations import resolve
+    from user_engagement.publishing.generations import read_manifest, resolve
 
     with RunProgress(progress_console) as progress:
         if settings.source == "simulated":
@@ -123,8 +122,8 @@ def run(
     _show(generation)
     default = Settings.model_fields["home"].default.absolute()
     at = "" if settings.home.absolute() == default else f"{PREFIX}HOME={settings.home} "
-    for warning in warnings(settings, planned.reports, generation):
-        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+    for doubt in read_manifest(generation).doubts:
+        console.print(f"[yellow]warning:[/] {escape(doubt.text)}", highlight=False)
     console.print(
         f"\nNext: [bold]{at}user-engagement dashboard[/] for charts, [bold]{at}user-engagement dev[/] for the asset "
         f"graph, [bold]{at}user-engagement export DIR[/] for the marts as files."
