@@ -147,17 +147,19 @@ def _late_signups(loaded: Loaded) -> Iterator[str]:
 
 
 def unusual_volume(loaded: Loaded) -> Iterator[str]:
-    for length, name in ((28, "4 weeks"), (7, "week")):
-        windows = [_rows_before(loaded, n * length, length) for n in range(EARLIER_WINDOWS + 1)]
-        newest, *earlier = windows
-        if loaded.as_of - timedelta(days=len(windows) * length) < min(loaded.days, default=loaded.as_of):
+    history = (loaded.as_of - min(loaded.days, default=loaded.as_of)).days + 1
+    for length, fewest, name in ((28, 3, "4 weeks"), (7, EARLIER_WINDOWS, "7 days")):
+        windows = min(history // length - 1, EARLIER_WINDOWS)
+        if windows < fewest:
             continue
+        newest = _rows_before(loaded, 0, length)
+        earlier = [_rows_before(loaded, n * length, length) for n in range(1, windows + 1)]
         usual = median(earlier)
         deviation = 1.4826 * median(abs(rows - usual) for rows in earlier)
         if abs(newest - usual) > max(0.5 * usual, 4 * deviation, BEYOND_CHANCE * sqrt(usual)):
             yield (
-                f"{USER_ENGAGEMENT.name}: the last {name} have {_count(newest, 'row')}; the {EARLIER_WINDOWS} times "
-                f"{length} days before had a median of {usual:,.0f}. Look whether rows are missing or come twice."
+                f"{USER_ENGAGEMENT.name}: the last {name} have {_count(newest, 'row')}; each of the {windows} times "
+                f"{name} before had {usual:,.0f}, in the median. Look whether rows are missing or come twice."
             )
             return
 

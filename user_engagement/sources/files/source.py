@@ -7,7 +7,7 @@ partition folders included. DuckDB reads them; this module says what their colum
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -55,6 +55,7 @@ class FilesSource:
         self._excluded = frozenset(PERSONAL_COLUMNS) - set(kept_columns)
         self._snapshots = Snapshots(self.folder)
         self._profiles: dict[tuple[str, FileState], FileProfile] = {}
+        self._monthly_rows: dict[tuple[str, FileState], dict[str, int]] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
         found = self._look(table)
@@ -92,6 +93,28 @@ class FilesSource:
             for month in _months_between(*profile.span):
                 marks[month].append(mark)
         return {month: _digest(files) for month, files in sorted(marks.items())}
+
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        found = self._look(table)
+        rows: Counter[str] = Counter()
+        for state, profile in found.profiles.items() if found else ():
+            place = table.name, state
+            if place not in self._monthly_rows:
+                self._monthly_rows[place] = self._count_months(table, profile)
+            rows.update(self._monthly_rows[place])
+        return dict(rows)
+
+    def _count_months(self, table: RawTable, profile: FileProfile) -> dict[str, int]:
+        if profile.group is None or profile.first is None:
+            return {}
+        months = list(_months_between(*profile.span))
+        if len(months) == 1:
+            return {months[0]: profile.usable}
+        month = f"strftime({self._local_time(profile.group, table.date_column)}, '%Y-%m-01')"
+        query = f"select {month} as month, count(*) from {profile.group.scan()} group by month"
+        with connect() as connection:
+            found = self._read(lambda: connection.sql(query).fetchall())
+        return {str(name): rows for name, rows in found if name is not None}
 
     def state(self, table: RawTable) -> str:
         files = self._read(lambda: files_of(table, self.folder))

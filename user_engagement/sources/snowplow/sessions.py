@@ -524,6 +524,9 @@ class SessionSource(ABC):
         """A mark for each month, made of its sessions: a login that gives a user to an earlier month marks that."""
         return self._sessions().fingerprint()
 
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        return self._sessions().monthly_rows()
+
     def state(self, table: RawTable) -> str:
         made_with = (
             self.heartbeat_seconds,
@@ -659,6 +662,12 @@ class _Sessions:
     def fingerprint(self) -> dict[str, str]:
         with self._connected() as connection:
             return dict(connection.execute(FINGERPRINT).fetchall())
+
+    def monthly_rows(self) -> dict[str, int]:
+        month = "strftime(engagement_date, '%Y-%m-01')"
+        query = f"select {month}, count(*) from sessions where engagement_date is not null group by {month}"
+        with self._connected() as connection:
+            return dict(connection.execute(query).fetchall())
 
     def _stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
         def batches() -> Iterator[pa.RecordBatch]:
