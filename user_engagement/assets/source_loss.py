@@ -46,13 +46,8 @@ def held_by_warehouse(settings: Settings, table: RawTable) -> Held:
         if not reader.columns("raw", table.name):
             return Held({}, None)
         day = f"cast({table.date_column} as date)"
-        month = f"cast(date_trunc('month', {table.date_column}) as date)"
-        counted = (
-            f"select {month} as month, count(*) as held_rows, max({day}) as last_day from raw.{table.name}"
-        )
-        rows = reader.query(f"{counted} group by {month}").to_pylist()
-    months = {row["month"].isoformat(): row["held_rows"] for row in rows}
-    return Held(months, max((row["last_day"] for row in rows), default=None))
+        newest = reader.query(f"select max({day}) from raw.{table.name}").column(0)[0].as_py()
+        return Held(reader.monthly_rows(f"raw.{table.name}", table.date_column), newest)
 
 
 def held_by_source(source: Source, table: RawTable) -> Held:

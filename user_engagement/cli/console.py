@@ -91,9 +91,9 @@ class RunProgress:
         metadata = {key: value.value for key, value in materialization.metadata.items()}
         if "replaced_rows" in metadata:
             # the event of each month has the counts of the whole range
-            self._loaded[name] = _number(metadata, "dagster/partition_row_count")
+            self._loaded[name] = _number(metadata, "loaded_rows")
             self.rejected[name] = _number(metadata, "rejected_rows")
-        rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
+        rows = metadata.get("loaded_rows", metadata.get("dagster/row_count"))
         self._assets[name] = f"{rows:,} rows" if isinstance(rows, int) else "done"
         self.show_step(name)
 

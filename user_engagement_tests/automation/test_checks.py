@@ -117,6 +117,29 @@ def test_a_column_that_metrics_rest_on_stops_everything_when_it_is_gone_until_it
     assert generation(pipeline) > before
 
 
+# -- rows by month -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_each_month_of_a_range_run_records_its_own_rows(loaded: Path) -> None:
+    months = ALL.keys()
+
+    def rows(pipeline: Operated, *path: str) -> list[object]:
+        records = pipeline.instance.fetch_materializations(dg.AssetKey(path), limit=100).records
+        found = {r.partition_key: r.asset_materialization for r in records}
+        return [
+            found[key].metadata["dagster/partition_row_count"].value  # type: ignore[union-attr]
+            for key in months
+        ]
+
+    days = [31, 29, 31, 30, 31, 30]
+    with at(loaded) as pipeline:
+        assert rows(pipeline, "raw", "user_engagement") == [3 * n for n in days]
+        assert rows(pipeline, "raw", "user_signups") == [2, 0, 0, 0, 0, 0]
+        assert rows(pipeline, "activity", "row_counts") == days
+        assert rows(pipeline, "cohorts", "user_history") == [2, 0, 0, 0, 0, 0]
+
+
 # -- the marts ---------------------------------------------------------------------------------------------
 
 
