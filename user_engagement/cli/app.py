@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from user_engagement.errors import UserError
+from user_engagement.errors import RunFailedError, UserError
 from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings
 
@@ -102,12 +102,17 @@ def run(
         from user_engagement.instance.source_of_home import empty_home
 
         empty_home(settings)
+    from user_engagement.cli.machine import refuse_unwritable
+
+    # before the imports, which take seconds
+    refuse_unwritable(settings)
     from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
     from user_engagement.publishing.generations import read_manifest, resolve
 
-    with RunProgress(progress_console) as progress:
+    # not the stream of the moment: what Dagster writes to that one while it runs is not shown
+    with RunProgress(Console(file=sys.stderr)) as progress:
         if settings.source == "simulated":
             # the simulator is imported for those who use it
             from user_engagement.cli.simulated_company import ensure_world
@@ -344,11 +349,12 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {_escaped(str(error))}")
         sys.exit(2)
     except Exception as error:
-        from user_engagement.pipeline import RunFailedError
+        from user_engagement.cli.machine import machine_problem
 
-        if not isinstance(error, RunFailedError):
+        problem = machine_problem(error, get_settings())
+        if problem is None and not isinstance(error, RunFailedError):
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(str(error))}")
+        Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(problem or str(error))}")
         sys.exit(1)
 
 
