@@ -180,6 +180,8 @@ def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetChe
         error = event.step_failure_data.error
         while error and error.cause:
             error = error.cause
+        if error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
         found = "".join(f"\n{_found_by(check)}" for check in failed_checks)

@@ -169,7 +169,15 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
     if key not in _parsed:
         from dbt.cli.main import dbtRunner
 
-        command = ["--quiet", "parse", "--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
+        command = [
+            "--log-level",
+            "none",
+            "parse",
+            "--project-dir",
+            str(project_dir),
+            "--profiles-dir",
+            str(project_dir),
+        ]
         command += ["--target", target, "--target-path", str(parse_dir), "--log-path", str(parse_dir)]
         with _one_at_a_time, _environment({}), _released_adapters():
             result = dbtRunner().invoke(command)

@@ -23,10 +23,11 @@ def settings(tmp_path: Path) -> Settings:
 def full_database(file: Path) -> BaseException:
     """The error of a database that has no room for one more row, as SQLAlchemy wraps it."""
     engine = sa.create_engine(f"sqlite:///{file}")
-    with pytest.raises(sa.exc.OperationalError) as caught, engine.begin() as connection:
+    with engine.begin() as connection:
         connection.exec_driver_sql("pragma max_page_count = 2")
         connection.exec_driver_sql("create table held (value)")
-        connection.exec_driver_sql("insert into held values (zeroblob(100000))")
+        with pytest.raises(sa.exc.OperationalError) as caught:
+            connection.exec_driver_sql("insert into held values (zeroblob(100000))")
     return caught.value
 
 
