@@ -17,6 +17,7 @@ from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
+from user_engagement.instance.pruning import prune
 from user_engagement.publishing.generations import Doubt, pseudonymised, publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse import WarehouseReader, open_warehouse
@@ -70,6 +71,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
             manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add, doubts)
         folder = settings.published_dir / f"gen-{manifest.generation}"
+        prune(context.instance, settings)
         report = {"report": dg.MetadataValue.url((folder / REPORT).as_uri())} if add else {}
         return dg.MaterializeResult(
             metadata={

@@ -103,9 +103,13 @@ def run(
 
         empty_home(settings)
     from user_engagement.cli.machine import refuse_unwritable
+    from user_engagement.warehouse import open_warehouse
 
-    # before the imports, which take seconds
+    # before the imports and the source, which take seconds
     refuse_unwritable(settings)
+    if settings.warehouse == "duckdb" and open_warehouse(settings).exists():
+        with open_warehouse(settings).reader():
+            pass
     from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline

@@ -21,6 +21,7 @@ from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTab
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
+from user_engagement.sources.data_files import scratch_folder
 from user_engagement.sources.normalise import (
     CLOCK,
     DAY,
@@ -545,7 +546,7 @@ class SessionSource(ABC):
         return self._held[1]
 
     def _sessionised(self) -> _Sessions:
-        scratch = tempfile.TemporaryDirectory(prefix="user-engagement-snowplow-")
+        scratch = scratch_folder()
         events, sessions = Path(scratch.name, "events.duckdb"), Path(scratch.name, "sessions.duckdb")
         try:
             with duckdb.connect(str(events), config=self._config) as connection:
