@@ -43,10 +43,10 @@ LEFT_OUT = {
 }
 """Reasons for which some rows are usual, and most rows are doubtful."""
 SET_ASIDE = {
-    "implausible_date": "with a date that cannot be believed (see EARLIEST_DATE and SENTINEL_DATES) were left out",
-    "day_before_signup": "on the day before a signup that has no time of day were counted on the signup day",
-    "bot": "of bots and crawlers were left out (see SNOWPLOW_BOTS)",
-    "stray_pings": "of page pings alone were left out",
+    "implausible_date": "with a date that cannot be believed (see EARLIEST_DATE and SENTINEL_DATES) {were} left out",
+    "day_before_signup": "on the day before a signup that has no time of day {were} counted on the signup day",
+    "bot": "of bots and crawlers {were} left out (see SNOWPLOW_BOTS)",
+    "stray_pings": "of page pings alone {were} left out",
 }
 """Reasons for which no row is expected."""
 
@@ -121,7 +121,7 @@ def odd_newest_days(loaded: Loaded) -> Iterator[str]:
             f"it: the data are taken to end on {fmt.day(as_of)}. If they do not, set {PREFIX}AS_OF."
         )
     if future := sum(rows for day, rows in loaded.days.items() if day > loaded.today):
-        yield f"{name}: {_count(future, 'row')} lie in the future, after {fmt.day(loaded.today)}, and were left out."
+        yield f"{name}: {_count(future, 'row')} after today, {fmt.day(loaded.today)}, left out."
     earlier = [loaded.days.get(as_of - timedelta(weeks=n), 0) for n in range(1, EARLIER_WEEKS + 1)]
     least, rows = min(earlier), loaded.days.get(as_of, 0)
     if rows < least / 2 and least - rows > BEYOND_CHANCE * sqrt(least):
@@ -140,7 +140,7 @@ def _late_signups(loaded: Loaded) -> Iterator[str]:
     found = loaded.reader.query(query).to_pylist()[0]
     if found["later"] >= FEWEST_SIGNUPS and found["newest"] - loaded.as_of > SHORT_WAY:
         yield (
-            f"{USER_SIGNUPS.name}: {_count(found['later'], 'row')} lie after the newest engagement, up to "
+            f"{USER_SIGNUPS.name}: {_count(found['later'], 'row')} after the newest engagement, up to "
             f"{fmt.day(found['newest'])}: the data are taken to end on {fmt.day(loaded.as_of)}. Load the newer "
             "engagement."
         )
@@ -188,7 +188,8 @@ def most_left_out(loaded: Loaded) -> Iterator[str]:
 def set_aside(loaded: Loaded) -> Iterator[str]:
     for (table, reason), rows in sorted(loaded.reasons.items()):
         if rows and reason in SET_ASIDE:
-            yield f"{table}: {_count(rows, 'row')} {SET_ASIDE[reason]}."
+            what = SET_ASIDE[reason].format(were="was" if rows == 1 else "were")
+            yield f"{table}: {_count(rows, 'row')} {what}."
 
 
 def shared_event_ids(loaded: Loaded) -> Iterator[str]:

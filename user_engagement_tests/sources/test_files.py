@@ -1208,3 +1208,32 @@ def test_a_changed_file_is_inspected_again(tmp_path: Path) -> None:
         report = source.inspect(CHURN_DATA)
         assert report is not None
         assert report.rows == len(days)
+
+
+def test_a_file_that_expands_beyond_all_measure_is_refused_unread(tmp_path: Path) -> None:
+    """Its row was read for minutes, and then passed over in silence."""
+    with gzip.open(tmp_path / "user_engagement.csv.gz", "wb") as file:
+        file.write(b"user_id,engagement_date,session_duration,interaction_type\n1,2025-01-02,60,")
+        for _ in range(70):
+            file.write(b"A" * 2**20)
+    with pytest.raises(
+        SourceError, match=r"user_engagement.csv.gz: its [\d,]+ bytes expand to about 73,4"
+    ):
+        FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+
+
+def test_many_equal_rows_are_no_bomb(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "user_engagement.csv.gz", "wt") as file:
+        file.write("user_id,engagement_date,session_duration,interaction_type\n")
+        file.write("1,2025-01-02,60,visit\n" * 500_000)
+    report = FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+    assert report
+    assert report.rows == 500_000
+
+
+@pytest.mark.parametrize("size", [2_100_000, 40_000_000])
+def test_a_last_line_without_end_is_not_passed_over(tmp_path: Path, size: int) -> None:
+    text = f"user_id,engagement_date,session_duration,interaction_type\n1,2025-01-02,60,{'A' * size}\n"
+    (tmp_path / "user_engagement.csv").write_text(text)
+    with pytest.raises(SourceError, match="line is longer than 2 MB"):
+        FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
