@@ -1216,9 +1216,7 @@ def test_a_file_that_expands_beyond_all_measure_is_refused_unread(tmp_path: Path
         file.write(b"user_id,engagement_date,session_duration,interaction_type\n1,2025-01-02,60,")
         for _ in range(70):
             file.write(b"A" * 2**20)
-    with pytest.raises(
-        SourceError, match=r"user_engagement.csv.gz: its [\d,]+ bytes expand to about 73,4"
-    ):
+    with pytest.raises(SourceError, match=r"user_engagement.csv.gz: its [\d,]+ bytes expand to about 73,4"):
         FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
 
 
