@@ -24,6 +24,8 @@ SHORT_WAY = timedelta(days=7)
 """How far the newest days of signups, engagement and the horizon may lie apart."""
 FEWEST_SIGNUPS = 5
 EARLIER_WEEKS = 8
+LARGEST_CHANGE = {True: 0.8, False: 0.5}
+"""By which share the newest weeks may rise above, or fall below, those before: small companies grow by half."""
 EARLIER_WINDOWS = 6
 BEYOND_CHANCE = 4.75
 """Standard deviations that a normal variable exceeds once in a million times, on one side."""
@@ -156,7 +158,9 @@ def unusual_volume(loaded: Loaded) -> Iterator[str]:
         earlier = [_rows_before(loaded, n * length, length) for n in range(1, windows + 1)]
         usual = median(earlier)
         deviation = 1.4826 * median(abs(rows - usual) for rows in earlier)
-        if abs(newest - usual) > max(0.5 * usual, 4 * deviation, BEYOND_CHANCE * sqrt(usual)):
+        if abs(newest - usual) > max(
+            LARGEST_CHANGE[newest > usual] * usual, 4 * deviation, BEYOND_CHANCE * sqrt(usual)
+        ):
             yield (
                 f"{USER_ENGAGEMENT.name}: the last {name} have {_count(newest, 'row')}; each of the {windows} times "
                 f"{name} before had {usual:,.0f}, in the median. Look whether rows are missing or come twice."
