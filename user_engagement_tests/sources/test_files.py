@@ -1235,3 +1235,23 @@ def test_a_last_line_without_end_is_not_passed_over(tmp_path: Path, size: int) -
     (tmp_path / "user_engagement.csv").write_text(text)
     with pytest.raises(SourceError, match="line is longer than 2 MB"):
         FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"user_id": 1, "engagement_date": "2025-03-02", "session_duration": 60, "interaction_type": "visit"}]',
+        (
+            '{"user_id": 1, "engagement_date": "2025-03-02", "session_duration": 60, "interaction_type": "visit"}\n'
+            '{"user_id": 2, "engagement_dat'
+        ),
+        '{\n  "user_id": 1\n}',
+    ],
+    ids=["a list", "cut off", "indented"],
+)
+def test_a_new_file_without_a_last_line_end_is_refused_unless_it_grows(tmp_path: Path, text: str) -> None:
+    """A file that was written within the last minute was taken for one that grows: its last line went in silence."""
+    (tmp_path / "user_engagement.jsonl").write_text(text)
+    with pytest.raises(SourceError) as raised:
+        FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+    assert str(tmp_path / "user_engagement.jsonl") in str(raised.value)

@@ -7,6 +7,7 @@ partition folders included. DuckDB reads them; this module says what their colum
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ from user_engagement.sources.files.scan import SCAN_COLUMNS, FileGroup, connect
 from user_engagement.sources.files.snapshots import Snapshots, is_half_written
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
+
+PAUSE_SECONDS = 1
+"""Who writes a file writes some of it within this time."""
 
 
 class FilesSource:
@@ -142,7 +146,7 @@ class FilesSource:
             moving = self._changed(unread)
         except SourceError:
             # an error at the end of a file that is just being written may be half a line
-            moving = self._changed(unread) or [state for state in unread if is_half_written(state)]
+            moving = self._changed(unread) or self._growing(unread)
             if not moving:
                 raise
         read = {state[0]: state for state in states}
@@ -150,11 +154,21 @@ class FilesSource:
             self._profiles.pop((table.name, state), None)
             snapshot, copy = self._read(lambda file=state[0]: self._snapshots.take(file))
             root = Path(str(copy).removesuffix(str(state[0].relative_to(self.folder))))
-            self._profile_files(table, root, {snapshot: copy})
+            try:
+                self._profile_files(table, root, {snapshot: copy})
+            except SourceError as error:
+                raise SourceError(self._snapshots.original(str(error))) from None
             read[state[0]] = snapshot
         still = [state for state in read.values() if (table.name, state) not in self._profiles]
         self._profile_files(table, self.folder, {state: state[0] for state in still})
         return list(read.values())
+
+    def _growing(self, states: Iterable[FileState]) -> list[FileState]:
+        """The files that end within a line because somebody is writing them; others were cut off."""
+        unfinished = [state for state in states if is_half_written(state)]
+        if unfinished:
+            time.sleep(PAUSE_SECONDS)
+        return self._changed(unfinished)
 
     def _changed(self, states: Iterable[FileState]) -> list[FileState]:
         return self._read(lambda: [state for state in states if file_state(state[0]) != state])
