@@ -80,14 +80,18 @@ def loss(table: RawTable, now: Held, before: Held) -> str | None:
 
 
 def emptied_months(now: Held, before: Held) -> dict[str, int]:
-    """The rows that each month has lost that lost most of its rows; nothing if they are few of the table's."""
+    """The rows that each month has lost that lost most of its rows; nothing if they are few of the table's.
+
+    One month alone, unless it is the newest, is a file that somebody removed: its days then show as outages.
+    """
     lost = {month: rows - now.months.get(month, 0) for month, rows in sorted(before.months.items())}
     gone = {
         month: rows
         for month, rows in lost.items()
         if rows >= FEWEST_LOST and rows > MOST_LOST * before.months[month]
     }
-    return gone if sum(gone.values()) > MOST_LOST_BY_MONTHS * before.rows else {}
+    is_one_file = len(gone) == 1 and max(before.months) not in gone
+    return gone if sum(gone.values()) > MOST_LOST_BY_MONTHS * before.rows and not is_one_file else {}
 
 
 def refuse_loss(source: Source, table: RawTable, settings: Settings) -> None:
