@@ -4,7 +4,7 @@ BIN := .venv/bin
 # the simulated company has a home of its own, so that the default one stays free for your data
 SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engagement/simulated}
 
-.PHONY: help install lock run dev test test-fast test-all lint clean
+.PHONY: help install lock run dev test test-fast test-all screenshots lint clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -44,6 +44,9 @@ test-all: install lint  ## Run the linters and all variants of the tests
 
 test-fast: install  ## Run only the quick tests (no process, no pipeline), in parallel
 	$(BIN)/python -m pytest -m "not slow" -n auto
+
+screenshots: install  ## Take pictures of every page of the simulated company's dashboard for the documentation
+	$(SIMULATED) sh -c '$(BIN)/python -m user_engagement_tests.support.screenshots "$$USER_ENGAGEMENT_HOME" docs/images'
 
 lint: install  ## Run the linters
 	$(BIN)/ruff check .

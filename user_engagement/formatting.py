@@ -147,6 +147,12 @@ def label(name: str) -> str:
     return text[:1].upper() + text[1:] if text.islower() else text
 
 
+def count_word(count: int) -> str:
+    """A small count in words: three."""
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[count] if count < len(words) else f"{count:,}"
+
+
 def enumeration(items: Sequence[str]) -> str:
     """A, b and c."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

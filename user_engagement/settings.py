@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
     )
+    dashboard_address: str = Field(
+        "http://127.0.0.1:8501", description="Where readers open the dashboard: the base of links in digests."
+    )
     dashboard_login: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Who may log in, by e-mail, comma-separated, `*@example.com` for a domain; no login if unset.",

@@ -16,6 +16,8 @@ from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import monthly_partitions, window_of
 from user_engagement.settings import Settings
 
+ALERTING = ("run_failures", "stale_or_failed_checks", "digest_of_changes")
+
 
 @pytest.fixture
 def definitions(settings_for: Callable[..., Settings]) -> dg.Definitions:
@@ -94,7 +96,7 @@ def test_sensors_and_schedules_start_switched_on_unless_the_setting_says_otherwi
 ) -> None:
     for automation in (True, False):
         found = build_definitions(settings_for(automation=automation))
-        ours = [s for s in found.sensors or [] if s.name not in ("run_failures", "stale_or_failed_checks")]
+        ours = [s for s in found.sensors or [] if s.name not in ALERTING]
         states = {s.default_status.value for s in [*ours, *(found.schedules or [])]}
         assert len(ours) == 3
         assert states == {"RUNNING" if automation else "STOPPED"}

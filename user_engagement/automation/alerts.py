@@ -22,6 +22,7 @@ from user_engagement.automation.delivery import (
     Severity,
     delivery_of,
 )
+from user_engagement.automation.digests import digest_sensor
 from user_engagement.automation.evaluations import latest_evaluations
 from user_engagement.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -54,9 +55,13 @@ FRESHNESS: dict[FreshnessState, tuple[Severity, str, str]] = {
 
 
 def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Both alert sensors, switched on, with the delivery that the settings name."""
+    """Both alert sensors and the digest, switched on, with the delivery that the settings name."""
     delivery = delivery_of(settings)
-    return [run_failures_sensor(delivery), stale_or_failed_checks_sensor(delivery)]
+    return [
+        run_failures_sensor(delivery),
+        stale_or_failed_checks_sensor(delivery),
+        digest_sensor(settings, delivery),
+    ]
 
 
 # -- failed runs -------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from user_engagement.settings import PREFIX, Settings
 
-Kind = Literal["run_failed", "check_failed", "check_recovered", "asset_stale", "asset_fresh"]
+Kind = Literal["run_failed", "check_failed", "check_recovered", "asset_stale", "asset_fresh", "digest"]
 Severity = Literal["error", "warning", "info"]
 LEVELS: dict[Severity, int] = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 MOST_WAIT_SECONDS = 10.0

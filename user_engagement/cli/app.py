@@ -186,8 +186,8 @@ def kpis() -> None:
 @app.command()
 def digest(
     address: Annotated[
-        str, typer.Option(help="Address of the dashboard, for the links.")
-    ] = "http://127.0.0.1:8501",
+        str | None, typer.Option(help="Address of the dashboard, for the links (default: a setting).")
+    ] = None,
 ) -> None:
     """Write the Overview as a message in Markdown: headline, figures, causes, and links."""
     settings = configure()
@@ -197,7 +197,7 @@ def digest(
 
     formatting.use_labels(settings.labels)
     try:
-        print(message(open_generation(settings.published_dir), address))
+        print(message(open_generation(settings.published_dir), address or settings.dashboard_address))
     except UnavailableError as problem:
         raise UserError(str(problem)) from None
 

@@ -83,8 +83,6 @@ class SeriesDrawing:
     """What happened against what was expected, with the change marked; places are in per cent of the frame."""
 
     drawing: Drawing
-    last_label: str
-    expected_label: str
     expected_last: float
     first_day: str
     last_day: str
@@ -103,6 +101,30 @@ class Cause:
 
 
 @dataclass(frozen=True)
+class RiskGroup:
+    """A group's share of users at risk, drawn on a track that stands for all of its users.
+
+    ``everybody`` is the place of the share of all users.
+    """
+
+    label: str
+    title: str
+    rate: str
+    width: float
+    everybody: float
+
+
+@dataclass(frozen=True)
+class Risk:
+    """How many active users will probably become inactive, and where they are."""
+
+    title: str
+    about: str
+    groups: tuple[RiskGroup, ...]
+    link: str
+
+
+@dataclass(frozen=True)
 class Story:
     """The first screen: figures, what became of the missing activity, and its causes with the largest first."""
 
@@ -112,7 +134,7 @@ class Story:
     causes: tuple[Cause, ...]
     causes_title: str
     note: str
-    risk: str
+    risk: Risk | None
     kind: ClassVar[str] = "story"
 
 

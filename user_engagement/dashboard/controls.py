@@ -50,10 +50,10 @@ def filter_menu(view: View) -> None:
         _select("Days", "range", list(RANGES), filters.range, RANGES.__getitem__)
         if filters.range == "custom":
             _days(view)
-        segments = [ALL, *generation.segments]
-        _select("Segment", "segment", segments, filters.segment, _segment_name)
-        if filters.segment != ALL:
-            _values(generation.segments[filters.segment], filters)
+        _several("Segments (none: all users)", "segments", generation.segments, filters.segments, fmt.label)
+        for name, chosen in filters.segments.items():
+            label = f"{fmt.label(name)} (none: all values)"
+            _several(label, f"values_{name}", generation.segments[name], chosen, fmt.label, of_segment=name)
         _select("Compare with", "compare", list(COMPARISONS), filters.compare, COMPARISONS.__getitem__)
 
 
@@ -80,16 +80,8 @@ def option(name: str, filters: Filters) -> None:
 
 def focus(view: View) -> None:
     """The widget for the one group of single-group charts."""
-    options = (view.values[0],) if len(view.values) == 1 else (ALL, *view.values)
-    _select("Group shown in the next chart", "focus", options, view.group_value, _value_name)
-
-
-def _segment_name(name: str) -> str:
-    return "All users" if name == ALL else fmt.label(name)
-
-
-def _value_name(value: str) -> str:
-    return "All users" if value == ALL else fmt.label(value)
+    options = tuple(view.groups) if len(view.groups) == 1 else (ALL, *view.groups)
+    _select("Group shown in the next chart", "focus", options, view.group_value, view.style.label)
 
 
 def _select(label: str, name: str, options: Iterable[str], current: str, named: Callable[[str], str]) -> None:
@@ -98,17 +90,19 @@ def _select(label: str, name: str, options: Iterable[str], current: str, named: 
     st.selectbox(label, list(options), format_func=named, key=key, on_change=_choose, args=(name, key))
 
 
-def _values(present: tuple[str, ...], filters: Filters) -> None:
-    key = "choose_values"
-    _show(key, [v for v in present if v in filters.values])
-    st.multiselect(
-        f"{fmt.label(filters.segment)} (none: the largest)",
-        present,
-        format_func=fmt.label,
-        key=key,
-        on_change=_choose,
-        args=("values", key),
-    )
+def _several(
+    label: str,
+    name: str,
+    present: Iterable[str],
+    chosen: Iterable[str],
+    named: Callable[[str], str],
+    of_segment: str = "",
+) -> None:
+    """A widget of several choices: segments, or values of a segment."""
+    key, options = f"choose_{name}", list(present)
+    _show(key, [option for option in options if option in chosen])
+    args = (of_segment, key)
+    st.multiselect(label, options, format_func=named, key=key, on_change=_choose_several, args=args)
 
 
 def _days(view: View) -> None:
@@ -139,6 +133,18 @@ def _choose(name: str, key: str) -> None:
     # what was chosen already can be pressed again, and is then None
     if state[key] is not None:
         state[FILTERS] = state[FILTERS].choose(name, state[key])
+
+
+def _choose_several(of_segment: str, key: str) -> None:
+    state = st.session_state
+    if state[key] == state.get(f"shown_{key}"):
+        return
+    state[f"shown_{key}"] = state[key]
+    state[TOUCHED] = True
+    filters: Filters = state[FILTERS]
+    state[FILTERS] = (
+        filters.choose_values(of_segment, state[key]) if of_segment else filters.choose_segments(state[key])
+    )
 
 
 def _choose_days(key: str) -> None:

@@ -24,6 +24,8 @@ Frame = Any
 """A `pd.DataFrame`, or a column of one: pandas' own types leave open what is cut out of a frame."""
 ALL = "all"
 UNKNOWN = "unknown"
+GROUP = "group"
+"""The column that tells groups of several segments apart."""
 # views that are open while generations are swapped may look at older ones
 REMEMBERED_GENERATIONS = 4
 TABLES = 40
@@ -120,6 +122,11 @@ def open_generation(published: Path) -> Generation:
             f"Its schema version is {version}; this dashboard reads {SCHEMA_VERSION}. Update it, then start it again.",
         )
     return _generation(folder, manifest)
+
+
+def grouping(rows: Frame) -> str:
+    """The column that tells the groups of rows apart."""
+    return GROUP if GROUP in rows else "segment_value"
 
 
 def _gone(folder: Path) -> UnavailableError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from user_engagement.dashboard.blocks import Cause, Kpi, Story
 from user_engagement.dashboard.contents import overview
 from user_engagement.dashboard.data import Generation
@@ -18,8 +21,20 @@ def digest(generation: Generation, address: str) -> str:
     if story.causes:
         lines += ["", f"**{story.causes_title}**", *(_cause(cause, base) for cause in story.causes)]
     if story.risk:
-        lines += ["", story.risk]
+        groups = ", ".join(f"{group.label} {group.rate}" for group in story.risk.groups)
+        lines += ["", f"{story.risk.title} ({groups})"]
     return "\n".join([*lines, "", f"[Open the dashboard]({base}/)"])
+
+
+def essence(generation: Generation) -> str:
+    """What has to change for a digest to be worth sending: headline, figures of complete months, and causes."""
+    page = overview.page(View(generation))
+    story = page.blocks[0]
+    assert isinstance(story, Story), "the first block of the Overview"
+    figures = [[kpi.key, kpi.value, kpi.change] for kpi in story.kpis]
+    causes = [[cause.title, cause.link] for cause in story.causes]
+    said = json.dumps([page.headline, story.period, figures, causes])
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _figure(kpi: Kpi) -> str:

@@ -51,16 +51,15 @@ def against_expected(finding: Finding, course: Course, theme: Theme) -> SeriesDr
     if finding.since is not None:
         position = np.interp(finding.since.toordinal(), [w.toordinal() for w in weeks], x)
         parts.append(_vertical(float(position), theme.bad))
-    last, usual = (fmt.brief_value(line[-1], unit) for line in lines)
-    last_at, usual_at = _apart(float(actual[-1]), float(expected[-1]))
+    ends = lines[:, -1] if finding.until else np.array([course.actual, course.expected], dtype=float)
+    last, usual = (fmt.brief_value(value, unit) for value in ends)
+    last_at, usual_at = _apart(*_heights(ends, low, high))
     return SeriesDrawing(
         drawing=Drawing(
             _image(parts),
             f"{course.name} of {finding.group} by week: {last} in the last week, {usual} expected.",
             last_at,
         ),
-        last_label=last,
-        expected_label=usual,
         expected_last=usual_at,
         first_day=fmt.month(weeks[0]),
         last_day=fmt.month(weeks[-1]),

@@ -39,6 +39,15 @@ METRICS = {
     "active_users": ("Weekly active users", "users"),
 }
 """A finding's metric: its name and its unit."""
+NOUNS = {
+    "signups": " signups a week",
+    "new_user_retention": " active days",
+    "frequency": " active days",
+    "sessions_per_day": " sessions",
+    "active_users": " users",
+}
+"""What stands behind a metric's numbers, where their unit does not say it."""
+LAST_WEEKS = 4
 CAUSES = ("behaviour", "mix", "acquisition", "ageing", "measurement")
 
 
@@ -76,15 +85,23 @@ class Finding:
         return self.kind in CAUSES
 
     @property
+    def is_measurement(self) -> bool:
+        """Whether it is about recording or delivery, and not about what users did."""
+        return self.kind == "measurement"
+
+    @property
     def name(self) -> str:
         """The metric's name."""
         return METRICS.get(self.metric, (fmt.label(self.metric), ""))[0]
 
     @property
     def short(self) -> str:
-        """Metric and group in a few words, for a label."""
-        metric = SHORT.get(self.metric, fmt.label(self.metric))
-        return ", ".join([metric, *map(fmt.label, self.conditions.values())])
+        """The group in a few words, or the metric where it is all users: for a label."""
+        if self.is_measurement:
+            return "Recording"
+        return ", ".join(map(fmt.label, self.conditions.values())) or SHORT.get(
+            self.metric, fmt.label(self.metric)
+        )
 
     @property
     def unit(self) -> str:
@@ -105,11 +122,6 @@ class Finding:
         if self.until is not None:
             return f"{fmt.day(self.since)} to {fmt.day(self.until)}"
         return f"since {fmt.day(self.since)}"
-
-    @property
-    def values(self) -> str:
-        """What would have been, and what is."""
-        return f"{fmt.brief_value(self.expected, self.unit)} → {fmt.brief_value(self.actual, self.unit)}"
 
 
 def is_explained(generation: Generation) -> bool:
@@ -134,11 +146,23 @@ def causes(generation: Generation) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """A finding's metric week by week (week, actual, expected, expected_low, expected_high, users), and its unit."""
+    """A finding's metric week by week (week, actual, expected, expected_low, expected_high, users), and its unit.
+
+    ``expected`` and ``actual`` are what the finding says of it: the means of the last weeks, or of an episode.
+    """
 
     weeks: Frame
     name: str
     unit: str
+    noun: str
+    expected: float | None
+    actual: float | None
+
+    @property
+    def values(self) -> str:
+        """What would have been, and what is."""
+        values = (fmt.brief_value(value, self.unit) for value in (self.expected, self.actual))
+        return f"{' → '.join(values)}{self.noun}"
 
 
 def course(generation: Generation, finding: Finding) -> Course:
@@ -151,8 +175,10 @@ def course(generation: Generation, finding: Finding) -> Course:
     last = rows.week[rows.expected.notna()].max()
     rows = rows[rows.week <= last]
     if finding.kind == "mix" and (rows.actual > 1).any():
-        return Course(rows, *METRICS["signups"])
-    return Course(rows, finding.name, finding.unit)
+        last_weeks = rows[["expected", "actual"]].tail(LAST_WEEKS).mean()
+        return Course(rows, *METRICS["signups"], " signups a week", *last_weeks)
+    noun = NOUNS.get(finding.metric, "")
+    return Course(rows, finding.name, finding.unit, noun, finding.expected, finding.actual)
 
 
 def bridge(generation: Generation, measure: str) -> Frame:

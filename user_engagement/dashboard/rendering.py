@@ -11,6 +11,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.elements.lib.mutable_expander_container import ExpanderContainer
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard import controls, templating
@@ -28,7 +29,6 @@ from user_engagement.settings import Settings, get_settings
 
 PLOTLY = {
     "displaylogo": False,
-    "displayModeBar": True,
     "modeBarButtons": [["toImage", "resetScale2d"]],
     "responsive": True,
 }
@@ -39,6 +39,8 @@ LAYOUT = """
 .block-container {padding-top: 2.9rem !important; padding-bottom: 3rem !important; max-width: 90rem}
 .stMainBlockContainer > .stVerticalBlock {gap: .6rem}
 .st-key-bar {align-items: center}
+[class*="st-key-chart_"] {gap: .25rem}
+.stExpander summary {opacity: 1 !important} .stExpander summary p {color: var(--ue-muted) !important}
 @media (max-width: 640px) {.st-key-chart_cohorts .heatmaplayer text {display: none}}
 """
 
@@ -77,8 +79,8 @@ def _show(settings: Settings, theme: Theme) -> None:
     page = entry.make(view)
     shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
     is_first = entry.key == PAGES[0].key
-    # the first screen says its period itself
-    told = "" if is_first and filters.is_default else shown
+    # these say their period themselves
+    told = "" if entry.key in ("overview", "causes") and filters.is_default else shown
     st.html(templating.part("head", "" if is_first else entry.title, page, told))
     for is_choice, blocks in groupby(page.blocks, lambda block: isinstance(block, Choice | Focus)):
         with st.container(horizontal=True) if is_choice else nullcontext():
@@ -135,8 +137,11 @@ def _draw(block: Block, view: View) -> None:
             st.html(
                 templating.part("title", block.title) + templating.part("paragraph", block.about, "about")
             )
-            with st.expander(f"Data: {block.title}") if block.folded else nullcontext():
+            if not block.folded:
                 _draw_table(block.key, block.frame, view)
+            elif (box := _folded(f"Data: {block.title}", block.key)).open:
+                with box:
+                    _draw_table(block.key, block.frame, view)
 
 
 def _draw_chart(chart: Chart, view: View) -> None:
@@ -148,9 +153,15 @@ def _draw_chart(chart: Chart, view: View) -> None:
             figure = go.Figure(chart.figure, _validate=False)
             config = PLOTLY | {"toImageButtonOptions": {"filename": name, "scale": 2}}
             st.plotly_chart(figure, theme=None, key=f"plot_{chart.key}", config=config)
-        with st.expander("Definition and data"):
-            st.html(templating.part("paragraph", chart.about, "about"))
-            _draw_table(chart.key, chart.table, view)
+        if (box := _folded("Definition and data", chart.key)).open:
+            with box:
+                st.html(templating.part("paragraph", chart.about, "about"))
+                _draw_table(chart.key, chart.table, view)
+
+
+def _folded(label: str, key: str) -> ExpanderContainer:
+    """A closed box whose content is made when it is opened: tables take longer to draw than charts."""
+    return st.expander(label, key=f"data_{key}", on_change="rerun", type="compact")
 
 
 def _draw_table(key: str, frame: Frame, view: View) -> None:

@@ -26,7 +26,9 @@ def write_report(generation: Path, target: Path, marks: Frame) -> None:
 def render(generation: Generation, marks: Frame) -> str:
     """The report as HTML: the Overview of all users, every key figure, and those of each segment's values."""
     page = overview.page(View(generation, marks=marks))
-    by_segment = (overview.by_value(View(generation, Filters(segment=name))) for name in generation.segments)
+    by_segment = (
+        overview.by_value(View(generation, Filters(segments={name: ()}))) for name in generation.segments
+    )
     published = (
         f"Data through {fmt.day(generation.as_of)}. Generation {generation.manifest.generation}, published "
         f"{fmt.day(generation.published_at)}, {generation.published_at:%H:%M} UTC."
@@ -63,4 +65,5 @@ def _without_links(block: Block) -> Block:
     """A story whose links, which lead into the dashboard, are left out."""
     if not isinstance(block, Story):
         return block
-    return replace(block, causes=tuple(replace(cause, link="") for cause in block.causes))
+    risk = replace(block.risk, link="") if block.risk else None
+    return replace(block, causes=tuple(replace(cause, link="") for cause in block.causes), risk=risk)

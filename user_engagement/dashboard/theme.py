@@ -18,7 +18,10 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 @dataclass(frozen=True)
 class Theme:
-    """The series are told apart with normal, red-blind and green-blind sight, and from the ground (WCAG 1.4.11)."""
+    """The series are told apart with normal, red-blind and green-blind sight, and from the ground (WCAG 1.4.11).
+
+    ``inks`` are of text on the lower and the upper part of the ``scale``.
+    """
 
     ground: str
     panel: str
@@ -31,6 +34,7 @@ class Theme:
     unknown: str
     series: tuple[str, ...]
     scale: tuple[str, ...]
+    inks: tuple[str, str]
     incomplete: str
 
 
@@ -46,6 +50,7 @@ LIGHT = Theme(
     unknown="#6B7280",
     series=("#1F5FBF", "#905211", "#6D944B", "#502684", "#125F5C", "#DD62C4", "#593B11"),
     scale=("#F3F7FD", "#A9C8F0", "#4F8BD6", "#1F5FBF", "#0B2C5E"),
+    inks=("#000000", "#FFFFFF"),
     incomplete="#E3E7EC",
 )
 DARK = Theme(
@@ -60,6 +65,7 @@ DARK = Theme(
     unknown="#8B919C",
     series=("#6CB2F5", "#EE9138", "#177820", "#9964E5", "#2C6D7D", "#FBBFC5", "#F2ED2B"),
     scale=("#152238", "#1F4478", "#2F6DB8", "#6CB2F5", "#D6EAFF"),
+    inks=("#FFFFFF", "#000000"),
     incomplete="#2A313C",
 )
 
@@ -83,11 +89,15 @@ def slots(values: Iterable[str]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Style:
-    """How charts of one view are drawn; ``marks`` holds the days of releases and campaigns (day, label)."""
+    """How charts of one view are drawn; ``marks`` holds the days of releases and campaigns (day, label).
+
+    ``labels`` are of values that are called otherwise than by rule.
+    """
 
     theme: Theme = LIGHT
     slots: Mapping[str, int] = field(default_factory=dict)
     marks: Frame = field(default_factory=lambda: pd.DataFrame({"day": [], "label": []}))
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def colour(self, value: str) -> str:
         if value == UNKNOWN:
@@ -102,7 +112,7 @@ class Style:
         return f"rgba({red},{green},{blue},{self.theme.band})"
 
     def label(self, value: str) -> str:
-        return "All users" if value == ALL else fmt.label(value)
+        return "All users" if value == ALL else self.labels.get(value) or fmt.label(value)
 
 
 def layout(
@@ -126,7 +136,7 @@ def layout(
         "font": {"family": FONT, "size": 13, "color": theme.text},
         "paper_bgcolor": theme.ground,
         "plot_bgcolor": theme.ground,
-        "margin": {"l": 8, "r": 12, "t": 36, "b": 8},
+        "margin": {"l": 8, "r": 12, "t": 24, "b": 8},
         "hoverlabel": {
             "bgcolor": theme.ground,
             "bordercolor": theme.muted,

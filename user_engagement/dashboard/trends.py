@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from user_engagement import formatting as fmt
-from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.data import Frame
 from user_engagement.dashboard.intervals import Z, difference
 from user_engagement.dashboard.view import View
 
@@ -107,7 +107,7 @@ def _frequency(view: View) -> Trend | None:
 
 def _churn(view: View) -> Trend | None:
     for kind, label, definition in (
-        ("declared", "Cancel in a month", "Users who cancelled for the first time in the month"),
+        ("declared", "Monthly churn", "Users who cancelled for the first time in the month"),
         (
             "inactive",
             "Become inactive",
@@ -150,9 +150,8 @@ def _trend(
     if months.empty:
         return None
     last = months.iloc[-1]
-    back = 1 if view.filters.compare == "previous" else 12
-    before = months[months.month == last.month - pd.DateOffset(months=back)]
-    if before.empty and back == 12:
+    before = months[months.month == view.month_before(last.month)]
+    if before.empty:
         before = months[months.month == last.month - pd.DateOffset(months=1)]
     verdict: Verdict = "neutral"
     if len(before):
@@ -197,7 +196,3 @@ def _spread_of_active_days(view: View) -> float:
     if fmt.is_missing(row.ci_low) or fmt.is_missing(row.denominator):
         return float("inf")
     return float((row.ci_high - row.ci_low) / (2 * Z) * np.sqrt(row.denominator))
-
-
-def of_all_users(view: View) -> bool:
-    return view.group_value == ALL

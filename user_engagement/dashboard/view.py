@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from itertools import zip_longest
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from user_engagement import formatting as fmt
-from user_engagement.dashboard.data import ALL, Frame, Generation, UnavailableError
-from user_engagement.dashboard.filters import COMPARISONS, MOST_VALUES, RANGES, Filters
+from user_engagement.dashboard.data import ALL, GROUP, Frame, Generation, UnavailableError
+from user_engagement.dashboard.filters import COMPARISONS, MOST_VALUES, RANGES, Filters, group_key
 from user_engagement.dashboard.theme import LIGHT, Style, Theme, slots
 
 
@@ -45,53 +49,73 @@ class View:
         return start, end
 
     @cached_property
-    def values(self) -> tuple[str, ...]:
-        """The segment values shown: those chosen, or else the largest, in a fixed order."""
-        if self.filters.segment == ALL:
-            return (ALL,)
-        present = self.generation.segments[self.filters.segment]
-        chosen = [v for v in present if v in self.filters.values] or present
-        return tuple(chosen[:MOST_VALUES])
+    def groups(self) -> Mapping[str, tuple[str, str]]:
+        """The groups shown, in a fixed order: their keys, which rows and colours go by, with segment and value.
+
+        Those chosen, or else the largest; of several segments without chosen values as many each.
+        """
+        chosen = self._chosen_groups().values()
+        in_turn = [pair for place in zip_longest(*chosen) for pair in place if pair]
+        kept = set(in_turn[:MOST_VALUES])
+        pairs = [pair for of_segment in chosen for pair in of_segment if pair in kept]
+        return {self._key(*pair): pair for pair in pairs} or {ALL: (ALL, ALL)}
+
+    def _chosen_groups(self) -> dict[str, list[tuple[str, str]]]:
+        found = {}
+        for segment, values in self.filters.segments.items():
+            present = self.generation.segments[segment]
+            found[segment] = [(segment, v) for v in present if v in values] or [(segment, v) for v in present]
+        return found
+
+    def _key(self, segment: str, value: str) -> str:
+        return group_key(segment, value) if len(self.filters.segments) > 1 else value
+
+    @property
+    def is_segmented(self) -> bool:
+        return bool(self.filters.segments)
 
     @property
     def group_value(self) -> str:
-        """Whom charts and sentences about one group show: the value chosen for them, the only one, or all users."""
-        if self.filters.segment == ALL:
-            return ALL
-        if self.filters.focus in self.values:
+        """Whom charts and sentences about one group show: the group chosen for them, the only one, or all users."""
+        if self.filters.focus in self.groups:
             return self.filters.focus
-        return self.values[0] if len(self.values) == 1 else ALL
+        return next(iter(self.groups)) if len(self.groups) == 1 else ALL
 
     @property
     def group(self) -> str:
         """The same in words, for sentences and titles."""
         if self.group_value == ALL:
             return "all users"
-        return f"{fmt.label(self.filters.segment).lower()} {fmt.label(self.group_value)}"
+        return _in_words(*self.groups[self.group_value])
 
     @cached_property
     def style(self) -> Style:
-        present = self.generation.segments.get(self.filters.segment, ())
-        return Style(self.theme, slots(present), self.marks)
+        every = {
+            self._key(segment, value): (segment, value)
+            for segment in self.filters.segments
+            for value in self.generation.segments[segment]
+        }
+        # several segments have more groups than colours, so that only those shown have one
+        several = len(self.filters.segments) > 1
+        labels = {key: _in_words(*pair, first=True) for key, pair in every.items()} if several else {}
+        return Style(self.theme, slots(self.groups if several else every), self.marks, labels)
 
     def rows(self, mart: str, **where: object) -> Frame:
-        """The mart's rows of the values shown, in their order, for which the columns named have the values given."""
-        frame = self.generation.of_segment(mart, self.filters.segment)
-        mask = frame.segment_value.isin(self.values)
-        for column, value in where.items():
-            mask &= frame[column] == value
-        found = frame[mask]
-        order = {value: number for number, value in enumerate(self.values)}
-        return found.iloc[found.segment_value.map(order).argsort(kind="stable")]
+        """The mart's rows of the groups shown, in their order, for which the columns named have the values given.
+
+        With several segments they have the column ``group``, since different segments may have equal values.
+        """
+        frames = []
+        for key, (segment, value) in self.groups.items():
+            frame = self.generation.of_segment(mart, segment)
+            rows = _where(frame, segment_value=value, **where)
+            frames.append(rows.assign(**{GROUP: key}) if len(self.filters.segments) > 1 else rows)
+        return pd.concat(frames)
 
     def group_rows(self, mart: str, **where: object) -> Frame:
         """The mart's rows of the one group for which the columns named have the values given."""
-        segment = ALL if self.group_value == ALL else self.filters.segment
-        frame = self.generation.of_segment(mart, segment)
-        mask = frame.segment_value == self.group_value
-        for column, value in where.items():
-            mask &= frame[column] == value
-        return frame[mask]
+        segment, value = self.groups.get(self.group_value, (ALL, ALL))
+        return _where(self.generation.of_segment(mart, segment), segment_value=value, **where)
 
     def within(self, rows: Frame, column: str, monthly: bool = False) -> Frame:
         """Rows whose day, or month, the chosen days touch."""
@@ -117,6 +141,10 @@ class View:
             before = before[before.is_complete]
         return COMPARISONS[self.filters.compare], before
 
+    def month_before(self, month: Any) -> pd.Timestamp:
+        """The month that a month's figure is compared with: the one before if so chosen, else that of a year ago."""
+        return month - pd.DateOffset(months=1 if self.filters.compare == "previous" else 12)
+
     @property
     def short_words(self) -> str:
         """The filters in a few words."""
@@ -124,26 +152,49 @@ class View:
         days = RANGES[chosen.range]
         if chosen.range == "custom" and chosen.start and chosen.end:
             days = fmt.period(chosen.start, chosen.end)
-        who = "All users" if self.filters.segment == ALL else f"By {fmt.label(self.filters.segment).lower()}"
-        if len(self.values) == 1 and self.filters.segment != ALL:
-            who = fmt.label(self.values[0])
-        return f"{days} · {who}"
+        return self._who() if chosen.range == Filters.range else f"{days} · {self._who()}"
+
+    def _who(self) -> str:
+        if not self.is_segmented:
+            return "All users"
+        if len(self.groups) == 1:
+            return fmt.label(next(iter(self.groups.values()))[1])
+        return f"By {fmt.enumeration([fmt.label(name).lower() for name in self.filters.segments])}"
 
     @property
     def in_words(self) -> str:
         """What the filters say."""
         parts = [fmt.period(*self.days)]
-        if self.filters.segment == ALL:
+        for segment in self.filters.segments:
+            shown = [fmt.label(value) for name, value in self.groups.values() if name == segment]
+            parts.append(f"{fmt.label(segment).lower()}: {fmt.enumeration(shown)}")
+        if not self.is_segmented:
             parts.append("all users")
-        else:
-            named = fmt.enumeration([fmt.label(value) for value in self.values])
-            parts.append(f"{fmt.label(self.filters.segment).lower()}: {named}")
-            present = self.generation.segments[self.filters.segment]
-            wanted = len(self.filters.values) or len(present)
-            if wanted > len(self.values):
-                parts.append(
-                    f"the {len(self.values)} largest of {wanted} values, choose others in the filters"
-                )
+        wanted = sum(map(len, self._chosen_groups().values()))
+        if wanted > len(self.groups):
+            parts.append(f"{len(self.groups)} of {wanted} groups, choose others in the filters")
         if self.filters.compare != "none":
             parts.append(f"compared with {COMPARISONS[self.filters.compare].lower()}")
         return " · ".join(parts)
+
+    def ignored(self, *names: str) -> str:
+        """A sentence that names those filters of "days", "segments" and "comparison" which are set; else empty."""
+        is_set = {
+            "days": self.filters.range != Filters.range,
+            "segments": self.is_segmented,
+            "comparison": self.filters.compare != Filters.compare,
+        }
+        told = [name for name in names if is_set[name]]
+        return f"Does not follow the filters {fmt.enumeration(told)}." if told else ""
+
+
+def _where(frame: Frame, **where: object) -> Frame:
+    mask = np.ones(len(frame), bool)
+    for column, value in where.items():
+        mask &= (frame[column] == value).to_numpy()
+    return frame[mask]
+
+
+def _in_words(segment: str, value: str, first: bool = False) -> str:
+    name = fmt.label(segment)
+    return f"{name if first else name.lower()} {fmt.label(value)}"

@@ -14,12 +14,12 @@ from user_engagement.insights.contributions import contributions
 from user_engagement.insights.decomposition import MAIN_DEVICE, TENURE, decompose
 from user_engagement.insights.explain import Measures, changes_of
 from user_engagement.insights.findings import story_of
-from user_engagement.insights.first_week import first_week
+from user_engagement.insights.first_week import first_week, first_week_retention
 from user_engagement.insights.growth import growth_change
 from user_engagement.insights.measurement import outages_of, touched, vanished_of
 from user_engagement.insights.panel import Panel, panel_of
 from user_engagement.insights.reasons import with_reasons
-from user_engagement.insights.risk import risk
+from user_engagement.insights.risk import risk, risk_groups
 from user_engagement.insights.rollups import Rollups
 from user_engagement.insights.sensitivity import churn_sensitivity
 from user_engagement.insights.survival_tests import hazard_ratios, survival_tests, tenure_hazards
@@ -84,12 +84,14 @@ def analyse(
         "change_decomposition": decompose(period_cells, [*segments, MAIN_DEVICE, TENURE], seed),
         "contributions": contributions(kind_cells, segments, COMPARED_WEEKS),
         "first_week": first_week(rollups.first_week_cells),
+        "first_week_retention": first_week_retention(rollups.first_week_curves),
         "survival_tests": survival_tests(survival_cells, segments),
         "hazard_ratios": hazard_ratios(survival_cells, segments, seed),
         "tenure_hazards": tenure_hazards(survival_cells, segments),
         "risk_evaluation": at_risk.evaluation,
         "risk_calibration": at_risk.calibration,
         "at_risk_users": at_risk.listed,
+        "risk_groups": risk_groups(at_risk.cells, rollups.segment_values),
         "churn_sensitivity": churn_sensitivity(rollups.lapse_cells, rollups.segment_values),
     }
     return {name: table.assign(observed_through=as_of) for name, table in tables.items()}

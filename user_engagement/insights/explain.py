@@ -50,8 +50,14 @@ USUAL_SCORE = 12.0
 LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""
 SOON_WEEKS = 12
+FOLLOWING_WEEKS = 26
+"""In which a drift of older users shows."""
+NEARLY_AS_LIKELY = 6.0
+"""Difference of scores."""
 DRIFT_WEEKS = 8
 """Before a change of new users: what began earlier is a drift of all users."""
+EXPLAINED = 0.5
+"""Share of the new users' change above which a drift of all users may be all of it."""
 SPARED = 0.4
 """Share of the new users' change below which older users are spared."""
 FAMILY = 8
@@ -459,17 +465,11 @@ def new_user_changes(measures: Measures, use: Measure) -> list[Change]:
 
 def spares_older(use: Measure, change: Change) -> bool:
     """Whether users who signed up before the change show next to nothing of it, in the weeks after it began."""
-    bank, weeks = use.bank, len(use.panel.weeks)
-    explainer = Explainer(use)
+    explainer, weeks = Explainer(use), len(use.panel.weeks)
     week = np.arange(weeks)
     soon = older(use.tenures, weeks, change.since) & (week < change.since + SOON_WEEKS)[None]
-    if not change.conditions:
-        # a drift that began before and that older users go through as well
-        with use.only(soon):
-            long_ago = (bank.kinds == SLOPE) & (bank.since <= change.since - DRIFT_WEEKS)
-            trend = explainer.scan_everybody(sign=float(np.sign(change.height)), allowed=long_ago)
-        if trend and abs(trend.t) > LEAST_TREND:
-            return False
+    if not change.conditions and drifts(explainer, change):
+        return False
     leaves = use.panel.members(change.conditions)
     with use.only(soon):
         if change.conditions:
@@ -477,6 +477,28 @@ def spares_older(use: Measure, change: Change) -> bool:
         else:
             t, height = explainer.own_shape(change)
     return t * np.sign(change.height) < LEAST_TREND or height / change.height < SPARED
+
+
+def drifts(explainer: Explainer, change: Change) -> bool:
+    """Whether a drift that began before a change of new users, and that older users go through, may be all of it."""
+    use, sign = explainer.measure, float(np.sign(change.height))
+    weeks = len(use.panel.weeks)
+    following = np.arange(weeks) < change.since + FOLLOWING_WEEKS
+    long_ago = (use.bank.kinds == SLOPE) & (use.bank.since <= change.since - DRIFT_WEEKS)
+    with use.only(older(use.tenures, weeks, change.since) & following[None]):
+        trend = explainer.scan_everybody(sign=sign, allowed=long_ago)
+        best = explainer.scan_everybody(sign=sign)
+    if trend is None or best is None or abs(trend.t) < LEAST_TREND:
+        return False
+    is_older = best.until is None and best.since <= change.since - DRIFT_WEEKS
+    is_likely = best.score - trend.score < NEARLY_AS_LIKELY or is_older
+    return is_likely and rise(trend, change) > EXPLAINED * abs(change.height)
+
+
+def rise(trend: Change, change: Change) -> float:
+    """How much lower or higher a trend is on average after a change began than before, as a log ratio."""
+    after = np.arange(len(trend.values)) >= change.since
+    return abs(trend.height * (trend.values[after].mean() - trend.values[~after].mean()))
 
 
 def signup_changes(measure: Measure) -> list[Change]:

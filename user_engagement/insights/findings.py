@@ -38,6 +38,7 @@ from user_engagement.insights.panel import Conditions, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
+    as_shown,
     dated,
     dates,
     lost_by_cohorts,
@@ -47,7 +48,7 @@ from user_engagement.insights.readings import (
     read,
     window_of,
 )
-from user_engagement.insights.shapes import Array, fitted
+from user_engagement.insights.shapes import MOST_VARIANCE, Array, fitted, understatement
 from user_engagement.insights.statistics import ALPHA, Z
 
 CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LENGTH)
@@ -121,8 +122,8 @@ class Readers:
             return
         if change.kind in (MEASUREMENT, MIX):
             return
-        leaves = self.panel.members(change.conditions)
-        measure.take_out(leaves, read(measure, change).height, change.values)
+        shown = as_shown(measure, change)
+        measure.take_out(self.panel.members(change.conditions), read(measure, shown).height, shown.values)
 
 
 def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
@@ -134,7 +135,14 @@ def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
         for place, (cause, also) in enumerate(kept):
             if follows(change, cause):
                 name = {USE: RETENTION, LENGTH: DURATION}.get(change.measure, change.measure)
-                if cause.measure == CHURN and change.measure == USE and abs(change.t) > abs(cause.t):
+                # users who leave sooner are fewer every week: of these the week is known by when they leave
+                is_slow = change.shape == SLOPE and cause.shape != SLOPE
+                if (
+                    cause.measure == CHURN
+                    and change.measure == USE
+                    and abs(change.t) > abs(cause.t)
+                    and not is_slow
+                ):
                     kept[place] = (change, (*also, CHURN))
                 elif name not in also:
                     kept[place] = (cause, (*also, name))
@@ -258,7 +266,9 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
         return {count: lost_by_cohorts(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
     found = {}
     for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
-        found[count] = lost_by_users(panel, change, read(readers.measure(name), change), count, window)
+        measure = readers.measure(name)
+        shown = as_shown(measure, change)
+        found[count] = lost_by_users(panel, shown, read(measure, shown), count, window)
     return found
 
 
@@ -519,7 +529,9 @@ def left_over(measure: Measure, actual: float, window: NDArray[np.int64]) -> Amo
     """What is above (or below) the course expected after all findings, a week."""
     residual, sampling, shared = measure.own_residual(measure.panel.members({}))
     covariance = measure.noise.covariance(sampling, np.array([shared]))[0]
+    usable = measure.noise.total() * sampling[0] < MOST_VARIANCE
     middle = float(residual[0][window].mean())
     spread = float(np.sqrt(covariance[np.ix_(window, window)].mean()))
+    spread *= understatement(residual[0], covariance, usable)
     bounds = [actual * -np.expm1(-(middle + Z * sign * spread)) for sign in (0, -1, 1)]
     return Amount(*(float(each) for each in bounds))

@@ -18,6 +18,7 @@ from user_engagement.insights.statistics import (
     newcombe,
     ratio,
     two_sided,
+    wilson,
 )
 
 OUTCOME = "active on days 28 to 55"
@@ -61,6 +62,28 @@ def first_week(first_week_cells: pd.DataFrame) -> pd.DataFrame:
     return table.assign(rank=np.arange(1, len(table) + 1), outcome=OUTCOME, reading=READING).reset_index(
         drop=True
     )
+
+
+def first_week_retention(first_week_curves: pd.DataFrame) -> pd.DataFrame:
+    """Activity in the weeks after the first, of users with and without each first-week behaviour.
+
+    Args:
+        first_week_curves: eligible_users and retained_users by behaviour and week_number; the behaviour `all` has
+            everybody.
+
+    Returns:
+        One row per behaviour, showed_it and week_number with anybody eligible; of `all` only users who showed it.
+        retention_rate is in [0, 1], with Wilson's interval.
+    """
+    counts = first_week_curves.set_index(["behaviour", "week_number"])[["eligible_users", "retained_users"]]
+    everybody = counts.loc[[EVERYBODY]].droplevel("behaviour")
+    others = counts.drop(EVERYBODY, level="behaviour", errors="ignore")
+    without = everybody.reindex(others.index, level="week_number") - others
+    table = pd.concat([counts.assign(showed_it=True), without.assign(showed_it=False)]).reset_index()
+    table = table[table.eligible_users > 0]
+    rate, low, high = wilson(table.retained_users, table.eligible_users)
+    table = table.assign(retention_rate=rate, ci_low=low, ci_high=high)
+    return table.sort_values(["behaviour", "showed_it", "week_number"], ascending=[True, False, True])
 
 
 def _compared(did: pd.DataFrame, did_not: pd.DataFrame) -> dict[str, object]:

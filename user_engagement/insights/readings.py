@@ -24,7 +24,13 @@ from user_engagement.insights.names import (
     SIGNUPS,
 )
 from user_engagement.insights.panel import Panel
-from user_engagement.insights.shapes import MOST_VARIANCE, Array, fitted, without_odd_weeks
+from user_engagement.insights.shapes import (
+    MOST_VARIANCE,
+    Array,
+    fitted,
+    understatement,
+    without_odd_weeks,
+)
 from user_engagement.insights.statistics import Z
 
 LAST_WEEKS = 4
@@ -84,13 +90,15 @@ def read(measure: Measure, change: Change) -> Reading:
     inverse = np.linalg.inv(covariance[0][np.ix_(usable[0], usable[0])])
     known = terms.T @ inverse
     level = np.linalg.lstsq(known @ terms, known @ clean[0][usable[0]], rcond=None)[0][:-1]
-    spread = np.sqrt(np.where(usable[0], np.diagonal(covariance[0]), np.nan))
     gap = np.where(usable[0], series[0] - base @ level, np.nan)
+    wider = understatement(clean[0] - base @ level - height * change.values, covariance[0], usable[0])
+    spread = wider * np.sqrt(np.where(usable[0], np.diagonal(covariance[0]), np.nan))
+    error *= wider
     return Reading(height, error if np.isfinite(error) else 0.0, t, gap, spread)
 
 
-def alternatives(measure: Measure, change: Change) -> Array:
-    """Squared t of all shapes of the change's kind in its group's course; -inf of others; shape (shapes,)."""
+def squared_t(measure: Measure, change: Change) -> Array:
+    """Squared t of all shapes of the bank in the course of a change's group; shape (shapes,)."""
     explainer = Explainer(measure)
     if change.conditions:
         marks = measure.panel.members(change.conditions)[None].astype(np.float32)
@@ -101,17 +109,31 @@ def alternatives(measure: Measure, change: Change) -> Array:
         base = measure.own_base()
     usable = measure.noise.total() * sampling < MOST_VARIANCE
     covariance = measure.noise.covariance(sampling, np.array([shared]))
-    fits = fitted(without_odd_weeks(series, usable), covariance, base, measure.bank)
+    return fitted(without_odd_weeks(series, usable), covariance, base, measure.bank).t[0] ** 2
+
+
+def alternatives(measure: Measure, change: Change) -> Array:
+    """Squared t of all shapes of the change's kind in its group's course; -inf of others; shape (shapes,)."""
     alike = measure.bank.kinds == change.shape
     if change.until is not None:
         alike &= np.abs(measure.bank.until - change.until) <= 1
-    return np.where(alike, fits.t[0] ** 2, -np.inf)
+    return np.where(alike, squared_t(measure, change), -np.inf)
 
 
 def dated(measure: Measure, change: Change) -> Change:
     """A gradual change with the beginning and the length that its own group's noise makes likeliest."""
     place = int(alternatives(measure, change).argmax())
     return replace(change, bank=measure.bank.only(np.array([place])))
+
+
+def as_shown(measure: Measure, change: Change) -> Change:
+    """A change as another measure shows it: who leaves sooner is missed by ever more, so that use falls slowly."""
+    if change.measure != CHURN or measure.name == CHURN or change.shape == EPISODE:
+        return change
+    bank = measure.bank
+    lasting = (bank.until < 0) & (np.abs(bank.since - change.since) <= 1)
+    likely = np.where(lasting, squared_t(measure, change) - bank.penalties, -np.inf)
+    return replace(change, bank=bank.only(np.array([int(likely.argmax())])))
 
 
 def dates(measure: Measure, change: Change) -> tuple[int, int]:
@@ -199,6 +221,7 @@ def lost_by_cohorts(
     leaves = panel.members(change.conditions)
     actual = panel.leaves.weekly[count][leaves].sum(0)
     exposure = panel.leaves.weekly["users"][leaves].sum(0)
+    exposure[0] = panel.leaves.cohorts["signups"][leaves].sum(0)
     weeks = len(panel.weeks)
     before = older(panel.tenures, weeks, change.since)
     rate = (actual * before).sum(1) / np.maximum((exposure * before).sum(1), 1)

@@ -31,22 +31,28 @@ LIST_COLUMNS = [
     *("rank", "user_number", "probability", "days_since_last_active", "usual_gap_days"),
     *("active_days_28", "tenure_days", "reason"),
 ]
+CELL_COLUMNS = ["segment_cell", "users", "expected_inactive"]
+GROUP_COLUMNS = ["segment_name", "segment_value", "users", "expected_inactive", "expected_rate"]
 
 
 @dataclass(frozen=True)
 class Risk:
-    """`evaluation` per measure, `calibration` per decile of predicted risk, `listed` per user at risk."""
+    """`evaluation` per measure, `calibration` per decile of predicted risk, `listed` per user at risk.
+
+    `cells` holds users and expected_inactive (the sum of their probabilities) per segment_cell.
+    """
 
     evaluation: pd.DataFrame
     calibration: pd.DataFrame
     listed: pd.DataFrame
+    cells: pd.DataFrame
 
 
 def risk(risk_features: pd.DataFrame, as_of: pd.Timestamp) -> Risk:
     """Predictions for the users who were active in the 28 days up to `as_of`.
 
     Args:
-        risk_features: one row per cutoff and user active in the 28 days up to it: days_since_last_active,
+        risk_features: one row per cutoff and user active in the 28 days up to it: segment_cell, days_since_last_active,
             active_span_days (first to last active day), active_days, active_days_28, tenure_days, and
             is_inactive_later, null on `as_of` itself. Cutoffs are 0, 28, 56 and 84 days before `as_of`; the model is
             fitted on the last two, whose outcomes end before the one that it is judged on begins its own.
@@ -60,7 +66,10 @@ def risk(risk_features: pd.DataFrame, as_of: pd.Timestamp) -> Risk:
     each = outcome[fitted].value_counts()
     if len(each) < 2 or each.min() < LEAST_OUTCOMES or outcome[evaluated].nunique() < 2:
         return Risk(
-            *(pd.DataFrame(columns=c) for c in (EVALUATION_COLUMNS, CALIBRATION_COLUMNS, LIST_COLUMNS))
+            *(
+                pd.DataFrame(columns=c)
+                for c in (EVALUATION_COLUMNS, CALIBRATION_COLUMNS, LIST_COLUMNS, CELL_COLUMNS)
+            )
         )
     design = _design(risk_features)
     scale = design[fitted].std(axis=0)
@@ -80,7 +89,28 @@ def risk(risk_features: pd.DataFrame, as_of: pd.Timestamp) -> Risk:
         ),
         calibration=calibration(probability[evaluated], outcome[evaluated].to_numpy()),
         listed=_listed(risk_features[current], probability[current]),
+        cells=risk_features[current]
+        .assign(probability=probability[current])
+        .groupby("segment_cell", as_index=False)
+        .agg(users=("probability", "size"), expected_inactive=("probability", "sum")),
     )
+
+
+def risk_groups(cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:
+    """Where the users at risk are: active users and how many of them are expected to become inactive, by group.
+
+    Args:
+        cells: as `Risk.cells`.
+        segment_values: one row per segment_cell and segment_name, `all` included, with segment_value.
+
+    Returns:
+        One row per segment value, `all` for everybody; the values of a segment add up to that. expected_rate is in
+        [0, 1].
+    """
+    keys = ["segment_name", "segment_value"]
+    groups = segment_values.merge(cells, on="segment_cell").groupby(keys, as_index=False)
+    table = groups[["users", "expected_inactive"]].sum()
+    return table.assign(expected_rate=ratio(table.expected_inactive, table.users))[GROUP_COLUMNS]
 
 
 def usual_gap(features: pd.DataFrame) -> pd.Series:

@@ -21,6 +21,7 @@ class Rollups:
     vanished_kinds: pd.DataFrame
     churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame
+    first_week_curves: pd.DataFrame
     survival_cells: pd.DataFrame
     risk_features: pd.DataFrame
     lapse_cells: pd.DataFrame

@@ -258,6 +258,23 @@ def robust_variance(values: Array) -> float:
     return float(np.median(np.abs(values)) ** 2 / 0.4549)
 
 
+def understatement(residual: Array, covariance: Array, usable: NDArray[np.bool_]) -> float:
+    """How much more four-week means of a residual vary than its covariance says, as a ratio of deviations; at least 1.
+
+    What all users go through together shows only in their own course, which no random groups tell anything of.
+
+    Args:
+        residual: shape (weeks,). covariance: shape (weeks, weeks). usable: shape (weeks,).
+    """
+    places = np.flatnonzero(usable)
+    if len(places) < LEAST_WEEKS_USED:
+        return 1.0
+    windows = np.lib.stride_tricks.sliding_window_view(places, 4)
+    means = residual[windows].mean(axis=1)
+    stated = covariance[windows[:, :, None], windows[:, None, :]].mean(axis=(1, 2))
+    return max(1.0, float(np.sqrt((means**2 / stated).mean())))
+
+
 def shared_variance(series: Array, sampling: Array, noise: Noise) -> float:
     """Variance of what the users of a group share in a week, beyond the noise of the users themselves; one series."""
     usable = noise.total() * sampling < MOST_VARIANCE

@@ -139,6 +139,19 @@ TABLES = {
             "reading": (TEXT, "`association`: no proof that doing it keeps users."),
         },
     ),
+    "first_week_retention": Table(
+        "How do users go on after their first week, by what they did in it? An association.",
+        ("behaviour", "showed_it", "week_number"),
+        {
+            "behaviour": (TEXT, "On days 0 to 6 since signup, in words; `all` for all users."),
+            "showed_it": (FLAG, "Whether the row is about users who showed it, or about the others."),
+            "week_number": (COUNT, "Week since signup: days 7 to 13 are week 1."),
+            "eligible_users": (COUNT, "Users who have completed the week."),
+            "retained_users": (COUNT, "Of them active in it."),
+            "retention_rate": (NUMBER, "retained_users over eligible_users."),
+            **_interval("the retention rate (Wilson)"),
+        },
+    ),
     "survival_tests": Table(
         "Is the difference real? Log-rank tests of equal survival in a segment's values.",
         ("churn_kind", "segment_name"),
@@ -227,6 +240,16 @@ TABLES = {
             "active_days_28": (COUNT, "Active days of the last 28."),
             "tenure_days": (COUNT, "Days since signup."),
             "reason": (TEXT, "In words."),
+        },
+    ),
+    "risk_groups": Table(
+        "Where are the users at risk? Active users and how many are expected to do nothing in the next 28 days.",
+        ("segment_name", "segment_value"),
+        {
+            **SEGMENT,
+            "users": (COUNT, "Users active in the last 28 days."),
+            "expected_inactive": (NUMBER, "Sum of their probabilities of no activity in the next 28 days."),
+            "expected_rate": (NUMBER, "expected_inactive over users."),
         },
     ),
     "churn_sensitivity": Table(

@@ -32,6 +32,18 @@
 }) }}
 {% endmacro %}
 
+{#- A row per user in the relation `observed` and first-week behaviour that the user showed; `all` has everybody. -#}
+{% macro users_by_first_week_behaviour(observed) -%}
+    select 'all' as behaviour, user_number from {{ observed }}
+    {% for behaviour, condition in first_week_behaviours().items() -%}
+    union all
+    select '{{ behaviour }}' as behaviour, user_number from {{ observed }} where {{ condition }}
+    {% endfor -%}
+    union all
+    select distinct 'used ' || interaction_type as behaviour, user_number
+    from {{ ref('first_week_kinds') }}
+{%- endmacro %}
+
 {#- Whole weeks since the week of signup, as the first of a band of them: the bands of `weekly_counts`. -#}
 {% macro tenure_bands() %}
 {{ return([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208]) }}

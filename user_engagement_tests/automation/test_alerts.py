@@ -524,7 +524,11 @@ def test_the_sensors_run_unless_switched_off_and_alert_to_the_log(
     company: Company, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sensors = build_alert_sensors(load_settings())
-    assert [sensor.name for sensor in sensors] == ["run_failures", "stale_or_failed_checks"]
+    assert [sensor.name for sensor in sensors] == [
+        "run_failures",
+        "stale_or_failed_checks",
+        "digest_of_changes",
+    ]
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
     ticks = [Ticks(sensor, company.instance, company.definitions) for sensor in sensors]
     for each in ticks:

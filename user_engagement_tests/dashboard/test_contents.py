@@ -15,6 +15,7 @@ from user_engagement import formatting as fmt
 from user_engagement.dashboard import measures
 from user_engagement.dashboard.blocks import Cards, Page, Row, Table
 from user_engagement.dashboard.charts import Chart
+from user_engagement.dashboard.charts.heatmap import DEEP
 from user_engagement.dashboard.contents import PAGES, Entry
 from user_engagement.dashboard.contents.overview import kpi_cards
 from user_engagement.dashboard.contents.quality import check_rows
@@ -25,7 +26,7 @@ from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.dashboard.view import View
 from user_engagement_tests.support.serving import publish_marts
 
-SEGMENTS = (ALL, "product_type", "country")
+SEGMENTS = ((), ("product_type",), ("country", "product_type"))
 BY_KEY = {entry.key: entry for entry in PAGES}
 
 
@@ -35,12 +36,13 @@ def charts(page: Page) -> list[Chart]:
 
 
 @pytest.mark.parametrize("entry", PAGES, ids=[entry.key for entry in PAGES])
-@pytest.mark.parametrize(("segment", "compare"), list(product(SEGMENTS, COMPARISONS)))
+@pytest.mark.parametrize(("segments", "compare"), list(product(SEGMENTS, COMPARISONS)))
 def test_every_figure_is_valid_and_has_words_and_a_table(
-    generation: Generation, entry: Entry, segment: str, compare: str
+    generation: Generation, entry: Entry, segments: tuple[str, ...], compare: str
 ) -> None:
     for theme, days in ((LIGHT, "3m"), (DARK, "all")):
-        page = entry.make(View(generation, Filters(segment=segment, compare=compare, range=days), theme))
+        chosen = dict.fromkeys(segments, ())
+        page = entry.make(View(generation, Filters(segments=chosen, compare=compare, range=days), theme))
         assert page.headline.endswith(".")
         assert len({chart.key for chart in charts(page)}) == len(charts(page))
         for chart in charts(page):
@@ -108,22 +110,22 @@ def test_kpis_of_a_value_come_from_its_own_rows(generation: Generation) -> None:
 
 
 def test_several_values_get_a_table_and_never_a_sum(generation: Generation) -> None:
-    view = View(generation, Filters(segment="product_type"))
+    view = View(generation, Filters(segments={"product_type": ()}))
     page = BY_KEY["overview"].make(view)
     (table,) = (b for b in page.blocks if isinstance(b, Table))
-    assert list(table.frame.segment_value) == ["All users", *map(fmt.label, view.values)]
+    assert list(table.frame.group) == ["All users", *map(fmt.label, view.groups)]
     (cards,) = (b for b in page.blocks if isinstance(b, Cards))
-    assert cards.title == "All key figures", "of all users"
-    one = kpi_cards(View(generation, Filters(segment="product_type", values=(view.values[0],))))
-    assert fmt.label(view.values[0]) in one.title
+    assert cards.title == "Key figures", "of all users"
+    first = next(iter(view.groups))
+    one = kpi_cards(View(generation, Filters(segments={"product_type": (first,)})))
+    assert fmt.label(first) in one.title
 
 
 def test_a_small_base_is_marked(generation: Generation) -> None:
     small = generation.of_segment("churn_monthly", "country")
     small = small[small.is_complete & (small.users_at_start < 30) & (small.users_at_start > 0)]
-    view = View(
-        generation, Filters(segment="country", values=(str(small.segment_value.iloc[-1]),), range="all")
-    )
+    value = str(small.segment_value.iloc[-1])
+    view = View(generation, Filters(segments={"country": (value,)}, range="all"))
     told = " ".join(chart.summary for chart in charts(BY_KEY["churn"].make(view)))
     assert "fewer than 30 users" in told
     assert any("small base" in card.note for card in kpi_cards(view).cards)
@@ -134,7 +136,7 @@ def test_a_small_base_is_marked(generation: Generation) -> None:
 
 def test_every_row_shown_is_a_row_of_the_mart(generation: Generation) -> None:
     """Tables show rows as they were counted in the warehouse: no distinct count is added up on the way."""
-    view = View(generation, Filters(segment="country", range="all"))
+    view = View(generation, Filters(segments={"country": ()}, range="all"))
     for page, key, mart in (
         ("engagement", "active_users", "active_users_daily"),
         ("churn", "churn_declared", "churn_monthly"),
@@ -149,10 +151,10 @@ def test_every_row_shown_is_a_row_of_the_mart(generation: Generation) -> None:
 
 
 def test_no_more_values_are_shown_than_can_be_told_apart(generation: Generation) -> None:
-    view = View(generation, Filters(segment="country"))
+    view = View(generation, Filters(segments={"country": ()}))
     assert len(generation.segments["country"]) > 7
-    assert view.values == generation.segments["country"][:7]
-    assert "7 largest of" in view.in_words
+    assert tuple(view.groups) == generation.segments["country"][:7]
+    assert f"7 of {len(generation.segments['country'])} groups" in view.in_words
 
 
 def test_pooled_retention_is_the_published_headline(generation: Generation) -> None:
@@ -171,33 +173,45 @@ def test_pooled_retention_is_the_published_headline(generation: Generation) -> N
 def test_incomplete_cohort_cells_are_marked_and_have_no_rate(generation: Generation) -> None:
     chart = heatmap(View(generation, Filters(range="all")))
     assert chart.figure
-    grey, coloured = chart.figure["data"]
-    marked = np.array(coloured["text"]) == "…"
+    grey, pale, deep = chart.figure["data"]
+    marked = np.array(grey["text"]) == "…"
     assert marked.sum() == (~chart.table.is_complete).sum() > 0
-    assert np.isnan(coloured["z"][marked]).all()
-    assert (grey["z"][marked] == 0).all()
-    assert "incomplete: " in coloured["hovertext"][-1][0]
-    rated = np.isfinite(coloured["z"])
-    assert coloured["z"][rated].size == (chart.table.is_complete & (chart.table.period_number > 0)).sum()
+    assert np.isfinite(grey["z"][marked]).all()
+    assert "incomplete: " in grey["hovertext"][-1][0]
+    rated = chart.table[chart.table.is_complete & (chart.table.period_number > 0)]
+    assert np.isfinite(pale["z"]).sum() + np.isfinite(deep["z"]).sum() == len(rated)
+    assert (pale["z"][np.isfinite(pale["z"])] <= DEEP * pale["zmax"]).all()
+    assert (deep["z"][np.isfinite(deep["z"])] > DEEP * deep["zmax"]).all()
+
+
+def test_each_cell_of_the_heatmap_is_written_once(generation: Generation) -> None:
+    """Layers that all wrote every cell overprinted each other in two inks."""
+    chart = heatmap(View(generation, Filters(range="all")))
+    assert chart.figure
+    written = sum((np.array(layer["text"]) != "").astype(int) for layer in chart.figure["data"])
+    assert written.max() == 1
+    assert written.sum() == len(chart.table)
 
 
 def test_a_poor_group_is_drawn_on_the_same_scale_as_all_users(generation: Generation) -> None:
     """Once, each view had a scale of its own, and the worst channel looked as healthy as the best."""
     whole = heatmap(View(generation, Filters(range="all")))
-    one = heatmap(View(generation, Filters(range="3m", segment="country", values=("DE",))))
+    one = heatmap(View(generation, Filters(range="3m", segments={"country": ("DE",)})))
     assert whole.figure
     assert one.figure
     assert whole.figure["data"][1]["zmax"] == one.figure["data"][1]["zmax"]
-    assert np.isnan(whole.figure["data"][1]["z"][:, 0]).all(), "month 0 has no colour"
+    assert all(np.isnan(layer["z"][:, 0]).all() for layer in whole.figure["data"][1:]), (
+        "month 0 has no colour"
+    )
 
 
 def test_several_values_leave_single_group_charts_with_all_users(generation: Generation) -> None:
     """Once, a segment without a chosen value meant its largest value in some charts."""
-    view = View(generation, Filters(segment="product_type"))
+    view = View(generation, Filters(segments={"product_type": ()}))
     assert view.group_value == ALL
     rows = view.group_rows("churn_monthly", churn_kind="declared")
     assert set(rows.segment_value) == {ALL}
-    assert View(generation, Filters(segment="country", values=("DE",))).group_value == "DE"
+    assert View(generation, Filters(segments={"country": ("DE",)})).group_value == "DE"
 
 
 def test_a_comparison_gives_both_numbers_and_their_difference(generation: Generation) -> None:
@@ -206,7 +220,56 @@ def test_a_comparison_gives_both_numbers_and_their_difference(generation: Genera
     rows = generation.of_segment("active_users_daily", ALL).set_index("activity_date").mau
     start, end = view.days
     then = pd.Timestamp(end) - pd.Timedelta(days=(end - start).days + 1)
-    assert f"{rows.iloc[-1]:,} in 20 May 2025 against {rows[then]:,}" in chart.summary
+    assert f"{rows.iloc[-1]:,} (20 May 2025) against {rows[then]:,}" in chart.summary
+
+
+def test_retention_curves_follow_the_comparison(generation: Generation) -> None:
+    view = View(generation, Filters(range="3m", compare="previous"))
+    (chart,) = (c for c in charts(BY_KEY["retention"].make(view)) if c.key == "retention_by_segment")
+    assert chart.figure
+    assert [trace["line"]["dash"] for trace in chart.figure["data"] if trace["line"].get("dash")] == [
+        "solid",
+        "dot",
+    ]
+    assert "Dotted: the period before." in chart.summary
+    assert " against " in chart.summary
+
+
+def test_what_does_not_follow_the_filters_says_so(generation: Generation) -> None:
+    chosen = Filters(range="3m", segments={"country": ("DE",)}, compare="year")
+    told = {
+        chart.key: chart.summary
+        for page in ("retention", "churn", "engagement")
+        for chart in charts(BY_KEY[page].make(View(generation, chosen)))
+    }
+    assert "Does not follow the filters days, segments and comparison." in told["retention_by_first_week"]
+    assert "Does not follow the filters days and comparison." in told["day_n"]
+    assert "Does not follow the filters segments." in told["session_duration"]
+    assert "Does not follow" not in told["churn_declared"]
+    plain = charts(BY_KEY["retention"].make(View(generation)))
+    assert not any("Does not follow" in chart.summary for chart in plain)
+
+
+def test_groups_of_several_segments_are_lines_of_their_own(generation: Generation) -> None:
+    first, second = (generation.segments[name][0] for name in ("country", "product_type"))
+    view = View(generation, Filters(segments={"country": (first,), "product_type": (second,)}, range="all"))
+    (chart,) = (c for c in charts(BY_KEY["churn"].make(view)) if c.key == "churn_declared")
+    assert chart.figure
+    names = [trace["name"] for trace in chart.figure["data"]]
+    assert names == [f"Country {fmt.label(first)}", f"Product type {fmt.label(second)}"]
+    mart = generation.frame("churn_monthly")
+    for trace, (segment, value) in zip(chart.figure["data"], view.groups.values(), strict=True):
+        rows = mart[(mart.segment_name == segment) & (mart.segment_value == value) & mart.is_complete]
+        rates = rows[rows.churn_kind == "declared"].sort_values("month").churn_rate.dropna()
+        assert list(trace["y"]) == pytest.approx(list(rates))
+    assert len({trace["line"]["color"] for trace in chart.figure["data"]}) == 2
+
+
+def test_several_segments_share_the_room_for_groups(generation: Generation) -> None:
+    view = View(generation, Filters(segments={"country": (), "product_type": ()}))
+    assert len(view.groups) == 7
+    shown = [segment for segment, _ in view.groups.values()]
+    assert sorted((shown.count("country"), shown.count("product_type"))) == [3, 4]
 
 
 def test_daily_active_users_are_means_of_seven_days(generation: Generation) -> None:

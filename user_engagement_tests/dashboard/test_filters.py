@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from user_engagement.dashboard.data import Generation
-from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters
+from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters, group_key
 
 SEGMENTS = {"country": ("DE", "US", "Côte d'Ivoire", "a&b=c"), "plan": ("all", "unknown")}
 
@@ -20,9 +20,15 @@ def as_query(filters: Filters) -> dict[str, list[str]]:
 
 @st.composite
 def choices(draw: st.DrawFn) -> Filters:
-    segment = draw(st.sampled_from(["all", *SEGMENTS]))
-    present = SEGMENTS.get(segment, ())
-    some = st.lists(st.sampled_from(present), unique=True) if present else st.just([])
+    chosen_segments = draw(st.lists(st.sampled_from(list(SEGMENTS)), unique=True))
+    segments = {
+        name: tuple(draw(st.lists(st.sampled_from(SEGMENTS[name]), unique=True))) for name in chosen_segments
+    }
+    groups = [
+        value if len(segments) == 1 else group_key(name, value)
+        for name in segments
+        for value in SEGMENTS[name]
+    ]
     start = draw(st.dates(date(2020, 1, 1), date(2030, 1, 1)))
     chosen = draw(st.sampled_from(list(RANGES)))
     custom = chosen == "custom"
@@ -31,10 +37,9 @@ def choices(draw: st.DrawFn) -> Filters:
         range=chosen,
         start=start if custom else None,
         end=start + timedelta(days=draw(st.integers(0, 900))) if custom else None,
-        segment=segment,
-        values=tuple(draw(some)),
+        segments=segments,
         compare=draw(st.sampled_from(list(COMPARISONS))),
-        focus=draw(st.sampled_from(["", *present])),
+        focus=draw(st.sampled_from(["", *groups])),
         options={
             n: draw(st.sampled_from(list(o.values)[1:])) for n, o in OPTIONS.items() if draw(st.booleans())
         },
@@ -64,12 +69,21 @@ def test_what_an_address_asks_for_and_nobody_knows_falls_back_to_the_default(
 
 def test_a_value_that_is_no_longer_there_is_left_out() -> None:
     query = {"segment": ["country"], "value": ["DE", "Atlantis", "DE"]}
-    assert Filters.from_query(query, SEGMENTS).values == ("DE",)
+    assert Filters.from_query(query, SEGMENTS).segments == {"country": ("DE",)}
 
 
-def test_another_segment_forgets_the_values_of_the_one_before() -> None:
-    filters = Filters(segment="country", values=("DE",), focus="DE").choose("segment", "plan")
-    assert (filters.segment, filters.values, filters.focus) == ("plan", (), "")
+def test_a_segment_that_stays_keeps_its_values_when_another_is_added() -> None:
+    one = Filters(segments={"country": ("DE",)}, focus="DE")
+    two = one.choose_segments(["country", "plan"])
+    assert two.segments == {"country": ("DE",), "plan": ()}
+    assert two.focus == ""
+    assert two.choose_values("plan", ["unknown"]).segments["plan"] == ("unknown",)
+    assert one.choose_segments(["plan"]).segments == {"plan": ()}
+
+
+def test_values_of_several_segments_are_told_apart_in_the_address() -> None:
+    filters = Filters(segments={"country": ("DE",), "plan": ("unknown",)})
+    assert filters.to_query()["value"] == ["country: DE", "plan: unknown"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +10,12 @@ from user_engagement.dashboard.annotations import read_marks
 from user_engagement.dashboard.blocks import Page, Table
 from user_engagement.dashboard.contents import overview
 from user_engagement.dashboard.data import Generation
-from user_engagement.dashboard.digest import digest
 from user_engagement.dashboard.report import document, render, write_report
 from user_engagement.dashboard.view import View
+from user_engagement_tests.support.browsing import CHROMIUM, chromium
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes
 
-CHROMIUM = shutil.which("chromium")
 MOST_BYTES = 1_500_000
 SCREEN = 900
 
@@ -73,26 +71,12 @@ def test_a_release_beside_a_cause_is_in_it(generation: Generation) -> None:
     assert "Release 2.0" in render(generation, marks)
 
 
-def test_the_digest_tells_the_same_in_a_message_with_links(generation: Generation) -> None:
-    told = digest(generation, "https://kpis.example.com/")
-    assert told.splitlines()[0] == f"**{overview.page(View(generation)).headline}**"
-    for cause in causes(THROUGH):
-        assert cause["label"] in told
-        assert cause["next_step"] in told
-    links = re.findall(r"\]\((\S+)\)", told)
-    assert len(links) == 5
-    assert all(link.startswith("https://kpis.example.com/") for link in links)
-    assert links[3].startswith("https://kpis.example.com/?page=churn&range=")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 def test_it_opens_from_disk_in_under_four_screens_and_asks_the_network_for_nothing(report: Path) -> None:
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": SCREEN})
         told: list[str] = []
         asked: list[str] = []
@@ -111,4 +95,16 @@ def test_it_opens_from_disk_in_under_four_screens_and_asks_the_network_for_nothi
         assert found.violations_count == 0, found.generate_report()
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+def test_it_prints_as_one_landscape_page_for_slides(report: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(report.as_uri())
+        pdf = page.pdf(prefer_css_page_size=True, print_background=True)
+        page.close()
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
+    width, height = map(float, re.findall(rb"/MediaBox\s*\[0 0 ([\d.]+) ([\d.]+)\]", pdf)[0])
+    assert width > height

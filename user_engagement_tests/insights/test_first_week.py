@@ -8,7 +8,12 @@ import pytest
 from statsmodels.stats.contingency_tables import StratifiedTable
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from user_engagement.insights.first_week import cochran_mantel_haenszel, first_week, mantel_haenszel
+from user_engagement.insights.first_week import (
+    cochran_mantel_haenszel,
+    first_week,
+    first_week_retention,
+    mantel_haenszel,
+)
 
 # behaviour, cell: users and retained of three strata, everybody and those who did it
 CELLS = pd.DataFrame(
@@ -84,3 +89,18 @@ def test_the_adjusted_interval_covers_the_true_difference_in_95_of_100_samples()
         covered += abs(found - 0.1) <= 1.96 * error
     # 380, give or take three standard errors of 4.4
     assert 366 <= covered <= 394
+
+
+def test_curves_are_of_those_with_a_behaviour_and_of_the_others() -> None:
+    counts = pd.DataFrame(
+        [("all", 1, 100, 50), ("all", 2, 80, 20), ("searched", 1, 40, 30), ("searched", 2, 30, 15)],
+        columns=["behaviour", "week_number", "eligible_users", "retained_users"],
+    )
+    found = first_week_retention(counts).set_index(["behaviour", "showed_it", "week_number"])
+    assert found.retention_rate["searched", True, 2] == 0.5
+    assert tuple(found.loc[("searched", False, 1), ["eligible_users", "retained_users"]]) == (60, 20)
+    assert found.retention_rate["all", True, 2] == 0.25
+    assert len(found) == 6
+    # worked out by hand: 15 of 30, z = 1.96
+    assert found.loc[("searched", True, 2), "ci_low"] == pytest.approx(0.3315, abs=1e-4)
+    assert found.loc[("searched", True, 2), "ci_high"] == pytest.approx(0.6685, abs=1e-4)

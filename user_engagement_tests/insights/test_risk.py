@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from user_engagement.insights.risk import area_under_curve, calibration, risk
+from user_engagement.insights.risk import area_under_curve, calibration, risk, risk_groups
 
 AS_OF = pd.Timestamp("2024-06-30")
 
@@ -29,6 +29,7 @@ def features(
                 {
                     "cutoff": AS_OF - pd.Timedelta(days=back),
                     "user_number": np.arange(users),
+                    "segment_cell": np.arange(users) % 3,
                     "days_since_last_active": recency,
                     "active_span_days": active * rng.integers(1, 6, users) * (active > 1),
                     "tenure_days": rng.integers(30, 300, users),
@@ -112,3 +113,21 @@ def test_the_list_is_of_today_and_ends_at_500() -> None:
     assert len(listed) == 500
     assert listed.probability.is_monotonic_decreasing
     assert list(listed["rank"][:3]) == [1, 2, 3]
+
+
+def test_users_at_risk_are_added_up_by_segment_and_are_in_sum_those_of_all() -> None:
+    table = features(7)
+    cells = risk(table, AS_OF).cells
+    assert cells.users.sum() == 800
+    names = pd.DataFrame(
+        [
+            {"segment_cell": cell, "segment_name": name, "segment_value": value}
+            for cell in range(3)
+            for name, value in (("all", "all"), ("country", "DE" if cell == 0 else "US"))
+        ]
+    )
+    groups = risk_groups(cells, names).set_index(["segment_name", "segment_value"])
+    assert groups.expected_inactive["country"].sum() == pytest.approx(groups.expected_inactive["all", "all"])
+    today = table[table.cutoff == AS_OF]
+    assert groups.users["country", "DE"] == (today.segment_cell == 0).sum()
+    assert groups.expected_rate["country", "DE"] == pytest.approx(cells.expected_inactive[0] / cells.users[0])

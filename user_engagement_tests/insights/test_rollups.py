@@ -179,6 +179,22 @@ def test_first_week_behaviours_are_those_of_the_files(company: Company) -> None:
     assert ours["used search"] == first[first.interaction_type == "search"].user_id.nunique()
 
 
+def test_weeks_after_the_first_are_those_of_the_files(company: Company) -> None:
+    days, users = days_of(company), company.users
+    first = days[(days.day - days.signup).dt.days <= 6].groupby("user_id").day.nunique()
+    counts = company.rollups.first_week_curves.set_index(["behaviour", "week_number"])
+    for week in (1, 5, 12):
+        complete = users[users.signup + timedelta(days=7 * week + 6) <= pd.Timestamp(AS_OF)].user_id
+        tenure = (days.day - days.signup).dt.days
+        active = set(days[tenure.between(7 * week, 7 * week + 6)].user_id) & set(complete)
+        assert tuple(counts.loc[("all", week)]) == (len(complete), len(active))
+        often = set(first[first >= 3].index)
+        assert tuple(counts.loc[("3 or more active days", week)]) == (
+            len(often & set(complete)),
+            len(often & active),
+        )
+
+
 def test_features_know_nothing_of_the_days_after_their_cutoff(company: Company) -> None:
     days = days_of(company)
     table = company.rollups.risk_features

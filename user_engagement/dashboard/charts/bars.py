@@ -9,7 +9,6 @@ from user_engagement import formatting as fmt
 from user_engagement.dashboard.charts.chart import (
     HEIGHT,
     Chart,
-    groups,
     marks,
     nothing_to_draw,
     paleness,
@@ -71,53 +70,6 @@ def stacked(
         ),
     }
     return Chart(key, title, about, " ".join(sentences), figure, rows)
-
-
-def shares(
-    rows: Frame,
-    x: str,
-    column: str,
-    by: str,
-    style: Style,
-    *,
-    key: str,
-    title: str,
-    about: str,
-    noun: str,
-) -> Chart:
-    """What a whole is made of, month by month; the parts of a month add up to all of it."""
-    if rows.empty:
-        return Chart(key, title, about, nothing_to_draw(rows), None, rows)
-    whole = rows.groupby(x)[column].transform("sum")
-    parts = rows.assign(whole=whole, share=rows[column] / whole.where(whole > 0))
-    traces = [
-        {
-            "type": "bar",
-            "x": part[x].to_numpy(),
-            "y": part.share.to_numpy(),
-            "name": style.label(value),
-            "marker": {"color": style.colour(value), "opacity": paleness(part)},
-            "customdata": part[[column, "whole"]].to_numpy(dtype=float),
-            "hovertemplate": f"{style.label(value)}: %{{y:.1%}} "
-            f"(%{{customdata[0]:,.0f}} of %{{customdata[1]:,.0f}} {noun})<extra></extra>",
-        }
-        for value, part in groups(parts, by).items()
-    ]
-    last = parts[parts[x] == parts[x].max()]
-    told = fmt.enumeration(
-        [f"{style.label(getattr(r, by))} {fmt.value(r.share, 'rate')}" for r in last.itertuples()]
-    )
-    figure = {
-        "data": traces,
-        "layout": layout(
-            style.theme,
-            HEIGHT,
-            time_axis(rows[x], monthly=True),
-            {"title": f"Share of {noun}", "tickformat": ".0%", "range": [0, 1]},
-            barmode="stack",
-        ),
-    }
-    return Chart(key, title, about, f"{fmt.month(parts[x].max())}: {told}.", figure, parts)
 
 
 def bars(

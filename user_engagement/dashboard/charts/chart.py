@@ -7,7 +7,7 @@ takes longer than all the rest; the tests validate each figure instead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +35,10 @@ class Chart:
     summary: str
     figure: Figure | None
     table: Frame
+
+    def noted(self, note: str) -> Chart:
+        """The chart with a note before its summary."""
+        return replace(self, summary=f"{note} {self.summary}") if note else self
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Measure:
         return numbers / 60 if self.unit == "seconds" else numbers
 
     def axis(self) -> dict[str, Any]:
-        title = f"{self.name}, minutes" if self.unit == "seconds" else self.name
+        title = "Minutes" if self.unit == "seconds" else ""
         tickformat = {"rate": ".0%", "users": ",~r"}.get(self.unit, "")
         return {"title": title, "tickformat": tickformat, "rangemode": "tozero"}
 

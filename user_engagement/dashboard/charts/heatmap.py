@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.charts.chart import FEW_USERS, Chart, nothing_to_draw
 from user_engagement.dashboard.data import Frame
 from user_engagement.dashboard.theme import Style, layout
 
+DEEP = 0.58
+"""From this part of the scale on, the second ink is easier to read on a cell than the first."""
 Row = Any
 """A row of a frame, as `itertuples` gives it."""
 
@@ -31,38 +30,34 @@ def cohorts(
         cohort=[fmt.month(m) for m in ordered.signup_month],
         number=[_cell_number(r) for r in ordered.itertuples()],
         hover=[_cell_hover(r, period) for r in ordered.itertuples()],
-        uncoloured=np.where(ordered.is_complete & (ordered.period_number > 0), np.nan, 0.0),
-        coloured=ordered.retention_rate.where(ordered.period_number > 0),
     )
     labels, theme = list(cells.cohort.drop_duplicates()), style.theme
-    grid = partial(_grid, cells, labels)
     shared = {
         "type": "heatmap",
-        "x": grid("number").columns.tolist(),
         "y": labels,
-        "text": grid("number").fillna("").to_numpy().tolist(),
-        "hovertext": grid("hover").fillna("").to_numpy().tolist(),
         "texttemplate": "%{text}",
         "hovertemplate": "%{hovertext}<extra></extra>",
         "hoverongaps": False,
         "xgap": 1,
         "ygap": 1,
     }
-    uncoloured = {
-        "z": grid("uncoloured").to_numpy(),
-        "textfont": {"color": theme.text},
-        "colorscale": [[0, theme.incomplete], [1, theme.incomplete]],
-        "showscale": False,
-    }
-    coloured = {
-        "z": grid("coloured").to_numpy(),
+    scale = {
         "zmin": 0,
         "zmax": highest,
         "colorscale": [[i / 4, colour] for i, colour in enumerate(theme.scale)],
         "colorbar": {"tickformat": ".0%", "outlinewidth": 0, "thickness": 10},
     }
+    grey = {"colorscale": [[0, theme.incomplete], [1, theme.incomplete]], "showscale": False}
+    is_coloured = cells.is_complete & (cells.period_number > 0)
+    is_deep = cells.retention_rate > DEEP * highest
+    pale, deep = ({"textfont": {"color": colour}} for colour in theme.inks)
+    layers = [
+        grey | {"textfont": {"color": theme.text}} | _layer(cells, ~is_coloured, labels),
+        scale | pale | _layer(cells, is_coloured & ~is_deep, labels),
+        scale | deep | {"showscale": False} | _layer(cells, is_coloured & is_deep, labels),
+    ]
     figure = {
-        "data": [shared | uncoloured, shared | coloured],
+        "data": [shared | layer for layer in layers],
         "layout": layout(
             theme,
             110 + 26 * len(labels),
@@ -74,8 +69,21 @@ def cohorts(
     return Chart(key, title, about, _cohorts_in_words(cells, period), figure, ordered)
 
 
-def _grid(cells: Frame, labels: list[str], column: str) -> Frame:
-    return cells.pivot(index="cohort", columns="period_number", values=column).loc[labels]
+def _layer(cells: Frame, chosen: Frame, labels: list[str]) -> dict[str, Any]:
+    """The values, texts and hover texts of the cells chosen; the others are empty."""
+    periods = sorted(cells.period_number.unique())
+    shown = cells.assign(z=cells.retention_rate.fillna(0.0))[chosen]
+
+    def grid(column: str) -> Frame:
+        wide = shown.pivot(index="cohort", columns="period_number", values=column)
+        return wide.reindex(index=labels, columns=periods)
+
+    return {
+        "x": periods,
+        "z": grid("z").to_numpy(dtype=float),
+        "text": grid("number").fillna("").to_numpy().tolist(),
+        "hovertext": grid("hover").fillna("").to_numpy().tolist(),
+    }
 
 
 def _cell_number(row: Row) -> str:

@@ -10,7 +10,7 @@ from user_engagement.dashboard.charts.chart import Figure
 from user_engagement.dashboard.theme import Theme
 
 MOST_LINES = 8
-LONGEST = 16
+LONGEST = 20
 LETTER_WIDTH = 6.6
 LINE_HEIGHT = 16.0
 

@@ -24,11 +24,11 @@ from user_engagement.dashboard.charts.chart import (
     time_axis,
 )
 from user_engagement.dashboard.charts.labels import labelled
-from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.data import ALL, Frame, grouping
 from user_engagement.dashboard.findings import Course, Finding
 from user_engagement.dashboard.theme import Style, layout
 
-FEW_PERIODS = 13
+FEW_PERIODS = 6
 FEW_POINTS = 40
 AROUND = 80
 """Pixels of a chart's height above and below its axis."""
@@ -45,10 +45,11 @@ def timeline(
     key: str,
     title: str,
     about: str,
-    by: str = "segment_value",
+    by: str | None = None,
     earlier: tuple[str, Frame] | None = None,
 ) -> Chart:
     """A line per value of ``by``; ``earlier`` is the comparison's name and rows, their `drawn_at` on this axis."""
+    by = by or grouping(rows)
     drawn = rows[rows.is_complete] if "is_complete" in rows else rows
     drawn = drawn[drawn[measure.column].notna()]
     if drawn.empty:
@@ -65,18 +66,12 @@ def timeline(
         sentences.append(_course(style.label(value), line, x, measure, when, alone=len(by_value) == 1))
     sentences = short(sentences)
     if earlier and not earlier[1].empty:
-        name, before = earlier
-        known = before[before[measure.column].notna()]
-        traces += [
-            _earlier_line(line, x, measure, style, value, name.lower(), when, alone=len(by_value) == 1)
-            for value, line in groups(known, by).items()
-        ]
-        sentences.append(_compared(drawn, known, x, measure, name.lower(), when, by, style))
+        dotted, told = _earlier(drawn, earlier, x, measure, style, by, when)
+        traces += dotted
+        sentences.append(told)
     if len(drawn) < len(rows):
         left = rows[~rows.index.isin(drawn.index)][x].drop_duplicates()
-        sentences.append(
-            f"Not complete or over nobody, so not drawn: {fmt.enumeration([when(d) for d in left[-3:]])}."
-        )
+        sentences.append(f"Not drawn, since not complete: {fmt.enumeration([when(d) for d in left[-3:]])}.")
     sentences += small_note(drawn, measure)
     height = FLAT_HEIGHT if _is_flat(drawn, measure, by) else HEIGHT
     figure = {
@@ -102,17 +97,28 @@ def curves(
     key: str,
     title: str,
     about: str,
-    x_title: str,
-    by: str = "segment_value",
+    unit: str,
+    by: str | None = None,
     stepped: bool = False,
     colours: Mapping[str, str] | None = None,
+    earlier: tuple[str, Frame] | None = None,
 ) -> Chart:
-    """A line per value of ``by`` over days or periods since signup; a stepped one ends where few users are left."""
+    """A line per value of ``by`` over periods since signup, each a ``unit``; a stepped one ends where few are left.
+
+    ``earlier`` is the comparison's name and rows.
+    """
+    by = by or grouping(rows)
     drawn = rows[rows[measure.column].notna()]
     if stepped and measure.base and (drawn[measure.base] >= FEW_USERS).any():
         drawn = drawn[drawn[measure.base] >= FEW_USERS]
     if drawn.empty:
         return Chart(key, title, about, nothing_to_draw(rows), None, rows)
+
+    preposition = "on" if unit == "day" else "in"
+
+    def place(position: float) -> str:
+        return f"{unit} {position:.0f}"
+
     traces: list[Figure] = []
     sentences: list[str] = []
     by_value = groups(drawn, by)
@@ -127,12 +133,20 @@ def curves(
             trace["line"] |= {"color": colours[value], "dash": "solid"}
             trace["marker"]["color"] = colours[value]
         traces.append(trace)
-        first, last = line.iloc[0], line.iloc[-1]
-        sentences.append(
-            f"{style.label(value)}: {fmt.value(first[measure.column], measure.unit)} at {first[x]:.0f}, "
-            f"{fmt.value(last[measure.column], measure.unit)} at {last[x]:.0f}."
-        )
-    sentences = [f"{x_title}.", *short(sentences), *small_note(drawn, measure)]
+        # in the period of the signup nearly all are active
+        first, last = line[line[x] > 0].head(1), line.tail(1)
+        ends = [
+            f"{fmt.value(end[measure.column].iloc[0], measure.unit)} {preposition} {place(end[x].iloc[0])}"
+            for end in (first, last)
+            if len(end)
+        ]
+        sentences.append(f"{style.label(value)}: {', '.join(dict.fromkeys(ends))}.")
+    sentences = [*short(sentences), *small_note(drawn, measure)]
+    if earlier and not earlier[1].empty:
+        before = earlier[1].assign(drawn_at=earlier[1][x])
+        dotted, told = _earlier(drawn, (earlier[0], before), x, measure, style, by, place)
+        traces += dotted
+        sentences.append(told)
     if stepped and len(drawn) < len(rows):
         sentences.append(f"Not drawn where fewer than {FEW_USERS} users are left; the table has it all.")
     figure = {
@@ -140,12 +154,32 @@ def curves(
         "layout": layout(
             style.theme,
             HEIGHT,
-            {"title": x_title, "showgrid": False, "rangemode": "tozero"}
+            {"title": f"{fmt.label(unit)}s since signup", "showgrid": False, "rangemode": "tozero"}
             | ({"dtick": 1} if drawn[x].max() <= FEW_PERIODS else {}),
             measure.axis(),
         ),
     }
     return Chart(key, title, about, " ".join(sentences), labelled(figure, style.theme, HEIGHT - AROUND), rows)
+
+
+def _earlier(
+    drawn: Frame,
+    earlier: tuple[str, Frame],
+    x: str,
+    measure: Measure,
+    style: Style,
+    by: str,
+    when: Callable[[Any], str],
+) -> tuple[list[Figure], str]:
+    """The comparison's lines, dotted, and its numbers in a sentence."""
+    name, before = earlier[0].lower(), earlier[1]
+    known = before[before[measure.column].notna()]
+    alone = drawn[by].nunique() == 1
+    lines = [
+        _earlier_line(line, x, measure, style, value, name, when, alone)
+        for value, line in groups(known, by).items()
+    ]
+    return lines, _compared(drawn, known, x, measure, name, when, by, style)
 
 
 def _is_flat(drawn: Frame, measure: Measure, by: str) -> bool:
@@ -226,18 +260,19 @@ def _compared(
     by: str,
     style: Style,
 ) -> str:
-    """The last value of each line against the one drawn beneath it."""
+    """The last value of each line against the one drawn beneath it; the last that has one."""
     told = []
     for value, line in groups(drawn, by).items():
-        last = line.iloc[-1]
-        matching = before[(before[by] == value) & (before.drawn_at == last[x])]
+        beneath = before[before[by] == value].set_index("drawn_at")
+        matching = line[line[x].isin(beneath.index)]
         if matching.empty:
             continue
-        then = matching.iloc[0]
+        last = matching.iloc[-1]
+        then = beneath.loc[last[x]]
         change = fmt.change(last[measure.column], then[measure.column], measure.unit)
         told.append(
-            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} in {when(last[x])} against "
-            f"{fmt.value(then[measure.column], measure.unit)} in {when(then[x])} ({change})"
+            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} ({when(last[x])}) against "
+            f"{fmt.value(then[measure.column], measure.unit)} ({when(then[x])}): {change}"
         )
     compared = f" {'; '.join(told[:MOST_SENTENCES])}." if told else ""
     return f"Dotted: {name}.{compared}"
@@ -249,7 +284,7 @@ def _course(name: str, line: Frame, x: str, measure: Measure, when: Callable[[An
     def at(position: int) -> str:
         return f"{fmt.value(float(values[position]), measure.unit)} ({when(days.iloc[position])})"
 
-    text = f"{name}: from {at(0)} to {at(-1)}"
+    text = f"{name}: {at(0)} → {at(-1)}"
     if alone and len(line) > 2:
         text += f"; highest {at(int(values.argmax()))}, lowest {at(int(values.argmin()))}"
     return text + "."

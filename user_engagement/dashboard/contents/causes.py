@@ -11,7 +11,7 @@ from user_engagement.dashboard.blocks import Block, Choice, Page, Row, Table, Te
 from user_engagement.dashboard.charts import Chart, bars, expected_and_actual, ratios
 from user_engagement.dashboard.contents.evidence import evidence
 from user_engagement.dashboard.data import ALL, Frame, Generation
-from user_engagement.dashboard.findings import Finding, causes, course, read_findings
+from user_engagement.dashboard.findings import Finding, bridge, causes, course, read_findings
 from user_engagement.dashboard.view import View
 
 RATES = ("activation", "new_user_retention", "retention", "churn")
@@ -30,9 +30,27 @@ def page(view: View) -> Page:
 
 def headline(view: View) -> str:
     found = read_findings(view.generation)
+    if explained := share_explained(view.generation):
+        count = sum(
+            finding.is_adverse and finding.lost_active_days is not None for finding in causes(view.generation)
+        )
+        what = f"{fmt.count_word(count).capitalize()} causes explain" if count > 1 else "One cause explains"
+        return f"{what} about {100 * explained:.0f}{fmt.PERCENT} of the active days a week that are missing."
     if found:
         return found[0].sentence.rstrip(".") + "."
     return "The findings are not part of what was published: the insights are off, or an older version published."
+
+
+def share_explained(generation: Generation) -> float | None:
+    """The part of the missing active days that findings explain; None where nothing is missing or it has no share."""
+    found = causes(generation)
+    if not found or any(finding.is_measurement for finding in found):
+        return None
+    rows = bridge(generation, "active_days")
+    if len(rows) < 3 or rows.amount.iloc[-1] >= rows.amount.iloc[0]:
+        return None
+    share = rows.amount[rows["rank"].notna()].sum() / (rows.amount.iloc[-1] - rows.amount.iloc[0])
+    return float(share) if 0 < share <= 1 else None
 
 
 def lead(found: tuple[Finding, ...]) -> str:
@@ -46,14 +64,15 @@ def lead(found: tuple[Finding, ...]) -> str:
 
 def finding_chart(view: View, finding: Finding) -> Chart:
     """A finding's metric week by week, what was expected, and what coincides with the change."""
-    facts = " · ".join(filter(None, (finding.name, finding.values, finding.group, finding.when)))
+    weeks = course(view.generation, finding)
+    facts = " · ".join(filter(None, (weeks.name, weeks.values, finding.group, finding.when)))
     known = evidence(view, finding)
     sure = [f"{term}: {text}." for term, text in known if term not in TOLD_ABOVE]
     told = [f"{term}: {text}." for term, text in known if term in TOLD_ABOVE[1:]]
     if finding.next_step:
         told.append(f"Next: {finding.next_step}")
     return expected_and_actual(
-        course(view.generation, finding),
+        weeks,
         finding,
         view.style,
         title=f"{finding.rank}. {finding.title}",
@@ -93,7 +112,7 @@ def amount(value: float | None, metric: str) -> str:
 def decomposition(view: View, frame: Frame) -> Chart:
     """Mix against behaviour by one attribute: parts of different attributes overlap and do not add up."""
     present = frame[frame.effect != "total"].dimension.dropna().unique()
-    dimension = view.filters.segment if view.filters.segment in present else next(iter(present), "")
+    dimension = next((name for name in (*view.filters.segments, *present) if name in present), "")
     parts = frame[(frame.segment_value == ALL) & frame.effect.isin(list(EFFECTS)) & frame.metric.isin(RATES)]
     drawn = parts[parts.inner_dimension.isna() & (parts.dimension == dimension)].sort_values(
         ["metric", "effect"]
@@ -182,6 +201,11 @@ def first_week(view: View, frame: Frame) -> Chart:
     )
 
 
+def first_week_retention(_view: View, frame: Frame) -> Table:
+    about = "Users active in each week, by whether they showed a first-week behaviour; the strongest are on Retention."
+    return Table("first_week_retention", "Weeks after the first", about, frame, folded=True)
+
+
 def hazards(view: View, frame: Frame) -> Chart:
     rows = _of_churn(view, frame)
     strongest = np.log(rows.hazard_ratio).abs().sort_values(ascending=False).index[:MOST_ROWS]
@@ -245,6 +269,12 @@ def calibration(_view: View, frame: Frame) -> Table:
     )
 
 
+def risk_groups(_view: View, frame: Frame) -> Table:
+    about = "Active users, and how many of them are expected to be inactive for the next 28 days, by segment."
+    rows = frame.sort_values(["segment_name", "expected_rate"], ascending=[True, False])
+    return Table("risk_groups", "Where the users at risk are", about, rows)
+
+
 def at_risk(_view: View, frame: Frame) -> Table:
     about = "Users most likely to be inactive for the next 28 days, under pseudonyms."
     return Table("at_risk_users", "Users at risk", about, frame.sort_values("rank"))
@@ -256,7 +286,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "contributions": contributions,
         "growth_change": acquisition_or_loss,
     },
-    "first_week": {"first_week": first_week},
+    "first_week": {"first_week": first_week, "first_week_retention": first_week_retention},
     "churn": {
         "hazard_ratios": hazards,
         "survival_tests": survival_tests,
@@ -266,6 +296,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "risk": {
         "risk_evaluation": prediction,
         "risk_calibration": calibration,
+        "risk_groups": risk_groups,
         "at_risk_users": at_risk,
     },
 }

@@ -6,7 +6,7 @@ import pandas as pd
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
-from user_engagement.dashboard.charts import Chart, Measure, curves, shares, stacked, timeline
+from user_engagement.dashboard.charts import Chart, Measure, curves, stacked, timeline
 from user_engagement.dashboard.data import ALL
 from user_engagement.dashboard.intervals import unless_clear
 from user_engagement.dashboard.theme import Style, slots
@@ -21,7 +21,7 @@ ABOUT = {
 
 def page(view: View) -> Page:
     blocks: list[Block] = [Row((trend(view, "declared"), trend(view, "inactive")))]
-    if len(view.values) > 1:
+    if len(view.groups) > 1:
         blocks.append(Focus())
     if view.generation.has("churn_reasons"):
         blocks += [Choice("grain"), Row((growth(view), reasons(view)))]
@@ -69,9 +69,9 @@ def survival(view: View) -> Chart:
         title=f"Survival until first churn, {kind}",
         about="Kaplan-Meier estimate of the share of users who have not churned so many days after signup; users not "
         "yet observed so long leave the base. All signups, whatever the days chosen.",
-        x_title="Days since signup",
+        unit="day",
         stepped=True,
-    )
+    ).noted(view.ignored("days", "comparison"))
 
 
 def growth(view: View) -> Chart:
@@ -92,31 +92,44 @@ def growth(view: View) -> Chart:
         about=f"Users active in the {grain} for the first time ever, or again after a pause (up), and active in the "
         f"{grain} before but not in this one (down). Their sum is the change of active users.",
         y_title="Users",
-    )
+    ).noted(view.ignored("comparison"))
 
 
 def reasons(view: View) -> Chart:
-    """Why users cancelled, month by month, of the one group."""
-    rows = view.within(view.group_rows("churn_reasons"), "month", monthly=True)
-    rows = rows.assign(is_complete=rows.month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of))
-    names = [str(name) for name in view.generation.frame("churn_reasons").churn_reason.unique()]
-    order = rows.groupby("churn_reason").churned_users.sum().rank(ascending=False, method="first")
+    """Why users cancelled, month by month, of the one group; each reason's share of the month's cancellations."""
+    rows = view.group_rows("churn_reasons")
+    whole = rows.groupby("month").churned_users.transform("sum")
+    rows = rows.assign(
+        share_of_month=rows.churned_users / whole.where(whole > 0),
+        cancellations=whole,
+        is_complete=rows.month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of),
+    )
+    last = rows[rows.is_complete].sort_values("month").groupby("churn_reason").share_of_month.last()
+    order = last.rank(ascending=False, method="first")
     rows = rows.iloc[rows.churn_reason.map(order).argsort(kind="stable")]
-    return shares(
-        rows[["month", "churn_reason", "churned_users", "is_complete"]],
+    names = [str(name) for name in view.generation.frame("churn_reasons").churn_reason.unique()]
+    return timeline(
+        view.within(rows, "month", monthly=True),
         "month",
-        "churned_users",
-        "churn_reason",
+        Measure(
+            "share_of_month",
+            "Share of cancellations",
+            "rate",
+            "cancellations",
+            "{churned_users} of {cancellations} cancellations",
+        ),
         Style(view.theme, slots(names), view.marks),
         key="churn_reasons",
         title=f"Reasons given, {view.group}",
-        about="Users who cancelled for the first time in the month, by the reason given; unknown where none is.",
-        noun="cancellations",
+        about="Users who cancelled for the first time in the month, by the reason given, over all who did; unknown "
+        "where none is.",
+        by="churn_reason",
+        earlier=view.earlier(rows, "month", monthly=True),
     )
 
 
 def headline(view: View) -> str:
-    """The last complete month, and the same month a year before."""
+    """The last complete month, and the one that it is compared with."""
     told, when = [], ""
     whose = "users" if view.group_value == ALL else f"users of {view.group}"
     for kind, verb in (("declared", f"of {whose} cancelled"), ("inactive", "became inactive")):
@@ -130,7 +143,7 @@ def headline(view: View) -> str:
         text = (
             f"{fmt.value(last.churn_rate, 'rate')} {verb} ({last.churned_users:,} of {last.users_at_start:,})"
         )
-        for before in every[every.month == last.month - pd.DateOffset(months=12)].itertuples():
+        for before in every[every.month == view.month_before(last.month)].itertuples():
             now, then = ((r.churned_users, r.users_at_start) for r in (last, before))
             rate = fmt.value(before.churn_rate, "rate")
             text += f", against {rate} in {fmt.month(before.month)}{unless_clear(now, then)}"

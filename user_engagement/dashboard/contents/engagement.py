@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pandas as pd
 
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Choice, Page, Row
-from user_engagement.dashboard.charts import Chart, Measure, shares, timeline
-from user_engagement.dashboard.data import ALL, Frame
+from user_engagement.dashboard.charts import Chart, Measure, timeline
+from user_engagement.dashboard.data import ALL, GROUP, Frame, grouping
 from user_engagement.dashboard.filters import OPTIONS
 from user_engagement.dashboard.theme import Style, slots
 from user_engagement.dashboard.view import View
 
-NOT_SEGMENTED = "Of all users: not broken down by segment."
 ACTIVE_ABOUT = {
     "mau": "Distinct users active in the rolling window (28 days unless set otherwise) that ends on the day.",
     "wau": "Distinct users active in the 7 days that end on the day.",
@@ -36,9 +33,9 @@ def page(view: View) -> Page:
             Row((days, sessions)),
             Choice("active"),
             Row((active_users_chart(view), signups_chart(view))),
-            Row((for_all_users(view, duration(view)), for_all_users(view, mix(view)))),
+            Row((duration(view), mix(view))),
             Row((stickiness(view), gaps(view))),
-            for_all_users(view, duration_by_interaction(view)),
+            duration_by_interaction(view),
         ),
     )
 
@@ -67,6 +64,7 @@ def signup_rows(view: View) -> Frame:
     cohorts = view.rows("cohort_retention", period_kind="calendar_month", period_number=0)
     ended = cohorts.signup_month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of)
     columns = ["segment_name", "segment_value", "signup_month", "cohort_size"]
+    columns += [GROUP] if GROUP in cohorts else []
     return cohorts[columns].assign(is_complete=ended)
 
 
@@ -145,21 +143,14 @@ def stickiness(view: View) -> Chart:
 
 def weekly_mean(rows: Frame, column: str) -> Frame:
     """Adds the mean of the 7 days that end on each day, so that weekdays do not hide what moves; null before that."""
-    means = rows.groupby("segment_value", sort=False)[column].rolling(7).mean()
+    means = rows.groupby(grouping(rows), sort=False)[column].rolling(7).mean()
     return rows.assign(**{f"{column}_7_days": means.droplevel(0)})
 
 
-def for_all_users(view: View, chart: Chart) -> Chart:
-    """Says so where the segment chosen does not change a chart."""
-    return (
-        chart if view.filters.segment == ALL else replace(chart, summary=f"{NOT_SEGMENTED} {chart.summary}")
-    )
-
-
 def session_months(view: View) -> Frame:
-    """Session metrics of the months chosen; the row over all time has no month."""
+    """Session metrics by month; the row over all time has no month."""
     frame = view.generation.frame("session_metrics")
-    rows = view.within(frame[frame.month.notna()], "month", monthly=True)
+    rows = frame[frame.month.notna()]
     ended = rows.month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of)
     return rows.assign(is_complete=ended)
 
@@ -172,7 +163,7 @@ def duration(view: View) -> Chart:
     )
     long["statistic"] = long.statistic.map(STATISTICS)
     return timeline(
-        long,
+        view.within(long, "month", monthly=True),
         "month",
         Measure(
             "seconds",
@@ -186,7 +177,8 @@ def duration(view: View) -> Chart:
         title="Session duration",
         about="Of the sessions of a month that have a believable duration.",
         by="statistic",
-    )
+        earlier=view.earlier(long, "month", monthly=True),
+    ).noted(view.ignored("segments"))
 
 
 def interactions(view: View) -> tuple[Frame, Style]:
@@ -200,26 +192,34 @@ def interactions(view: View) -> tuple[Frame, Style]:
 def mix(view: View) -> Chart:
     rows, style = interactions(view)
     # what is left out of the duration statistics is a session all the same
-    rows = rows.assign(all_sessions=rows.sessions + rows.excluded_sessions)
-    order = rows.groupby("interaction_type").all_sessions.sum().rank(ascending=False)
-    rows = rows.iloc[rows.interaction_type.map(order).argsort(kind="stable")]
-    return shares(
-        rows[["month", "interaction_type", "all_sessions", "is_complete"]],
+    rows = rows.assign(interaction_sessions=rows.sessions + rows.excluded_sessions)
+    whole = rows.groupby("month").interaction_sessions.transform("sum")
+    rows = rows.assign(
+        month_sessions=whole, share_of_month=rows.interaction_sessions / whole.where(whole > 0)
+    )
+    return timeline(
+        view.within(rows, "month", monthly=True),
         "month",
-        "all_sessions",
-        "interaction_type",
+        Measure(
+            "share_of_month",
+            "Share of sessions",
+            "rate",
+            "month_sessions",
+            "{interaction_sessions} of {month_sessions} sessions",
+        ),
         style,
         key="interaction_mix",
         title="Interaction mix",
-        about="Sessions of a month by what was done in them.",
-        noun="sessions",
-    )
+        about="Sessions of a month by what was done in them, over all of its sessions.",
+        by="interaction_type",
+        earlier=view.earlier(rows, "month", monthly=True),
+    ).noted(view.ignored("segments"))
 
 
 def duration_by_interaction(view: View) -> Chart:
     rows, style = interactions(view)
     return timeline(
-        rows,
+        view.within(rows, "month", monthly=True),
         "month",
         Measure(
             "median_session_seconds",
@@ -233,11 +233,12 @@ def duration_by_interaction(view: View) -> Chart:
         title="Median duration by kind of interaction",
         about="Of the sessions of a month that have a believable duration.",
         by="interaction_type",
-    )
+        earlier=view.earlier(rows, "month", monthly=True),
+    ).noted(view.ignored("segments"))
 
 
 def headline(view: View) -> str:
-    """The last complete month against the same one a year before, per 30 days as in the charts."""
+    """The last complete month and the one that it is compared with, per 30 days as in the charts."""
     every = per_30_days(view.group_rows("engagement_frequency"))
     every = every[every.is_complete & every.active_days_per_user_per_30_days.notna()]
     rows = view.within(every, "month", monthly=True)
@@ -250,7 +251,7 @@ def headline(view: View) -> str:
         f"{who} came on {fmt.value(days, 'days')} days in 30 and had {fmt.value(sessions, 'sessions')} sessions in "
         f"{fmt.month(last.month)}"
     )
-    before = every[every.month == last.month - pd.DateOffset(months=12)]
+    before = every[every.month == view.month_before(last.month)]
     if before.empty:
         return f"{text}."
     then = before.iloc[0]

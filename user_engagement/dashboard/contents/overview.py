@@ -19,17 +19,17 @@ from user_engagement.dashboard.view import View
 def page(view: View) -> Page:
     figures = trends(view)
     blocks: list[Block] = [story(view, figures), kpi_cards(view)]
-    if len(view.values) > 1:
+    if len(view.groups) > 1:
         blocks.append(by_value(view))
     return Page(headline(view, figures), tuple(blocks), lead(view))
 
 
 def kpi_cards(view: View) -> Cards:
     """The KPIs of all users, or of the one segment value shown; several values have a table instead."""
-    one = view.filters.segment != ALL and len(view.values) == 1
-    rows = kpis(view.generation, view.filters.segment, view.values[0]) if one else kpis(view.generation)
+    one = view.is_segmented and len(view.groups) == 1
+    rows = kpis(view.generation, *next(iter(view.groups.values()))) if one else kpis(view.generation)
     cards = tuple(card(row) for row in rows.itertuples())
-    return Cards(f"All key figures of {view.group}" if one else "All key figures", cards)
+    return Cards(f"Key figures of {view.group}" if one else "Key figures", cards)
 
 
 def card(row: Any) -> Card:
@@ -57,27 +57,24 @@ def card(row: Any) -> Card:
 
 
 def by_value(view: View) -> Table:
-    """One row per segment value, counted by itself."""
-    names = [ALL, *view.values]
-    frames = [
-        kpis(view.generation) if name == ALL else kpis(view.generation, view.filters.segment, name)
-        for name in names
-    ]
+    """One row per group, counted by itself."""
+    groups = {ALL: (ALL, ALL), **view.groups}
+    frames = [kpis(view.generation, *pair) for pair in groups.values()]
     labels = frames[-1].label
     frame = pd.DataFrame(
         [
-            {"segment_value": view.style.label(name)}
+            {"group": view.style.label(name)}
             | {
                 str(labels[k]): fmt.value(frame.value.get(k), str(frame.unit.get(k, "")))
                 for k in labels.index
             }
-            for name, frame in zip(names, frames, strict=True)
+            for name, frame in zip(groups, frames, strict=True)
         ]
     )
     period = f"latest complete periods as of {fmt.day(view.generation.as_of)}"
     return Table(
         "kpis_by_value",
-        f"Key figures by {fmt.label(view.filters.segment).lower()}",
-        f"Counted for each value by itself, {period}; definitions as on the cards.",
+        f"Key figures by {fmt.enumeration([fmt.label(name).lower() for name in view.filters.segments])}",
+        f"Counted for each group by itself, {period}; definitions as on the cards.",
         frame,
     )

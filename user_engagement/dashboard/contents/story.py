@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 
 from user_engagement import formatting as fmt
-from user_engagement.dashboard.blocks import Cause, Kpi, Step, Story, Waterfall
+from user_engagement.dashboard.blocks import Cause, Kpi, Risk, RiskGroup, Step, Story, Waterfall
 from user_engagement.dashboard.contents.evidence import evidence
 from user_engagement.dashboard.data import ALL, Frame
 from user_engagement.dashboard.drawings import against_expected, sparkline
@@ -23,6 +24,7 @@ from user_engagement.dashboard.trends import Trend
 from user_engagement.dashboard.view import View
 
 MOST_CAUSES = 4
+RISK, MOST_GROUPS, ENOUGH_USERS = "risk_groups", 3, 100
 ABOUT_LEVEL = 0.02
 FAR_FEWER = 0.2
 """From this relative loss on, a headline says far fewer."""
@@ -80,57 +82,56 @@ def _engagement(found: dict[str, Trend]) -> str:
         now, before = _whole(retention.now), _whole(retention.before)
         if retention.verdict == "bad":
             far = "far " if retention.now < (1 - FAR_FEWER) * retention.before else ""
-            return f"{far}fewer stay: {now} are active a month later, down from {before}"
+            return f"{far}fewer stay: {now} after a month, down from {before}"
         if retention.verdict == "good":
-            return f"more stay: {now} are active a month later, up from {before}"
+            return f"more stay: {now} after a month, up from {before}"
     frequency, churn = found.get("active_days"), found.get("churn")
     if frequency and frequency.verdict == "bad":
         return f"users come less often: on {frequency.value} days in 30, down from {_before(frequency)}"
     if churn and churn.verdict == "bad":
         return f"more leave: {churn.value} a month, up from {_before(churn)}"
     if retention and retention.before is not None:
-        return f"as many stay as before: {_whole(retention.now)} are active a month later"
+        return f"as many stay as before: {_whole(retention.now)} after a month"
     return ""
 
 
 def lead(view: View) -> str:
-    """How much is missing and what stands out; why nothing does, if nothing does."""
+    """How much is missing, and since when; a fault of recording before all else; why no cause is said, if none is."""
     if not is_explained(view.generation):
         return "Why is not part of what was published: the insights are switched off, or an older version published."
     found = causes(view.generation)
     if not found:
         return str(read_findings(view.generation)[0].sentence)
-    adverse = [finding for finding in found if finding.is_adverse and finding.kind != "measurement"] or found
-    count = f"{_number_word(len(adverse))} {'causes stand' if len(adverse) > 1 else 'cause stands'} out"
-    missing = _missing(view)
-    if missing:
-        return f"{missing}; {count}."
-    return f"{count.capitalize()}."
+    faults = [finding for finding in found if finding.is_measurement]
+    if faults:
+        since = f" since {fmt.day(faults[0].since)}" if faults[0].since else ""
+        return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
+    adverse = [finding for finding in found if finding.is_adverse]
+    largest = (adverse or found)[0]
+    which = "largest cause" if len(adverse) > 1 else "one cause,"
+    parts = [_gap(view), f"{which} since {fmt.day(largest.since)}" if largest.since else ""]
+    told = "; ".join(filter(None, parts)) or largest.sentence.rstrip(".")
+    return f"{told[0].upper()}{told[1:]}."
 
 
-def _missing(view: View) -> str:
+def _gap(view: View) -> str:
     """How far activity in the last four complete weeks is from what was expected."""
-    for measure, unit in (
-        ("weekly_active_users", "weekly active users"),
-        ("active_days", "active days a week"),
-    ):
+    for measure, unit in BRIDGE_MEASURES.items():
         rows = bridge(view.generation, measure)
-        if len(rows) >= 2:
-            gap = rows.amount.iloc[-1] - rows.amount.iloc[0]
-            return f"About {_rounded(abs(gap))} {'fewer' if gap < 0 else 'more'} {unit} than expected"
+        if len(rows) >= 2 and rows.amount.iloc[0] > 0:
+            change = rows.amount.iloc[-1] / rows.amount.iloc[0] - 1
+            return f"{_percent(change)} {'fewer' if change < 0 else 'more'} {unit} than expected"
     return ""
 
 
 def _causes_title(found: tuple[Finding, ...]) -> str:
-    if not found:
-        return "Causes"
-    return "Causes, largest first" if len(found) > 1 else "One cause"
+    return "One cause" if len(found) == 1 else "Causes"
 
 
 def _note(view: View, found: tuple[Finding, ...]) -> str:
     said = []
-    if view.filters.segment != ALL and found:
-        said.append("Causes and the bridge are of all users, whatever the filters say.")
+    if found and not view.filters.is_default:
+        said.append("Causes and missing days are of all users and the last weeks, whatever the filters say.")
     if not found and is_explained(view.generation):
         said.append("Nothing that could be told apart from chance.")
     if not is_explained(view.generation):
@@ -138,16 +139,31 @@ def _note(view: View, found: tuple[Finding, ...]) -> str:
     return " ".join(said)
 
 
-def _risk(view: View) -> str:
-    """How many active users will probably become inactive, by the last check of the prediction."""
-    if not view.generation.has("risk_evaluation"):
-        return ""
-    rates = view.generation.frame("risk_evaluation").set_index("measure")
-    active = view.generation.of_segment("active_users_daily", ALL)
-    if "base_rate" not in rates.index or active.empty:
-        return ""
-    share, mau = float(rates.value["base_rate"]), int(active.sort_values("activity_date").mau.iloc[-1])
-    return f"About {_rounded(share * mau)} of {mau:,} active users will probably be inactive in four weeks."
+def _risk(view: View) -> Risk | None:
+    """How many active users will probably become inactive, and the groups in which most of them do."""
+    if not view.generation.has(RISK) or view.generation.frame(RISK).empty:
+        return None
+    groups = view.generation.frame(RISK)
+    everybody = groups[groups.segment_name == ALL].iloc[0]
+    others = groups[(groups.segment_name != ALL) & (groups.users >= ENOUGH_USERS)]
+    others = others[others.expected_rate > everybody.expected_rate].nlargest(MOST_GROUPS, "expected_rate")
+    return Risk(
+        title=f"Likely inactive soon: {_rounded(everybody.expected_inactive)} of {everybody.users:,} users "
+        f"({_whole(everybody.expected_rate)})",
+        about=f"Active users expected to be inactive for the next 28 days, by the last prediction; the groups of at "
+        f"least {ENOUGH_USERS} users in which the largest share is.",
+        groups=tuple(
+            RiskGroup(
+                label=fmt.label(row.segment_value),
+                title=f"{fmt.label(row.segment_name)}: {_rounded(row.expected_inactive)} of {row.users:,} users",
+                rate=_whole(row.expected_rate),
+                width=100 * row.expected_rate,
+                everybody=100 * everybody.expected_rate,
+            )
+            for _, row in others.iterrows()
+        ),
+        link=Filters(page="causes", options={"method": "risk"}).to_address(),
+    )
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -159,7 +175,7 @@ def _kpi(view: View, trend: Trend) -> Kpi:
         key=trend.key,
         label=trend.label,
         value=_whole(trend.now) if trend.key == "retention_month_1" else trend.value,
-        when=f"signups of {fmt.month(trend.month)}" if trend.key == "retention_month_1" else "",
+        when=fmt.month(trend.month) if trend.key == "retention_month_1" else "",
         change=_change(trend),
         tone=tone,
         definition=trend.definition,
@@ -172,12 +188,7 @@ def _change(trend: Trend) -> str:
         return "first complete month"
     if trend.verdict == "unclear":
         return f"no clear change from {_before(trend)}"
-    arrow = "▲" if trend.is_up else "▼"
-    if trend.unit == "rate":
-        size = f"{100 * abs(trend.now - trend.before):.{0 if trend.now >= 0.1 else 1}f} points"
-    else:
-        size = _percent(trend.now / trend.before - 1)
-    return f"{arrow} {size} from {_before(trend)}"
+    return f"{'▲' if trend.is_up else '▼'} from {_before(trend)}"
 
 
 def _period(figures: tuple[Trend, ...]) -> str:
@@ -190,19 +201,25 @@ def _period(figures: tuple[Trend, ...]) -> str:
 
 def _waterfall(view: View) -> Waterfall | None:
     """Expected, what each finding takes or adds, what none explains, and actual."""
-    if not is_explained(view.generation):
+    if not causes(view.generation):
         return None
     for measure, unit in BRIDGE_MEASURES.items():
         rows = bridge(view.generation, measure)
         if len(rows) >= 2:
             missing = rows.amount.iloc[-1] < rows.amount.iloc[0]
-            title = f"Missing {unit}" if missing else f"{fmt.label(unit)}, expected and actual"
-            return Waterfall(title, "Mean of the last four complete weeks.", _steps(view, rows))
+            title = (
+                f"Missing {unit.removesuffix(' a week')}"
+                if missing
+                else f"{fmt.label(unit)}, expected and actual"
+            )
+            return Waterfall(
+                title, f"{fmt.label(unit)}: mean of the last four complete weeks.", _steps(view, rows)
+            )
     return None
 
 
 def _steps(view: View, rows: Frame) -> tuple[Step, ...]:
-    short = {finding.rank: f"{finding.rank} {finding.short}" for finding in causes(view.generation)}
+    short = {finding.rank: finding.short for finding in causes(view.generation)}
     amounts = rows.amount.to_numpy(dtype=float)
     ends = amounts.cumsum()
     ends[-1] = amounts[-1]
@@ -238,15 +255,16 @@ def _step_name(number: int, count: int, part: str) -> str:
 
 def _cause(view: View, finding: Finding) -> Cause:
     target, label = link(view, finding)
+    weeks = course(view.generation, finding)
     return Cause(
         rank=finding.rank,
         title=finding.title,
-        facts=f"{finding.values}, {finding.when}" if finding.when else finding.values,
-        next_step=_first_question(finding.next_step),
+        facts=", ".join(filter(None, (weeks.values, finding.when))),
+        next_step=_first_question(finding.next_step, finding.conditions),
         link=target.to_address(),
         link_label=label,
         evidence=evidence(view, finding),
-        series=against_expected(finding, course(view.generation, finding), view.theme),
+        series=against_expected(finding, weeks, view.theme),
     )
 
 
@@ -255,19 +273,28 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     segments = view.generation.segments
     attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
     shown = len(finding.conditions) <= 1 and (attribute == ALL or value in segments.get(attribute, ()))
-    if not shown or finding.kind in ("mix", "measurement"):
-        return Filters(page="causes", range="all"), "See change"
+    if not shown or (finding.kind == "mix" or finding.is_measurement):
+        return Filters(page="causes", range="all"), "Change"
     recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
-    values = () if attribute == ALL else (value,)
+    chosen = {} if attribute == ALL else {attribute: (value,)}
     page = PAGE_OF.get(finding.metric, "engagement")
     days = "12m" if recent else "all"
-    return Filters(page=page, range=days, segment=attribute, values=values), "See users"
+    return Filters(page=page, range=days, segments=chosen), "Users"
 
 
-def _first_question(next_step: str) -> str:
-    """The question without its examples and the date, which stand elsewhere."""
+def _first_question(next_step: str, conditions: Mapping[str, str]) -> str:
+    """The question without its examples and the date, which stand elsewhere, and with a short name of the group."""
     question, *rest = re.split(r": |, and ", next_step, maxsplit=1)
-    return re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if rest else next_step)
+    question = re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if rest else next_step)
+    return _short_group(question, conditions)
+
+
+def _short_group(sentence: str, conditions: Mapping[str, str]) -> str:
+    """Users whose main device is phone are phone users."""
+    if len(conditions) != 1:
+        return sentence
+    value = next(iter(conditions.values())).replace("_", " ")
+    return re.sub(rf"users (?:whose|with|who|of)\b[^,;?]*?\b{re.escape(value)}\b", f"{value} users", sentence)
 
 
 # -- numbers in sentences ----------------------------------------------------------------------------------
@@ -296,8 +323,3 @@ def _rounded(number: float) -> str:
     """To two or three figures, as an estimate deserves."""
     size = 10 if number >= 200 else 1
     return f"{round(number / size) * size:,.0f}"
-
-
-def _number_word(count: int) -> str:
-    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    return words[count] if count < len(words) else str(count)

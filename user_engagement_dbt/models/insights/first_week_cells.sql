@@ -11,14 +11,7 @@ with observed as (
 
 behaviours as (
 
-    select 'all' as behaviour, user_number from observed
-    {% for behaviour, condition in first_week_behaviours().items() -%}
-    union all
-    select '{{ behaviour }}' as behaviour, user_number from observed where {{ condition }}
-    {% endfor -%}
-    union all
-    select distinct 'used ' || interaction_type as behaviour, user_number
-    from {{ ref('first_week_kinds') }}
+    {{ users_by_first_week_behaviour('observed') }}
 
 ),
 

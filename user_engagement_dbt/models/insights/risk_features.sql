@@ -35,6 +35,7 @@ final as (
     select
         activity.cutoff,
         activity.user_number,
+        users.segment_cell,
         cast(activity.cutoff - activity.last_active_date as integer) as days_since_last_active,
         cast(activity.last_active_date - activity.first_active_date as integer) as active_span_days,
         cast(activity.cutoff - activity.signup_date as integer) as tenure_days,
@@ -42,6 +43,7 @@ final as (
         activity.active_days_28,
         case when activity.cutoff < horizon.as_of then activity.later_active_days = 0 end as is_inactive_later
     from activity
+    inner join {{ ref('users') }} as users on activity.user_number = users.user_number
     cross join {{ ref('horizon') }} as horizon
     where activity.active_days_28 > 0
 

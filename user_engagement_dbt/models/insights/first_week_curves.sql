@@ -1,0 +1,88 @@
+-- Who is absent from a behaviour's rows did not do it: the rows `all` have everybody.
+with observed as (
+
+    select *
+    from {{ ref('user_starts') }}
+    where is_activation_observed
+
+),
+
+behaviours as (
+
+    {{ users_by_first_week_behaviour('observed') }}
+
+),
+
+weeks as (
+
+    {% for week in range(1, 13) -%}
+    select {{ week }} as week_number
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+signups as (
+
+    select
+        behaviours.behaviour,
+        observed.signup_date,
+        count(*) as users
+    from behaviours
+    inner join observed on behaviours.user_number = observed.user_number
+    group by behaviours.behaviour, observed.signup_date
+
+),
+
+eligible as (
+
+    select
+        signups.behaviour,
+        weeks.week_number,
+        {{ count_of('sum(signups.users)') }} as eligible_users
+    from signups
+    cross join weeks
+    cross join {{ ref('horizon') }} as horizon
+    where {{ add_days('signups.signup_date', '7 * weeks.week_number + 6') }} <= horizon.as_of
+    group by signups.behaviour, weeks.week_number
+
+),
+
+active_weeks as (
+
+    select distinct
+        days.user_number,
+        weeks.week_number
+    from {{ ref('active_days') }} as days
+    inner join weeks
+        on days.activity_date - days.signup_date between 7 * weeks.week_number and 7 * weeks.week_number + 6
+    cross join {{ ref('horizon') }} as horizon
+    where {{ add_days('days.signup_date', '7 * weeks.week_number + 6') }} <= horizon.as_of
+
+),
+
+retained as (
+
+    select
+        behaviours.behaviour,
+        active_weeks.week_number,
+        count(*) as retained_users
+    from active_weeks
+    inner join behaviours on active_weeks.user_number = behaviours.user_number
+    group by behaviours.behaviour, active_weeks.week_number
+
+),
+
+final as (
+
+    select
+        eligible.behaviour,
+        eligible.week_number,
+        eligible.eligible_users,
+        coalesce(retained.retained_users, 0) as retained_users
+    from eligible
+    left join retained
+        on eligible.behaviour = retained.behaviour and eligible.week_number = retained.week_number
+
+)
+
+select * from final
