@@ -31,9 +31,10 @@ def held(*rows: int, last_day: date = date(2025, 5, 31)) -> Held:
         (held(100, 100, 100, 100, 100), None),
         (held(95, 90, 100, 100, 100), None),
         (held(100, 100, 100, 100, 60), None),
+        (held(100, 100, 0, 100, 100), None),
         (
-            held(100, 100, 4, 100, 100),
-            "lost 96 of the 500 rows that were loaded (lost of 2025-03: 96 of 100)",
+            held(100, 100, 100, 100, 4),
+            "lost 96 of the 500 rows that were loaded (lost of 2025-05: 96 of 100)",
         ),
         (
             held(0, 0, 100, 100, 100),
@@ -50,7 +51,9 @@ def held(*rows: int, last_day: date = date(2025, 5, 31)) -> Held:
         (held(), "lost 500 of the 500 rows that were loaded"),
     ],
 )
-def test_a_month_that_lost_most_of_its_rows_is_a_loss(now: Held, said: str | None) -> None:
+def test_the_newest_month_or_several_that_lost_most_of_their_rows_are_a_loss(
+    now: Held, said: str | None
+) -> None:
     found = loss(USER_ENGAGEMENT, now, held(100, 100, 100, 100, 100))
     assert (found is None) if said is None else (found is not None and said in found)
 
