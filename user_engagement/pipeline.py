@@ -17,7 +17,7 @@ from user_engagement.assets.source_loss import refuse_loss
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
-from user_engagement.errors import SettingsError, SourceError
+from user_engagement.errors import RunFailedError, SettingsError, SourceError
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
 from user_engagement.instance.source_of_home import claim_home, refuse_other_source
@@ -65,10 +65,6 @@ class Plan:
             # the horizon or a setting may have changed, so the models that use them are rebuilt
             yield Step("refresh_activity", Months(self.cohorts.last, self.cohorts.last), loads=False)
         yield Step("refresh_cohorts", self.cohorts, loads=False)
-
-
-class RunFailedError(Exception):
-    """The run did not succeed; the message says which step failed and why."""
 
 
 def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
@@ -145,7 +141,8 @@ def run(
     definitions = build_definitions(settings, planned.source)
     state = {SOURCE_STATE: planned.state} if planned.state else {}
     rebuild = {REBUILD_TAG: "true"} if planned.rebuild else {}
-    with open_instance(settings) as instance:
+    # what Dagster writes there is in its events and errors, too
+    with contextlib.redirect_stderr(io.StringIO()), open_instance(settings) as instance:
         for step in planned.steps():
             job = definitions.resolve_job_def(step.job)
             keys = job.asset_layer.executable_asset_keys
@@ -185,6 +182,8 @@ def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetChe
         error = event.step_failure_data.error
         while error and error.cause:
             error = error.cause
+        if error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
         found = "".join(f"\n{_found_by(check)}" for check in failed_checks)

@@ -27,6 +27,7 @@ from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.warehouse import WarehouseReader, open_warehouse
+from user_engagement.warehouse.io_manager import PARTITION_ROWS, rows_of_partitions
 
 FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
 ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.lookups fqn:user_engagement_dbt.activity"
@@ -129,6 +130,7 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "max_session_seconds": settings.max_session_seconds,
         "max_periods": settings.max_periods,
         "signups_are_plain_days": signups_are_plain_days(reader),
+        "event_ids_per_user": settings.event_ids_per_user,
     }
 
 
@@ -252,7 +254,7 @@ def dbt_build(
     window: Window | None,
     exclude: str | None = None,
 ) -> FinishedBuild:
-    """Builds and tests the selected models but those of ``exclude``, and describes the tables of all."""
+    """Builds and tests the selected models but those of ``exclude``; describes all tables, by month in a window."""
     with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     command = [
@@ -274,6 +276,8 @@ def dbt_build(
     except DagsterDbtCliRuntimeError as failure:
         error = failure
     describe_tables(context, settings)
+    if window:
+        count_partitions(context, settings, window)
     return FinishedBuild(events, error)
 
 
@@ -292,6 +296,27 @@ def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> No
         if rows is not None:
             metadata["dagster/row_count"] = rows
         context.add_asset_metadata(metadata, asset_key=key)
+
+
+def count_partitions(context: dg.AssetExecutionContext, settings: Settings, window: Window) -> None:
+    """The rows of each month of the run, for the selected tables that are built by month."""
+    columns = window_columns(load_manifest(settings))
+    with open_warehouse(settings).reader() as reader:
+        for key in context.selected_asset_keys:
+            table = ".".join(key.path)
+            if table in columns and reader.columns(*key.path):
+                months = reader.monthly_rows(table, columns[table], window.predicate(columns[table]))
+                for partition, rows in rows_of_partitions(months, context.partition_keys).items():
+                    context.add_asset_metadata({PARTITION_ROWS: rows}, asset_key=key, partition_key=partition)
+
+
+def window_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The date column of each model that is built by month, by ``schema.table``."""
+    models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    columns = {
+        f"{folder_of(node)}.{node['name']}": node["config"]["meta"].get("window_column") for node in models
+    }
+    return {table: column for table, column in columns.items() if column}
 
 
 def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, float]]:

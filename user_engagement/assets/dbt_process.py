@@ -198,7 +198,15 @@ def _parse(project_dir: Path, target: str, file: Path) -> None:
     from dbt.cli.main import dbtRunner
 
     parse_dir = file.parent
-    command = ["--quiet", "parse", "--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
+    command = [
+        "--log-level",
+        "none",
+        "parse",
+        "--project-dir",
+        str(project_dir),
+        "--profiles-dir",
+        str(project_dir),
+    ]
     command += ["--target", target, "--target-path", str(parse_dir), "--log-path", str(parse_dir)]
     with _one_at_a_time, _environment({}), _released_adapters():
         result = dbtRunner().invoke(command)

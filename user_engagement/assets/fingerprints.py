@@ -82,7 +82,13 @@ def project_fingerprint(project_dir: Path) -> str:
 
 
 def _reading_settings(settings: Settings) -> str:
-    values = (settings.missing_words, str(settings.earliest_date), [str(d) for d in settings.sentinel_dates])
+    values: tuple[Any, ...] = (
+        settings.missing_words,
+        str(settings.earliest_date),
+        [str(d) for d in settings.sentinel_dates],
+        # ids without users are hashed month by month
+        *(["event_ids_per_user"] if settings.event_ids_per_user else []),
+    )
     events = (settings.snowplow_visit_timeout_seconds, settings.snowplow_bots)
     rules = digest([repr(values), *([repr(events)] if settings.source == "snowplow" else [])])
     return f"{settings.timezone}/{settings.max_session_seconds:g}/{rules}"
