@@ -169,7 +169,9 @@ def follows(change: Change, cause: Change) -> bool:
         return is_near or (lasting and change.since > cause.since)
     if change.measure in (SESSIONS, LENGTH):
         return False
-    return is_near and (theirs <= mine or (cause.kind == MEASUREMENT and mine <= theirs))
+    # what all users went through sets no group apart from the others
+    is_part = bool(theirs) and theirs <= mine
+    return is_near and (is_part or (cause.kind == MEASUREMENT and (theirs <= mine or mine <= theirs)))
 
 
 # -- one finding -------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from user_engagement.insights.statistics import Z
 LAST_WEEKS = 4
 DATED_WITHIN = 3.84
 """95 % quantile of chi-square(1): weeks whose likelihood ratio to the best is within it may be the first."""
+STANDARDISING_ROUNDS = 6
 RATE_WEEKS = 26
 """Weeks whose rates by tenure tell what a new user would have done."""
 
@@ -219,12 +220,17 @@ def lost_by_cohorts(
 ) -> Amount:
     """What users who signed up since a change would have had on top, a week, had they been as those before."""
     leaves = panel.members(change.conditions)
-    actual = panel.leaves.weekly[count][leaves].sum(0)
-    exposure = panel.leaves.weekly["users"][leaves].sum(0)
-    exposure[0] = panel.leaves.cohorts["signups"][leaves].sum(0)
     weeks = len(panel.weeks)
     before = older(panel.tenures, weeks, change.since)
-    rate = (actual * before).sum(1) / np.maximum((exposure * before).sum(1), 1)
+    marks = panel.strata[:, leaves]
+    signups = marks @ panel.leaves.cohorts["signups"][leaves]
+    by_stratum = np.tensordot(marks, panel.leaves.weekly[count][leaves], 1)
+    users = np.tensordot(marks, panel.leaves.weekly["users"][leaves], 1)
+    users[:, 0] = signups
+    keenness, rate = standardised(by_stratum * before, users * before)
+    actual = by_stratum.sum(0)
+    exposure = (users * keenness[:, None, None]).sum(0)
+    arrivals = (signups * keenness[:, None]).sum(0)
     recent = before & (np.arange(weeks) >= change.since)[None]
     expected_of_older = (exposure * rate[:, None] * recent).sum(0)
     course = np.where(
@@ -233,7 +239,7 @@ def lost_by_cohorts(
     usual = rate[:, None] * course[None]
     since = newer(panel.tenures, weeks, change.since)
     expected = (exposure * usual * since)[:, window].sum()
-    beside = (newer_beside_older(panel, leaves, change.since) * usual * ~since)[:, window].sum()
+    beside = (newer_beside_older(panel, arrivals, change.since) * usual * ~since)[:, window].sum()
     value = float(expected - (actual * since)[:, window].sum()) / len(window)
     # of those who share a band of tenure with older users as much is taken as of the others
     value *= 1 + beside / max(expected, 1)
@@ -241,9 +247,28 @@ def lost_by_cohorts(
     return Amount(value, value - Z * abs(value) * relative, value + Z * abs(value) * relative)
 
 
-def newer_beside_older(panel: Panel, leaves: NDArray[np.bool_], since: int) -> Array:
-    """Users who signed up in a week or later, by band of tenure and week; shape (tenures, weeks)."""
-    signups = panel.leaves.cohorts["signups"][leaves].sum(0)
+def standardised(actual: Array, exposure: Array) -> tuple[Array, Array]:
+    """Factors of strata and rates of tenures whose products explain both sums of the counts (iterative fitting).
+
+    Args:
+        actual, exposure: shape (strata, tenures, weeks).
+
+    Returns arrays of shape (strata,) and (tenures,).
+    """
+    done, could = actual.sum(2), exposure.sum(2)
+    factor, rate = np.ones(len(done)), np.zeros(done.shape[1])
+    for _ in range(STANDARDISING_ROUNDS):
+        rate = done.sum(0) / np.maximum(factor @ could, 1)
+        factor = (done.sum(1) + 1) / (could @ rate + 1)
+    return factor, rate
+
+
+def newer_beside_older(panel: Panel, signups: Array, since: int) -> Array:
+    """Users who signed up in a week or later, by band of tenure and week; shape (tenures, weeks).
+
+    Args:
+        signups: by week; shape (weeks,).
+    """
     users = np.zeros((len(panel.tenures), len(panel.weeks)))
     for week in range(since, len(panel.weeks)):
         ages = week - np.arange(since, week + 1)
