@@ -69,7 +69,7 @@ class WarehouseSource:
         self.rules = tables.rules(replace(rules, timezone=timezone))
         self.mappings = dict(mappings or {})
         self.excluded_columns = frozenset(name.lower() for name in excluded_columns)
-        self._fingerprints: dict[tuple[str, str], dict[str, str]] = {}
+        self._fingerprints: dict[str, tuple[str | None, dict[str, str]]] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
         shape = self._shape(table)
@@ -113,17 +113,15 @@ class WarehouseSource:
 
         While the table's own mark stays the same, nothing is counted again.
         """
+        # the mark before the rows: what changes meanwhile must count as a change
+        mark = self.tables.mark(self._mapping(table).table)
+        known_mark, known = self._fingerprints.get(table.name, (None, {}))
+        if mark is not None and mark == known_mark:
+            return known
         shape = self._shape(table)
-        if shape is None:
-            return {}
-        mark = self.tables.mark(shape.label)
-        if mark is None:
-            return self._counted(shape, table)
-        key = table.name, mark
-        if key not in self._fingerprints:
-            others = {k: v for k, v in self._fingerprints.items() if k[0] != table.name}
-            self._fingerprints = {**others, key: self._counted(shape, table)}
-        return self._fingerprints[key]
+        found = self._counted(shape, table) if shape else {}
+        self._fingerprints[table.name] = mark, found
+        return found
 
     def state(self, table: RawTable) -> str:
         return _digest(list(self.fingerprint(table).items()))
@@ -135,7 +133,7 @@ class WarehouseSource:
         known = [raw.name for raw in RAW_TABLES]
         if unknown := sorted(set(self.mappings) - set(known)):
             raise SourceError(f"Mapping of {listed(unknown)}: no such raw table. They are {listed(known)}.")
-        mapping = self.mappings.get(table.name, TableMapping(table.name))
+        mapping = self._mapping(table)
         kinds = self.tables.columns(mapping.table)
         if kinds is None:
             if table.may_be_absent and table.name not in self.mappings:
@@ -160,6 +158,9 @@ class WarehouseSource:
             extra_columns=tuple(sorted(set(columns) - {c.name for c in table.declared})),
             updated_at=changed and find_column(mapping.table, changed, list(kinds)),
         )
+
+    def _mapping(self, table: RawTable) -> TableMapping:
+        return self.mappings.get(table.name, TableMapping(table.name))
 
     def _profile(self, shape: Shape, table: RawTable) -> tuple[int, int, datetime | None, datetime | None]:
         """Rows, rows with a usable date, and the first and last of those dates.
