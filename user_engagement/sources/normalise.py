@@ -282,11 +282,12 @@ class ValueRules:
         implausible = "'null_date'" if table == CHURN_DATA else "'implausible_date'"
         return (
             f"case when {user} is null then 'null_user_id' when {self.blank(when)} then 'null_date' "
-            f"when {self._is_implausible(stripped(when))} then {implausible} else 'unparseable_date' end"
+            f"when {self._is_implausible(when)} then {implausible} else 'unparseable_date' end"
         )
 
-    def _is_implausible(self, value: str) -> str:
+    def _is_implausible(self, raw: str) -> str:
         """Whether a text that is no usable date names a day, but one that is not believed."""
+        value = stripped(raw)
         return (
             rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|\(BC\)$') "
             rf"or regexp_matches({value}, '^\d{{4}}-\d\d-\d\d') "

@@ -36,6 +36,7 @@ IGNORED = ["alter session set query_tag", r"alter table \S+ set data_retention_t
 
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
+_to_timestamp, _trim = fakesnow.transforms.to_timestamp, fakesnow.transforms.trim_cast_varchar
 _struct = fakesnow.arrow.timestamp_to_sf_struct
 
 
@@ -65,6 +66,17 @@ def parse_one(sql: str) -> Expr:
 def as_is(expression: Expr) -> Expr:
     """Sums of decimals are decimals; fakesnow casts what is added up to floating point, for the sake of text."""
     return expression
+
+
+def to_timestamp(expression: Expr) -> Expr:
+    """A cast that is only tried yields null; fakesnow makes a cast of it, which fails."""
+    return expression if isinstance(expression, exp.TryCast) else _to_timestamp(expression)
+
+
+def trim(expression: Expr) -> Expr:
+    """What is trimmed can be said; fakesnow always trims blanks."""
+    has_characters = isinstance(expression, exp.Trim) and expression.expression
+    return expression if has_characters else _trim(expression)
 
 
 async def login(request: Request) -> JSONResponse:
@@ -103,6 +115,8 @@ def mend() -> None:
     vars(fakesnow.cursor)["parse_one"] = parse_one
     fakesnow.cursor.FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
     fakesnow.transforms.numeric_agg_implicit_cast = as_is
+    fakesnow.transforms.to_timestamp = to_timestamp
+    fakesnow.transforms.trim_cast_varchar = trim
     fakesnow.arrow.timestamp_to_sf_struct = timestamp_struct
     server.sessions = Sessions()
     server.app.router.routes[0] = Route("/session/v1/login-request", login, methods=["POST"])

@@ -76,7 +76,7 @@ class SnowflakeRules(ValueRules):
         return (
             f"case when {self._says_nothing(bare, self.missing_words)} {no_id}then null "
             f"when {matches(bare, SCIENTIFIC)} and {whole} = try_to_double({bare}) then cast({whole} as varchar) "
-            f"when {matches(bare, '-?[0-9]+[.]0*')} then split_part({bare}, '.', 1) else {bare} end"
+            f"when {matches(bare, '-?[0-9]+[.]0+')} then split_part({bare}, '.', 1) else {bare} end"
         )
 
     def value(self, name: str, raw: str, kind: str) -> str:
@@ -130,7 +130,8 @@ class SnowflakeRules(ValueRules):
         utc = f"dateadd('minute', coalesce({offset}, 0), {self._clock(clock)})"
         return f"convert_timezone('UTC', {quoted(self.timezone)}, {utc})"
 
-    def _is_implausible(self, value: str) -> str:
+    def _is_implausible(self, raw: str) -> str:
+        value = stripped(raw)
         whole = matches(value, "-?infinity|[+-]?[0-9]{5,}-.*|.*[(]BC[)]", "i")
         day = matches(value, "[0-9]{4}-[0-9]{2}-[0-9]{2}.*", "s")
         return f"({whole} or {day} and not {self._is_believed(value)})"
