@@ -57,6 +57,8 @@ def _identity(settings: Settings) -> dict[str, str]:
         return {"name": "the simulated company", "mark": "simulated"}
     places = [_shown(place) for place in (settings.source_path, settings.users_path) if place]
     if settings.source == "warehouse":
+        if settings.source_path and settings.warehouse == "snowflake":
+            places[0] = settings.source_path
         places += sorted(mapping.table for mapping in settings.source_tables.values())
     shown = " and ".join(places) or "no place"
     mark = hashlib.sha256("\n".join((settings.source, *places)).encode()).hexdigest()[:16]

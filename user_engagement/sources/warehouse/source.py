@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +27,8 @@ from user_engagement.sources.mapping import choose_columns, find_column, listed
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
 from user_engagement.sources.warehouse.tables import SourceTables
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,12 @@ class WarehouseSource:
         self.mappings = dict(mappings or {})
         self.excluded_columns = frozenset(name.lower() for name in excluded_columns)
         self._fingerprints: dict[str, tuple[str | None, dict[str, str]]] = {}
+        self._reports: dict[str, tuple[str | None, TableReport | None]] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
+        return self._remembered(self._reports, table, lambda: self._report(table))
+
+    def _report(self, table: RawTable) -> TableReport | None:
         shape = self._shape(table)
         if shape is None:
             return None
@@ -89,13 +95,11 @@ class WarehouseSource:
         )
 
     def extract(self, table: RawTable, window: Window) -> Extract:
-        shape = self._shape(table)
+        # what is wrong with the values is said before anything is written
+        shape = self._shape(table) if self.inspect(table) else None
         if shape is None:
             nothing = _empty(table.schema()), _empty(REJECTED_ROWS.schema())
             return Extract(table, window, *nothing, missing=tuple(c.name for c in table.optional))
-        rows, usable, *_ = self._profile(shape, table)
-        if rows and not usable:
-            self._refuse_dates(shape, table)
         now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
         return WarehouseExtract(
             table=table,
@@ -109,22 +113,21 @@ class WarehouseSource:
         )
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
-        """A mark for each month, from the rows of each of its days and the newest ``updated_at`` among them.
-
-        While the table's own mark stays the same, nothing is counted again.
-        """
-        # the mark before the rows: what changes meanwhile must count as a change
-        mark = self.tables.mark(self._mapping(table).table)
-        known_mark, known = self._fingerprints.get(table.name, (None, {}))
-        if mark is not None and mark == known_mark:
-            return known
-        shape = self._shape(table)
-        found = self._counted(shape, table) if shape else {}
-        self._fingerprints[table.name] = mark, found
-        return found
+        """A mark for each month, from the rows of each of its days and the newest ``updated_at`` among them."""
+        return self._remembered(self._fingerprints, table, lambda: self._counted(table))
 
     def state(self, table: RawTable) -> str:
         return _digest(list(self.fingerprint(table).items()))
+
+    def _remembered(
+        self, known: dict[str, tuple[str | None, Found]], table: RawTable, measure: Callable[[], Found]
+    ) -> Found:
+        """What was measured, and is measured again only when the table's mark has changed."""
+        # the mark before the rows: what changes meanwhile must count as a change
+        mark = self.tables.mark(self._mapping(table).table)
+        if mark is None or table.name not in known or known[table.name][0] != mark:
+            known[table.name] = mark, measure()
+        return known[table.name][1]
 
     # -- what is there ---------------------------------------------------------------------------------
 
@@ -199,8 +202,11 @@ class WarehouseSource:
                 f"{shape.label}: {name} is empty in all rows. Map {table.date_column} to a column of dates."
             )
 
-    def _counted(self, shape: Shape, table: RawTable) -> dict[str, str]:
+    def _counted(self, table: RawTable) -> dict[str, str]:
         """Rows without a usable date belong to no month, and count with the first of all."""
+        shape = self._shape(table)
+        if shape is None:
+            return {}
         day = f"cast({self._value(shape, table, table.date_column)} as date)"
         newest = f"max({normalise.identifier(shape.updated_at)})" if shape.updated_at else "null"
         found = self.tables.rows(

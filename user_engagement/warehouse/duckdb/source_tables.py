@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from user_engagement.contracts.raw import SCHEMA
 from user_engagement.errors import SourceError, WarehouseBusyError
 from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
@@ -45,7 +46,12 @@ class DuckDBTables:
             return f"read_parquet({place}, union_by_name=true, binary_as_string=true)"
         parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', name)
         plain = [part[1:-1].replace('""', '"') if part[0] == '"' else part for part in parts]
-        return ".".join(map(identifier, [*self.attached, *(plain if plain[1:] else ["main", *plain])]))
+        placed = plain if plain[1:] else ["main", *plain]
+        if not self.attached and placed[-2].lower() == SCHEMA:
+            raise SourceError(
+                f"{name}: tables in the schema {SCHEMA} are this project's own. Keep the source's in another schema."
+            )
+        return ".".join(map(identifier, [*self.attached, *placed]))
 
     def column(self, name: str) -> str:
         return identifier(name)

@@ -14,6 +14,8 @@ from snowflake.connector.constants import FIELD_ID_TO_NAME
 from snowflake.connector.cursor import ResultMetadata
 from snowflake.connector.errors import ProgrammingError
 
+from user_engagement.contracts.raw import SCHEMA
+from user_engagement.errors import SourceError
 from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
 from user_engagement.sources.warehouse.snowflake_rules import SnowflakeRules
@@ -58,7 +60,13 @@ class SnowflakeTables:
         return SnowflakeRules(**{field.name: getattr(rules, field.name) for field in fields(rules)})
 
     def relation(self, name: str) -> str:
-        return ".".join(map(identifier, self._full_name(name)))
+        database, schema, table = self._full_name(name)
+        if (database, schema) == (self.account.database, self.account.schema_name(SCHEMA)):
+            raise SourceError(
+                f"{name}: tables in {database}.{schema} are this project's own. Read another schema, or set "
+                "SNOWFLAKE_SCHEMA_PREFIX."
+            )
+        return ".".join(map(identifier, (database, schema, table)))
 
     def column(self, name: str) -> str:
         return identifier(stored_name(name))
@@ -105,7 +113,10 @@ class SnowflakeTables:
         parts = _parts(name)
         if not parts[1:]:
             parts = [*self.place, *parts]
-        return [self.account.database, *parts][-3:] if len(parts) < 3 else parts
+        full = [self.account.database, *parts][-3:]
+        if len(full) < 3 or len(parts) > 3:
+            raise SourceError(f"{name}: not a table's name; write it as DATABASE.SCHEMA.TABLE.")
+        return full
 
 
 def _parts(name: str) -> list[str]:
