@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     source: Literal["simulated", "files", "database", "snowplow", "warehouse"] = Field(
         "simulated", description="Kind of source to extract from."
     )
-    source_path: str | None = Field(None, repr=False, description="Folder or database URL of the source.")
+    source_path: str | None = Field(
+        None, repr=False, description="Folder, database URL, or place in the warehouse, of the source."
+    )
     users_path: str | None = Field(
         None, repr=False, description="Folder or database URL of signups and churn, if elsewhere."
     )
