@@ -37,6 +37,7 @@ from dagster._core.test_utils import environ
 from user_engagement import pipeline, simulation
 from user_engagement.cli import simulated_company
 from user_engagement.contracts.raw import RAW_TABLES
+from user_engagement.errors import SourceError
 from user_engagement.partitions import Months
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation.activity import LONGEST_SESSION
@@ -245,6 +246,10 @@ def test_schemas_of_the_warehouse_file_give_the_marts_of_the_files_after_late_de
         pipeline.run(settings, planned)
         assert pipeline.plan(settings).load == ()
         assert_equal(marts(settings), read_as_files)
+        with duckdb.connect(settings.warehouse_file) as connection:
+            connection.execute("delete from crm.sessions where started > '2025-02-01'")
+        with pytest.raises(SourceError, match="user_engagement: the source has lost"):
+            pipeline.plan(settings)
 
 
 def test_another_duckdb_file_and_parquet_give_the_marts_of_the_files(

@@ -26,7 +26,7 @@ from user_engagement.sources.files import FilesSource
 from user_engagement.sources.warehouse import WarehouseSource
 from user_engagement.warehouse import Warehouse
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
-from user_engagement.warehouse.snowflake import loading
+from user_engagement.warehouse.snowflake import loading, source_tables
 from user_engagement.warehouse.snowflake.connection import connect
 from user_engagement.warehouse.snowflake.source_tables import SnowflakeTables
 from user_engagement_tests.support.company import THROUGH
@@ -209,6 +209,25 @@ def test_tables_of_the_account_give_the_marts_of_files_and_nothing_passes_throug
     with environ({"USER_ENGAGEMENT_HOME": str(embedded.home)}):
         run(embedded, plan(embedded))
     assert_same_marts(marts_of(hosted, tmp_path / "found"), marts_of(embedded, tmp_path / "wanted"))
+
+
+def test_while_a_table_says_that_it_is_as_it_was_nothing_is_counted_again(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_tables, "MARK_SECONDS", 0.0)
+    written(snowflake, "sessions", [session("1", "2025-03-05", "60")])
+    mapped = {USER_ENGAGEMENT.name: TableMapping("crm.sessions")}
+    source = WarehouseSource(SnowflakeTables(snowflake.account, None), mappings=mapped)
+
+    def looks() -> int:
+        return snowflake.emulator.statements().lower().count("count(*), cast(null as varchar)")
+
+    before, counted = source.fingerprint(USER_ENGAGEMENT), looks()
+    assert source.fingerprint(USER_ENGAGEMENT) == before
+    assert looks() == counted > 0
+    snowflake.rows("insert into crm.sessions select * from crm.sessions")
+    assert source.fingerprint(USER_ENGAGEMENT) != before
+    assert looks() > counted
 
 
 @pytest.mark.parametrize("statement", ["insert into", "delete from", "commit"])

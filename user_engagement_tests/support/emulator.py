@@ -8,6 +8,7 @@ What fakesnow 0.12.1 does otherwise than Snowflake, and matters here, is mended 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -34,6 +35,8 @@ import fakesnow.server as server  # noqa: E402
 # fakesnow knows neither tags and other parameters of sessions nor history
 IGNORED = ["alter session set query_tag", r"alter table \S+ set data_retention_time_in_days"]
 
+LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGNORECASE)
+
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
 _to_timestamp, _trim = fakesnow.transforms.to_timestamp, fakesnow.transforms.trim_cast_varchar
@@ -44,8 +47,9 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     """An error of the data is an error of the statement, and role and warehouse are those of the login.
 
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
-    others.
+    others, nor of when a table changed: the number of its rows stands for that.
     """
+    command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:

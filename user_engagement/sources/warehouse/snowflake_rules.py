@@ -124,8 +124,9 @@ class SnowflakeRules(ValueRules):
         # without the day, whose dashes look like the sign of an offset
         rest = f"replace(substr({value}, 11), ':', '')"
         signed = f"regexp_substr({rest}, '[+-][0-9]+$')"
-        hours = f"cast(substr({signed}, 2, 2) as integer)"
-        minutes = f"cast(coalesce(nullif(substr({signed}, 4, 2), ''), '0') as integer)"
+        # tried only: what a condition excludes may be computed all the same
+        hours = f"try_to_decimal(substr({signed}, 2, 2), 4, 0)"
+        minutes = f"coalesce(try_to_decimal(substr({signed}, 4, 2), 4, 0), 0)"
         offset = f"({hours} * 60 + {minutes}) * case when left({signed}, 1) = '-' then 1 else -1 end"
         utc = f"dateadd('minute', coalesce({offset}, 0), {self._clock(clock)})"
         return f"convert_timezone('UTC', {quoted(self.timezone)}, {utc})"
