@@ -10,7 +10,7 @@ day below, by the date and then by all extracted columns, so that it does not de
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -29,6 +29,8 @@ from user_engagement.sources.personal import PERSONAL_COLUMNS
 from user_engagement.sources.warehouse.tables import SourceTables
 
 Found = TypeVar("Found")
+DayOfRows = tuple[date | None, int, str]
+"""A calendar day, None for rows without a usable date; how many rows it has; and the newest of their changes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class WarehouseSource:
         self.rules = tables.rules(replace(rules, timezone=timezone))
         self.mappings = dict(mappings or {})
         self.excluded_columns = frozenset(name.lower() for name in excluded_columns)
-        self._fingerprints: dict[str, tuple[str | None, dict[str, str]]] = {}
+        self._counts: dict[str, tuple[str | None, list[DayOfRows]]] = {}
         self._reports: dict[str, tuple[str | None, TableReport | None]] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
@@ -114,7 +116,18 @@ class WarehouseSource:
 
     def fingerprint(self, table: RawTable) -> dict[str, str]:
         """A mark for each month, from the rows of each of its days and the newest ``updated_at`` among them."""
-        return self._remembered(self._fingerprints, table, lambda: self._counted(table))
+        months: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        for day, rows, changed in self._days(table):
+            # without a usable date they belong to no month, and count with the first of all
+            months[_month(day or normalise.NO_DATE)].append((str(day), rows, changed))
+        return {month: _digest(months[month]) for month in sorted(months)}
+
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        months: Counter[str] = Counter()
+        for day, rows, _ in self._days(table):
+            if day is not None:
+                months[_month(day)] += rows
+        return dict(months)
 
     def state(self, table: RawTable) -> str:
         return _digest(list(self.fingerprint(table).items()))
@@ -202,21 +215,19 @@ class WarehouseSource:
                 f"{shape.label}: {name} is empty in all rows. Map {table.date_column} to a column of dates."
             )
 
-    def _counted(self, table: RawTable) -> dict[str, str]:
-        """Rows without a usable date belong to no month, and count with the first of all."""
+    def _days(self, table: RawTable) -> list[DayOfRows]:
+        return self._remembered(self._counts, table, lambda: self._counted(table))
+
+    def _counted(self, table: RawTable) -> list[DayOfRows]:
         shape = self._shape(table)
         if shape is None:
-            return {}
+            return []
         day = f"cast({self._value(shape, table, table.date_column)} as date)"
         newest = f"max({normalise.identifier(shape.updated_at)})" if shape.updated_at else "null"
         found = self.tables.rows(
             f"select {day}, count(*), {normalise.text(newest)} from {self.tables.relation(shape.label)} group by 1"
         )
-        months: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
-        for written, rows, changed in found:
-            month = (written or normalise.NO_DATE).replace(day=1)
-            months[month.isoformat()].append((str(written), rows, str(changed)))
-        return {month: _digest(months[month]) for month in sorted(months)}
+        return [(day, rows, str(changed)) for day, rows, changed in found]
 
     # -- queries ---------------------------------------------------------------------------------------
 
@@ -266,6 +277,10 @@ class WarehouseSource:
 
 def _day(moment: datetime | None) -> date | None:
     return moment.date() if moment else None
+
+
+def _month(day: date) -> str:
+    return day.replace(day=1).isoformat()
 
 
 def _digest(found: list[Any]) -> str:
