@@ -64,7 +64,9 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
         deps=[
             dg.AssetDep(
                 key,
-                partition_mapping=dg.AllPartitionMapping() if key.path[0] in ("lookups", "activity") else None,
+                partition_mapping=dg.AllPartitionMapping()
+                if key.path[0] in ("lookups", "activity")
+                else None,
             )
             for key in rollup_keys().values()
         ],
