@@ -16,11 +16,11 @@ from user_engagement.automation.jobs import build_jobs
 from user_engagement.automation.sensors import build_schedules, build_sensors
 from user_engagement.automation.standing_checks import build_check_sensor, build_standing_checks
 from user_engagement.contracts.raw import USER_SIGNUPS
-from user_engagement.errors import SourceError
+from user_engagement.errors import SourceError, WarehouseBusyError, WarehouseError
 from user_engagement.partitions import first_of_month, monthly_partitions
 from user_engagement.settings import Settings
 from user_engagement.sources import Source, open_source
-from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse import open_source_tables, open_warehouse
 from user_engagement.warehouse.io_manager import RawIOManager
 
 
@@ -29,10 +29,16 @@ def first_month(source: Source, settings: Settings) -> date:
 
     If the source cannot be read, the calendar begins with the setting ``START`` or this month. The code location must
     load in this case, too; its runs report what is wrong with the source.
+
+    Raises:
+        WarehouseBusyError: another process holds the warehouse file that has the source's tables. A calendar that
+            begins with another month would load them into the wrong partitions.
     """
     try:
         report = source.inspect(USER_SIGNUPS)
-    except SourceError:
+    except WarehouseBusyError:
+        raise
+    except (SourceError, WarehouseError):
         report = None
     first = report.first_day if report else None
     return first_of_month(first or settings.start or datetime.now(settings.zone).date())
@@ -40,7 +46,7 @@ def first_month(source: Source, settings: Settings) -> date:
 
 def build_definitions(settings: Settings, source: Source | None = None) -> dg.Definitions:
     """All assets, checks, jobs, sensors, schedules and resources, for one set of settings."""
-    source = source or open_source(settings)
+    source = source or open_source(settings, open_source_tables)
     partitions = monthly_partitions(first_month(source, settings), settings.as_of)
     return dg.Definitions(
         assets=[

@@ -21,3 +21,7 @@ class SourceError(UserError):
 
 class WarehouseError(UserError):
     """The warehouse cannot be opened, or one of its tables cannot take the rows to be loaded."""
+
+
+class WarehouseBusyError(WarehouseError):
+    """Another process holds the warehouse; it will be free again."""

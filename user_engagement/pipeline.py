@@ -24,7 +24,7 @@ from user_engagement.instance.source_of_home import claim_home, refuse_other_sou
 from user_engagement.partitions import Months, contiguous_ranges, first_of_month, key_of, monthly_partitions
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.sources import Source, TableReport, open_source
-from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse import open_source_tables, open_warehouse
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -83,7 +83,7 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
     today = datetime.now(settings.zone).date()
     if settings.as_of and settings.as_of > today:
         raise SettingsError(f"{PREFIX}AS_OF={settings.as_of}: lies in the future; today is {today}.")
-    source = open_source(settings)
+    source = open_source(settings, open_source_tables)
     is_partial = bool(settings.start or settings.end)
     if not (full or rebuild or is_partial) and open_warehouse(settings).exists():
         with open_instance(settings) as instance:

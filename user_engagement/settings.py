@@ -85,15 +85,18 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
     warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the tables live.")
-    source: Literal["simulated", "files", "database", "snowplow"] = Field(
+    source: Literal["simulated", "files", "database", "snowplow", "warehouse"] = Field(
         "simulated", description="Kind of source to extract from."
     )
-    source_path: str | None = Field(None, repr=False, description="Folder or database URL of the source.")
+    source_path: str | None = Field(
+        None, repr=False, description="Folder, database URL, or place in the warehouse, of the source."
+    )
     users_path: str | None = Field(
         None, repr=False, description="Folder or database URL of signups and churn, if elsewhere."
     )
     source_tables: dict[str, TableMapping] = Field(
-        default_factory=dict, description="Names of tables and columns in the source's database, as JSON."
+        default_factory=dict,
+        description="Names of tables and columns in the source's database or warehouse, as JSON.",
     )
     snowplow_heartbeat_seconds: int = Field(
         10, ge=1, le=3600, description="Interval of Snowplow's page pings."

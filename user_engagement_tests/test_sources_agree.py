@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import socket
 import subprocess
@@ -24,16 +25,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from dagster._core.test_utils import environ
 
 from user_engagement import pipeline, simulation
 from user_engagement.cli import simulated_company
 from user_engagement.contracts.raw import RAW_TABLES
+from user_engagement.errors import SourceError
 from user_engagement.partitions import Months
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation.activity import LONGEST_SESSION
@@ -186,6 +190,113 @@ def test_snowplow_events_give_the_marts_of_files_that_tell_what_a_tracker_sees(
     pq.write_table(as_tracked(engagement), tmp_path / "tracked" / "user_engagement.parquet")
     tracked = marts_through(tmp_path / "home", source="files", source_path=str(tmp_path / "tracked"))
     assert_equal(read_as_snowplow, tracked)
+
+
+# -- tables that the warehouse reads itself ----------------------------------------------------------------
+
+RENAMED: dict[str, Any] = {
+    "user_signups": {"table": "crm.People", "columns": {"user_id": "UID", "signup_date": "created at"}},
+    "user_engagement": {"table": "crm.sessions", "columns": {"engagement_date": "started"}},
+    "churn_data": {"table": "crm.churn_data"},
+}
+LATE_MONTH = "'2025-03-01' and '2025-03-31 23:59:59'"
+
+
+def rename_into(connection: duckdb.DuckDBPyConnection, files: Path) -> None:
+    """The tables of the files under other names, in a schema."""
+    connection.execute("create schema crm")
+    for name, table, columns in (
+        ("user_signups", "people", 'user_id as uid, signup_date as "created at"'),
+        ("user_engagement", "sessions", "engagement_date as started"),
+        ("churn_data", "churn_data", ""),
+    ):
+        old = "(" + ", ".join(part.split()[0] for part in columns.split(", ")) + ")" if columns else ""
+        exclude = f"exclude {old}," if old else ""
+        connection.execute(
+            f"create table crm.{table} as select * {exclude} {columns} from '{files / name}.parquet'"
+        )
+
+
+def test_schemas_of_the_warehouse_file_give_the_marts_of_the_files_after_late_deleted_and_moved_rows(
+    tmp_path: Path, files: Path, read_as_files: Marts
+) -> None:
+    """Sessions of March come late, a month of sessions of nobody is deleted: only these months are loaded again."""
+    tmp_path.joinpath("home").mkdir()
+    with duckdb.connect(tmp_path / "home" / "warehouse.duckdb") as connection:
+        rename_into(connection, files)
+        connection.execute(
+            f"create table crm.late as from crm.sessions where started between {LATE_MONTH} and hash(user_id) % 2 = 0"
+        )
+        connection.execute(
+            f"delete from crm.sessions where started between {LATE_MONTH} and hash(user_id) % 2 = 0"
+        )
+        connection.execute(
+            "insert into crm.sessions by name select -1 as user_id, timestamp '2025-01-05' as started, "
+            "60 as session_duration, 'visit' as interaction_type from range(20)"
+        )
+    with settings_at(tmp_path / "home", source="warehouse", source_tables=RENAMED) as settings:
+        pipeline.run(settings, pipeline.plan(settings))
+        assert pipeline.plan(settings).load == ()
+        with duckdb.connect(settings.warehouse_file) as connection:
+            connection.execute("insert into crm.sessions by name from crm.late")
+            connection.execute("delete from crm.sessions where user_id = -1")
+        january, march = date(2025, 1, 1), date(2025, 3, 1)
+        planned = pipeline.plan(settings)
+        assert planned.load == (Months(january, january), Months(march, march))
+        pipeline.run(settings, planned)
+        assert pipeline.plan(settings).load == ()
+        assert_equal(marts(settings), read_as_files)
+        with duckdb.connect(settings.warehouse_file) as connection:
+            connection.execute("delete from crm.sessions where started > '2025-02-01'")
+        with pytest.raises(SourceError, match="user_engagement: the source has lost"):
+            pipeline.plan(settings)
+
+
+def test_another_duckdb_file_and_parquet_give_the_marts_of_the_files(
+    tmp_path: Path, files: Path, read_as_files: Marts
+) -> None:
+    with duckdb.connect(tmp_path / "company.duckdb") as connection:
+        rename_into(connection, files)
+    tables = RENAMED | {"churn_data": {"table": str(files / "churn_*.parquet")}}
+    source = {"source": "warehouse", "source_path": str(tmp_path / "company.duckdb"), "source_tables": tables}
+    assert_equal(marts_through(tmp_path / "home", **source), read_as_files)
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (
+            {"churn_data": {"table": "crm.gone"}},
+            "crm.gone: no such table for churn_data, or no right to read it",
+        ),
+        (
+            {"user_engagement": {"table": "crm.late"}},
+            "crm.late: column session_duration, interaction_type is missing",
+        ),
+        (
+            {"user_signups": {"table": "nowhere/*.parquet"}},
+            "nowhere/*.parquet: no such table for user_signups",
+        ),
+    ],
+)
+def test_a_table_that_the_warehouse_cannot_read_ends_in_one_line(
+    tmp_path: Path,
+    files: Path,
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    tables: dict[str, Any],
+    said: str,
+) -> None:
+    with duckdb.connect(tmp_path / "company.duckdb") as connection:
+        rename_into(connection, files)
+        connection.execute(
+            "create table crm.late as select user_id, started as engagement_date from crm.sessions"
+        )
+    with environ({"USER_ENGAGEMENT_SOURCE_TABLES": json.dumps(RENAMED | tables)}):
+        done = command("run", "--source", "warehouse", "--path", str(tmp_path / "company.duckdb"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert said in done.stderr
+    assert [path.name for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
 
 
 # -- the second run ----------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ KINDS = {
     "files": {"file"},
     "database": {"sql"},
     "snowplow": {"snowplow"},
+    "warehouse": {"table"},
 }
 REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
 

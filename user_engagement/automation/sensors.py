@@ -17,6 +17,7 @@ from user_engagement.automation.evaluations import latest_evaluations
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import AssetGraph
+from user_engagement.errors import WarehouseBusyError
 from user_engagement.partitions import Months, contiguous_ranges
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
@@ -39,7 +40,10 @@ def requests_for_new_data(
     """
     if settings.source == "simulated" and not settings.simulated_home.exists():
         return dg.SkipReason("There is no simulated company yet. Run: user-engagement simulate")
-    found = compare(instance, source, settings, keys)
+    try:
+        found = compare(instance, source, settings, keys)
+    except WarehouseBusyError as busy:
+        return dg.SkipReason(str(busy))
     if not found.outdated:
         tables = ", ".join(table.name for table in RAW_TABLES)
         return dg.SkipReason(

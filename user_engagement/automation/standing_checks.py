@@ -23,7 +23,7 @@ from user_engagement.assets.freshness import (
 from user_engagement.automation.attempts import LOADING, SERVING, RunSelection, attempts_at
 from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.dagster_internals import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ENDED
-from user_engagement.errors import SourceError
+from user_engagement.errors import SourceError, WarehouseBusyError, WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
 
@@ -79,11 +79,16 @@ def freshness(
     """Whether the marts and the publication contain all data of the source, late and changed rows included.
 
     The checks also fail if the source cannot be read.
+
+    Raises:
+        WarehouseBusyError: another process holds the warehouse file that has the source's tables.
     """
     try:
         outdated = compare(instance, source, settings, keys).outdated
         source_day = newest_complete_day(source, settings, now)
-    except SourceError as error:
+    except WarehouseBusyError:
+        raise
+    except (SourceError, WarehouseError) as error:
         return [Outcome(check, False, f"The source cannot be read. {error}", {}) for check in FRESH_CHECKS]
     older = older_than_activity(instance, loaded_months(instance, keys))
     published = published_day(instance)
@@ -234,7 +239,10 @@ def build_check_sensor(
         cursor = context.cursor or ALL_FRESH
         since = None if cursor == ALL_FRESH else datetime.fromisoformat(cursor)
         if settings.source != "simulated" or settings.simulated_home.exists():
-            found = freshness(instance, source, settings, keys, now)
+            try:
+                found = freshness(instance, source, settings, keys, now)
+            except WarehouseBusyError as busy:
+                return dg.SensorResult(skip_reason=str(busy), cursor=cursor)
             since = None if found[0].passed else since or now
             # new data gets time to be loaded before the checks fail
             grace = timedelta(minutes=settings.stale_after_minutes)

@@ -71,7 +71,7 @@ def run(
     source: Annotated[
         str | None,
         typer.Option(
-            help="Kind of source: simulated, files, database or snowplow; by the path if not given."
+            help="Kind of source: simulated, files, database, snowplow or warehouse; by the path if not given."
         ),
     ] = None,
     path: Annotated[

@@ -55,9 +55,13 @@ def _identity(settings: Settings) -> dict[str, str]:
     """What tells sources apart, and a name for people, without a password."""
     if settings.source == "simulated":
         return {"name": "the simulated company", "mark": "simulated"}
-    places = [place for place in (settings.source_path, settings.users_path) if place]
-    shown = " and ".join(_shown(place) for place in places) or "no place"
-    mark = hashlib.sha256("\n".join((settings.source, *map(_shown, places))).encode()).hexdigest()[:16]
+    places = [_shown(place) for place in (settings.source_path, settings.users_path) if place]
+    if settings.source == "warehouse":
+        if settings.source_path and settings.warehouse == "snowflake":
+            places[0] = settings.source_path
+        places += sorted(mapping.table for mapping in settings.source_tables.values())
+    shown = " and ".join(places) or "no place"
+    mark = hashlib.sha256("\n".join((settings.source, *places)).encode()).hexdigest()[:16]
     return {"name": f"{settings.source} in {shown}", "mark": mark}
 
 

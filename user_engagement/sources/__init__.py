@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
@@ -13,6 +13,7 @@ from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
 from user_engagement.sources.normalise import ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
+from user_engagement.sources.warehouse import SourceTables, WarehouseSource
 
 __all__ = ["BATCH_ROWS", "Extract", "Source", "TableReport", "open_source"]
 
@@ -26,8 +27,12 @@ SIMULATED_TABLES: Mapping[str, TableMapping] = {
 }
 
 
-def open_source(settings: Settings) -> Source:
+def open_source(settings: Settings, open_tables: Callable[[Settings], SourceTables] | None = None) -> Source:
     """The source that the settings name. Nothing is read yet.
+
+    Args:
+        settings: the kind of source, and its place.
+        open_tables: opens the tables that the warehouse can read, for the source of that kind.
 
     Raises:
         SettingsError: the kind of source needs a place that is not set.
@@ -36,7 +41,11 @@ def open_source(settings: Settings) -> Source:
         return simulated_source(settings)
     if settings.source == "snowplow":
         return snowplow_source(settings)
-    engagement = place_of(settings, settings.source_path, settings.source)
+    if settings.source == "warehouse":
+        assert open_tables, "only the warehouse can read its tables"
+        engagement = warehouse_source(settings, open_tables(settings))
+    else:
+        engagement = place_of(settings, settings.source_path, settings.source)
     return engagement if settings.users_path is None else with_users(users_source(settings), engagement)
 
 
@@ -70,6 +79,17 @@ def place_of(settings: Settings, place: str | None, kind: str) -> Source:
 
     return DatabaseSource(
         place,
+        settings.timezone,
+        settings.source_tables,
+        set(PERSONAL_COLUMNS) - set(chosen_segments(settings)),
+        rules_of(settings),
+    )
+
+
+def warehouse_source(settings: Settings, tables: SourceTables) -> Source:
+    """Tables that the warehouse reads by itself."""
+    return WarehouseSource(
+        tables,
         settings.timezone,
         settings.source_tables,
         set(PERSONAL_COLUMNS) - set(chosen_segments(settings)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -58,6 +60,18 @@ class Extract:
         """The source's columns that the contract does not name."""
         known = {c.name for c in (*self.table.declared, *LINEAGE)}
         return tuple(name for name in self.rows.schema.names if name not in known)
+
+
+@dataclass(frozen=True)
+class WarehouseExtract(Extract):
+    """One slice of a table that the warehouse can read: it runs ``scan`` and ``rejected_scan`` by itself.
+
+    Both are in the warehouse's SQL, with columns in the order of the schemas of ``rows`` and ``rejected``, which are
+    empty. ``attached`` are files that the queries read, by the names of databases under which they do.
+    """
+
+    rejected_scan: str = ""
+    attached: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Source(Protocol):

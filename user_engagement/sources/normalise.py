@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from user_engagement.contracts.raw import CHURN_DATA, IDS, RawTable, SqlType
+from user_engagement.contracts.raw import CHURN_DATA, IDS, RawTable, SqlType, Window
 from user_engagement.settings import EARLIEST_DATE, MISSING_WORDS
 
 NO_DATE = date(1000, 1, 1)
 """The month with which rows without a usable date count in fingerprints."""
+DAY_NUMBER = 2**40
+"""What a day is worth in the row numbers of a table without an order: more rows than it can hold."""
 LATEST_YEAR = 2900
 """Years from here on (2999, 9999) say that something has not ended, in no zone that it happened."""
 DAY = r"[1-9]\d{3}-\d{2}-\d{2}"
@@ -110,6 +112,23 @@ def type_problem(wanted: SqlType, kind: str) -> str | None:
     return {"TIMESTAMP": "a date, a timestamp or ISO text", "DOUBLE": "a number"}.get(wanted, "text")
 
 
+def day_and_position(local: str, position: str) -> str:
+    """The row number of a table that has no order of its own: its day above, the position within the day below."""
+    return f"datediff('day', cast('0001-01-01' as date), cast({local} as date)) * {DAY_NUMBER} + {position}"
+
+
+def may_be_within(raw: str, kind: str, window: Window) -> str:
+    """A condition on a bare date column that no row of the window fails, by which storage skips what it can."""
+    if not kind.startswith(DATE_TYPES):
+        return "true"
+    if not kind.startswith(ZONED):
+        return window.predicate(raw)
+    # wider than any zone is off UTC: the exact edges are then the warehouse's own, whatever edition of the
+    # time zone rules it has
+    margin = timedelta(days=2)
+    return Window(window.start and window.start - margin, window.end and window.end + margin).predicate(raw)
+
+
 def instant(day: date, timezone: str) -> datetime:
     """The moment, in UTC, at which a calendar day of the zone begins.
 
@@ -195,6 +214,10 @@ class ValueRules:
         """Whether a date or a number, as text, says nothing. (In other texts NA may be Namibia.)"""
         return self._says_nothing(stripped(value), (*self.missing_words, "na"))
 
+    def seconds(self, raw: str, kind: str) -> str:
+        """A value as a finite number; null for what is none."""
+        return seconds(raw, kind)
+
     def not_a_number(self, raw: str, kind: str) -> str:
         """Whether a value says something that is no number."""
         if not kind.startswith(TEXT_TYPES):
@@ -259,11 +282,12 @@ class ValueRules:
         implausible = "'null_date'" if table == CHURN_DATA else "'implausible_date'"
         return (
             f"case when {user} is null then 'null_user_id' when {self.blank(when)} then 'null_date' "
-            f"when {self._is_implausible(stripped(when))} then {implausible} else 'unparseable_date' end"
+            f"when {self._is_implausible(when)} then {implausible} else 'unparseable_date' end"
         )
 
-    def _is_implausible(self, value: str) -> str:
+    def _is_implausible(self, raw: str) -> str:
         """Whether a text that is no usable date names a day, but one that is not believed."""
+        value = stripped(raw)
         return (
             rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|\(BC\)$') "
             rf"or regexp_matches({value}, '^\d{{4}}-\d\d-\d\d') "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from user_engagement.settings import Settings
+from user_engagement.sources.warehouse import SourceTables
 from user_engagement.warehouse.base import LoadedSlice, Warehouse, WarehouseReader
 
-__all__ = ["LoadedSlice", "Warehouse", "WarehouseReader", "open_warehouse"]
+__all__ = ["LoadedSlice", "Warehouse", "WarehouseReader", "open_source_tables", "open_warehouse"]
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
@@ -23,3 +24,20 @@ def open_warehouse(settings: Settings) -> Warehouse:
     from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 
     return SnowflakeWarehouse(load_account(), settings.memory_limit)
+
+
+def open_source_tables(settings: Settings) -> SourceTables:
+    """The tables that the source `warehouse` reads. Nothing is connected to before it is used.
+
+    Raises:
+        SettingsError: a setting of the warehouse, or of the place of the tables, cannot be used.
+    """
+    if settings.warehouse == "duckdb":
+        from user_engagement.warehouse.duckdb.source_tables import DuckDBTables
+        from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+        return DuckDBTables(DuckDBWarehouse.of(settings), settings.source_path)
+    from user_engagement.warehouse.snowflake.account import load_account
+    from user_engagement.warehouse.snowflake.source_tables import SnowflakeTables
+
+    return SnowflakeTables(load_account(), settings.source_path)

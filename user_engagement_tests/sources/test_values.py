@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,10 @@ from user_engagement.sources import Source, open_source
 from user_engagement.sources.database import DatabaseSource
 from user_engagement.sources.files import FilesSource
 from user_engagement.sources.normalise import ValueRules, column_name
+from user_engagement.sources.warehouse import WarehouseSource
+from user_engagement.warehouse.duckdb.source_tables import DuckDBTables
+from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
+from user_engagement_tests.support.extracts import rejected_of, rows_of
 
 Row = dict[str, Any]
 Writer = Callable[..., Source]
@@ -59,7 +64,16 @@ def as_sqlite(folder: Path, table: RawTable, rows: Sequence[Row], **options: Any
     return DatabaseSource(f"sqlite:///{file}", **options)
 
 
-@pytest.fixture(params=[as_csv, as_json, as_parquet, as_sqlite])
+def as_duckdb(folder: Path, table: RawTable, rows: Sequence[Row], **options: Any) -> Source:
+    file = folder / "shop.duckdb"
+    with duckdb.connect(file) as connection:
+        connection.register("given", pa.Table.from_pylist(list(rows)))
+        connection.execute(f"create table {table.name} as from given")
+    warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", "500MB")
+    return WarehouseSource(DuckDBTables(warehouse, str(file)), **options)
+
+
+@pytest.fixture(params=[as_csv, as_json, as_parquet, as_sqlite, as_duckdb])
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> Writer:
     def write(table: RawTable, rows: Sequence[Row], **options: Any) -> Source:
         return request.param(tmp_path, table, rows, **options)
@@ -68,14 +82,14 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Writer:
 
 
 def loaded(source: Source, table: RawTable) -> list[Row]:
-    rows = source.extract(table, Window()).rows.read_all().to_pylist()
+    rows = rows_of(source.extract(table, Window())).to_pylist()
     return sorted(rows, key=lambda row: row["_row_number"])
 
 
 def rejected(source: Source, table: RawTable) -> list[tuple[str | None, str]]:
     extract = source.extract(table, Window())
-    extract.rows.read_all()
-    rows = sorted(extract.rejected.read_all().to_pylist(), key=lambda row: row["_row_number"])
+    rows_of(extract)
+    rows = sorted(rejected_of(extract).to_pylist(), key=lambda row: row["_row_number"])
     return [(row["user_id"], row["reason"]) for row in rows]
 
 
@@ -117,7 +131,7 @@ def test_the_words_are_a_setting(written: Writer) -> None:
 @pytest.mark.parametrize("placeholder", ["0", "0.0", "00000000-0000-0000-0000-000000000000", "-"])
 def test_a_placeholder_is_no_id_of_an_event(written: Writer, placeholder: str) -> None:
     rows = loaded(written(USER_ENGAGEMENT, [session("0", placeholder), session("1", "0a")]), USER_ENGAGEMENT)
-    assert [(row["user_id"], row["event_id"]) for row in rows] == [("0", None), ("1", "0a")]
+    assert {(row["user_id"], row["event_id"]) for row in rows} == {("0", None), ("1", "0a")}
 
 
 # -- blanks ------------------------------------------------------------------------------------------------

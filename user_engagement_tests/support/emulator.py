@@ -8,6 +8,7 @@ What fakesnow 0.12.1 does otherwise than Snowflake, and matters here, is mended 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -34,8 +35,11 @@ import fakesnow.server as server  # noqa: E402
 # fakesnow knows neither tags and other parameters of sessions nor history
 IGNORED = ["alter session set query_tag", r"alter table \S+ set data_retention_time_in_days"]
 
+LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGNORECASE)
+
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
+_to_timestamp, _trim = fakesnow.transforms.to_timestamp, fakesnow.transforms.trim_cast_varchar
 _struct = fakesnow.arrow.timestamp_to_sf_struct
 
 
@@ -43,8 +47,9 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     """An error of the data is an error of the statement, and role and warehouse are those of the login.
 
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
-    others.
+    others, nor of when a table changed: the number of its rows stands for that.
     """
+    command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:
@@ -65,6 +70,17 @@ def parse_one(sql: str) -> Expr:
 def as_is(expression: Expr) -> Expr:
     """Sums of decimals are decimals; fakesnow casts what is added up to floating point, for the sake of text."""
     return expression
+
+
+def to_timestamp(expression: Expr) -> Expr:
+    """A cast that is only tried yields null; fakesnow makes a cast of it, which fails."""
+    return expression if isinstance(expression, exp.TryCast) else _to_timestamp(expression)
+
+
+def trim(expression: Expr) -> Expr:
+    """What is trimmed can be said; fakesnow always trims blanks."""
+    has_characters = isinstance(expression, exp.Trim) and expression.expression
+    return expression if has_characters else _trim(expression)
 
 
 async def login(request: Request) -> JSONResponse:
@@ -103,6 +119,8 @@ def mend() -> None:
     vars(fakesnow.cursor)["parse_one"] = parse_one
     fakesnow.cursor.FakeSnowflakeCursor.execute = execute  # type: ignore[method-assign]
     fakesnow.transforms.numeric_agg_implicit_cast = as_is
+    fakesnow.transforms.to_timestamp = to_timestamp
+    fakesnow.transforms.trim_cast_varchar = trim
     fakesnow.arrow.timestamp_to_sf_struct = timestamp_struct
     server.sessions = Sessions()
     server.app.router.routes[0] = Route("/session/v1/login-request", login, methods=["POST"])

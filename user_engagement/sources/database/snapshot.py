@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 
 from user_engagement.sources import normalise
 from user_engagement.sources.database.connection import Database
-from user_engagement.sources.database.tables import KEY, POSITION, SourceColumn, TableShape
+from user_engagement.sources.database.tables import SourceColumn, TableShape
+from user_engagement.sources.mapping import KEY, POSITION
 
 FETCH_ROWS = 10_000
 """Rows in Python's hands at a time: less than a chunk, because its garbage collector slows down with more."""

@@ -54,20 +54,10 @@ from user_engagement.sources.database.snapshot import (
     select_columns,
     typed_array,
 )
-from user_engagement.sources.database.tables import (
-    KEY,
-    POSITION,
-    TableShape,
-    find_table,
-    listed,
-    table_names,
-    table_shape,
-)
+from user_engagement.sources.database.tables import TableShape, find_table, table_names, table_shape
+from user_engagement.sources.mapping import KEY, POSITION, listed
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
-
-DAY_NUMBER = 2**40
-"""What a day is worth in the row numbers of a table without an integer key: more rows than it can hold."""
 
 
 @dataclass(frozen=True)
@@ -320,8 +310,8 @@ class DatabaseSource:
 
         def select(kinds: Mapping[str, str]) -> str:
             values = {name: self._value(name, table.type_of(name), kinds.get(name)) for name in schema.names}
-            day = f"datediff('day', date '0001-01-01', cast({values[table.date_column]} as date))"
-            values |= _lineage(shape, now, position=f"{day} * {DAY_NUMBER} + {POSITION}")
+            position = normalise.day_and_position(values[table.date_column], POSITION)
+            values |= _lineage(shape, now, position)
             return f"select * from (select {named(values)} from chunk) where {in_window}"
 
         return snapshot.normalised((query, columns), select, schema)

@@ -11,15 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from user_engagement.contracts.raw import IDS, LINEAGE, RawTable, SqlType
+from user_engagement.contracts.raw import IDS, RawTable, SqlType
 from user_engagement.errors import SourceError
 from user_engagement.settings import TableMapping
 from user_engagement.sources import normalise
 from user_engagement.sources.database.connection import is_held_to_its_type, is_loose
-
-KEY, POSITION = "_key", "_position"
-RESERVED = (*(column.name for column in LINEAGE), KEY, POSITION)
-"""Names that rows carry on their way, beside the columns of the source."""
+from user_engagement.sources.mapping import choose_columns, find_column
 
 Declared = sa.types.TypeEngine[Any]
 
@@ -80,11 +77,6 @@ def table_names(connection: Connection) -> list[str]:
     return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
 
 
-def listed(names: list[str], at_most: int = 40) -> str:
-    shown = ", ".join(names[:at_most]) or "nothing"
-    return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"
-
-
 def table_shape(
     connection: Connection,
     table: RawTable,
@@ -104,7 +96,7 @@ def table_shape(
         inspector = sa.inspect(connection)
         found = {c["name"]: _plain_type(c["type"]) for c in inspector.get_columns(name, schema)}
         primary = inspector.get_pk_constraint(name, schema).get("constrained_columns") or []
-    chosen = _chosen_columns(table, mapping, list(found), excluded)
+    chosen = choose_columns(table, mapping, list(found), excluded)
     columns = {to: _column(connection, of, found[of], table.type_of(to)) for to, of in sorted(chosen.items())}
     _check_types(connection, mapping.table, table, columns)
     # what may not be extracted is not relied on for the order either: the right to read it may be missing
@@ -121,51 +113,12 @@ def table_shape(
     )
 
 
-def _chosen_columns(
-    table: RawTable, mapping: TableMapping, found: list[str], excluded: frozenset[str]
-) -> dict[str, str]:
-    """Name in the raw table to name in the source, for every column to extract."""
-    where = mapping.table
-    mapped = {to.lower(): _find_column(where, of, found) for to, of in mapping.columns.items()}
-    own: dict[str, str] = {}
-    for position, source in enumerate(found, start=1):
-        plain = normalise.column_name(source, position)
-        if source in mapped.values() or plain in mapped or plain in excluded:
-            continue
-        if plain in own:
-            raise SourceError(
-                f"{where}: columns {own[plain]!r} and {source!r} are both {plain}; map one to another name."
-            )
-        own[plain] = source
-    chosen = own | mapped
-    if missing := [c.name for c in table.required if c.name not in chosen]:
-        raise SourceError(
-            f"{where}: column {listed(missing)} is missing for {table.name}. Found {listed(found)}; "
-            "map it to the column that holds it."
-        )
-    for name in (reserved for reserved in RESERVED if reserved in chosen):
-        raise SourceError(
-            f"{where}: column {name} is a name this pipeline uses itself; map it to another name."
-        )
-    return chosen
-
-
-def _find_column(table: str, name: str, found: list[str]) -> str:
-    """The column of this name, or the only one that differs from it in case alone."""
-    if name in found:
-        return name
-    alike = [column for column in found if column.lower() == name.lower()]
-    if len(alike) != 1:
-        raise SourceError(f"{table}: column {name} is missing. Found {listed(found)}; correct the mapping.")
-    return alike[0]
-
-
 def _updated_at(
     connection: Connection, mapping: TableMapping, found: Mapping[str, Declared]
 ) -> SourceColumn | None:
     if mapping.updated_at is None:
         return None
-    name = _find_column(mapping.table, mapping.updated_at, list(found))
+    name = find_column(mapping.table, mapping.updated_at, list(found))
     return _column(connection, name, found[name], "VARCHAR")
 
 

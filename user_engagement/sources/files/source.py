@@ -331,16 +331,9 @@ class FilesSource:
 
     def _pushed_down(self, table: RawTable, group: FileGroup, window: Window) -> str:
         name = table.date_column
-        kind = group.kind(name)
-        if not kind.startswith(normalise.DATE_TYPES) or name not in group.columns:
+        if name not in group.columns:
             return "true"
-        if not kind.startswith("TIMESTAMP WITH TIME ZONE"):
-            return window.predicate(group.raw(name))
-        # wider than any zone is off UTC: the exact edges are then DuckDB's own, whatever edition of the
-        # time zone rules it has
-        margin = timedelta(days=2)
-        wide = Window(window.start and window.start - margin, window.end and window.end + margin)
-        return wide.predicate(group.raw(name))
+        return normalise.may_be_within(group.raw(name), group.kind(name), window)
 
     # -- reading ---------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from user_engagement.contracts.raw import ARROW_TYPES, IDS, REJECTED_ROWS, SCHEMA, RawTable
 from user_engagement.errors import SourceError, WarehouseError
-from user_engagement.sources.base import Extract
+from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
 
 SQL_OF_ARROW = {arrow: sql for sql, arrow in ARROW_TYPES.items()}
@@ -44,11 +44,13 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, extract: Extract) -> Lo
                 )
             rejected_rows = f"{SCHEMA}.{REJECTED_ROWS.name}"
             connection.execute(f"delete from {rejected_rows} where table_name = '{table.name}'")
-            connection.register("_rejected", _watched(extract.rejected, failures))
-            rejected = _value(connection, f"insert into {rejected_rows} by name select * from _rejected")
-    except duckdb.Error:
+            rejected = _insert_rejected(connection, rejected_rows, extract, failures)
+    except duckdb.Error as error:
         if failures:
             raise failures[0] from None
+        if isinstance(extract, WarehouseExtract):
+            reason = str(error).splitlines()[0]
+            raise SourceError(f"{table.name}: cannot be read. Nothing was loaded. ({reason})") from None
         raise
     finally:
         connection.unregister("_extract")
@@ -98,6 +100,15 @@ def _insert(
         except SourceError as said:
             failures.append(said)
         raise
+
+
+def _insert_rejected(
+    connection: duckdb.DuckDBPyConnection, target: str, extract: Extract, failures: list[BaseException]
+) -> int:
+    if isinstance(extract, WarehouseExtract):
+        return _value(connection, f"insert into {target} by name select * from ({extract.rejected_scan})")
+    connection.register("_rejected", _watched(extract.rejected, failures))
+    return _value(connection, f"insert into {target} by name select * from _rejected")
 
 
 def _watched(reader: pa.RecordBatchReader, failures: list[BaseException]) -> pa.RecordBatchReader:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from user_engagement.errors import WarehouseError
+from user_engagement.errors import WarehouseBusyError, WarehouseError
 from user_engagement.settings import Settings
-from user_engagement.sources.base import Extract
+from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
+from user_engagement.warehouse.duckdb.attaching import attached_files
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class DuckDBWarehouse:
             yield DuckDBReader(connection)
 
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
-        with self.connect() as connection:
+        attached = extract.attached if isinstance(extract, WarehouseExtract) else {}
+        with self.connect() as connection, attached_files(connection, attached):
             return loading.replace_slice(connection, extract)
 
     def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
@@ -81,7 +83,7 @@ class DuckDBWarehouse:
             if "lock" in reason:
                 held = HOLDER.search(reason)
                 holder = f"{Path(held[1]).name}, process {held[2]}," if held else "another process"
-                raise WarehouseError(
+                raise WarehouseBusyError(
                     f"{self.file}: {holder} holds this file. Wait for that run to end, or stop it."
                 ) from None
             raise WarehouseError(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +25,9 @@ from snowflake.connector.errors import Error
 
 from user_engagement.contracts.raw import REJECTED_ROWS, SCHEMA, Window
 from user_engagement.errors import WarehouseError
-from user_engagement.sources.base import Extract
+from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.duckdb.loading import SQL_OF_ARROW
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import (
@@ -107,7 +109,8 @@ def replace_slice(account: SnowflakeAccount, extract: Extract, memory_limit: str
         local = DuckDBWarehouse(Path(folder) / "slice.duckdb", memory_limit)
         checked = local.replace_slice(extract)
         with local.connect() as rows:
-            windows = _loads(rows, extract)
+            months = rows.execute(_months_query(f"{SCHEMA}.{table}", day)).fetchall()
+            windows = _loads(months, extract.window)
             for window in windows:
                 with TemporaryDirectory(dir=folder) as files:
                     in_window = window.predicate(day)
@@ -139,20 +142,75 @@ def replace_tables(
         _replace(account, schema, parts, tags)
 
 
-def _loads(rows: duckdb.DuckDBPyConnection, extract: Extract) -> list[Window]:
+def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: str) -> LoadedSlice:
+    """Replaces one slice of a raw table, and the table's rejected rows, by the extract's own queries.
+
+    No row leaves Snowflake. Whole months are replaced together as in `replace_slice`, in one transaction each.
+
+    Raises:
+        WarehouseError: the table holds a column of another type, or Snowflake refuses.
+    """
+    table, day = extract.table.name, extract.table.date_column
+    target, rejected = account.table_name(SCHEMA, table), account.table_name(SCHEMA, REJECTED_ROWS.name)
+    types, rejected_types = _types_of(extract.rows.schema), _types_of(extract.rejected.schema)
+
+    def work(connection: SnowflakeConnection) -> LoadedSlice:
+        rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(SCHEMA)}")
+        _ensure_table(connection, account, SCHEMA, table, types)
+        _ensure_table(connection, account, SCHEMA, REJECTED_ROWS.name, rejected_types)
+        months = rows_of(connection, _months_query(f"({extract.scan})", day))
+        windows = _loads(months, extract.window)
+        replaced = inserted = refused = 0
+        for window in windows:
+            in_window = window.predicate(day)
+            query = f"({extract.scan}) where {in_window} order by {day}"
+            with _transaction(connection):
+                counts = _insert(connection, target, types, query, in_window)
+                if window is windows[-1]:
+                    query, of_table = f"({extract.rejected_scan})", f"table_name = '{table}'"
+                    _, refused = _insert(connection, rejected, rejected_types, query, of_table)
+            replaced, inserted = replaced + counts[0], inserted + counts[1]
+        held = value_of(connection, f"select count(*) from {target}")
+        return LoadedSlice(inserted, replaced, refused, held)
+
+    return _in_a_session(account, tags, table, work)
+
+
+def _insert(
+    connection: SnowflakeConnection, target: str, types: Mapping[str, str], query: str, condition: str
+) -> tuple[int, int]:
+    """Replaces the rows that satisfy the condition by those of a query; returns how many were and are there.
+
+    Raises:
+        _NotWholeError: the table then holds another number of them than were inserted.
+    """
+    columns = ", ".join(f'"{name}"' for name in types)
+    replaced = changed_by(connection, f"delete from {target} where {condition}")
+    inserted = changed_by(connection, f"insert into {target} ({columns}) select {columns} from {query}")
+    held = value_of(connection, f"select count(*) from {target} where {condition}")
+    if held != inserted:
+        raise _NotWholeError(f"{target}: {held} rows in the slice after {inserted} were inserted")
+    return replaced, inserted
+
+
+def _types_of(schema: pa.Schema) -> dict[str, str]:
+    return {stored_name(field.name): SNOWFLAKE_TYPES[SQL_OF_ARROW[field.type]] for field in schema}
+
+
+def _months_query(rows: str, day: str) -> str:
+    """How many rows each month has, in order."""
+    return f"select cast(date_trunc('month', {day}) as date), count(*) from {rows} group by 1 order by 1"
+
+
+def _loads(months: Sequence[tuple[date, int]], slice_: Window) -> list[Window]:
     """The windows of the loads that make up the slice, cut where months begin."""
-    day = extract.table.date_column
-    months = rows.execute(
-        f"select cast(date_trunc('month', {day}) as date) as month, count(*) from {SCHEMA}.{extract.table.name} "
-        "group by month order by month"
-    ).fetchall()
     cuts, size = [], 0
     for month, count in months:
         if size and size + count > ROWS_PER_LOAD:
             cuts.append(month)
             size = 0
         size += count
-    edges = [extract.window.start, *cuts, extract.window.end]
+    edges = [slice_.start, *cuts, slice_.end]
     return [Window(start, end) for start, end in pairwise(edges)]
 
 
@@ -191,7 +249,7 @@ def _replace(
         with ExitStack() as stack:
             staged = []
             for part in parts:
-                _ensure_table(connection, account, schema, part)
+                _ensure_table(connection, account, schema, part.table, part.types)
                 staged.append(stack.enter_context(_staged(connection, account, schema, part)))
             with _transaction(connection):
                 replaced = [
@@ -298,25 +356,29 @@ def _staged(
 
 
 def _ensure_table(
-    connection: SnowflakeConnection, account: SnowflakeAccount, schema: str, part: _Part
+    connection: SnowflakeConnection,
+    account: SnowflakeAccount,
+    schema: str,
+    name: str,
+    types: Mapping[str, str],
 ) -> None:
     """Creates the table, or adds the columns that the source has gained since; refuses a changed type."""
-    table = account.table_name(schema, part.table)
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in part.types.items())
+    table = account.table_name(schema, name)
+    columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
     # transient: what it holds can be loaded again from the source, so that Fail-safe need not be paid for
     rows_of(connection, f"create transient table if not exists {table} ({columns})")
     held = dict(
         rows_of(
             connection,
             f"select column_name, data_type from {account.database}.information_schema.columns "
-            f"where table_schema = '{account.schema_name(schema)}' and table_name = '{part.table.upper()}'",
+            f"where table_schema = '{account.schema_name(schema)}' and table_name = '{name.upper()}'",
         )
     )
-    for name, kind in part.types.items():
-        if name not in held:
-            rows_of(connection, f'alter table {table} add column "{name}" {kind}')
-        elif held[name] != DATA_TYPES[kind]:
+    for column, kind in types.items():
+        if column not in held:
+            rows_of(connection, f'alter table {table} add column "{column}" {kind}')
+        elif held[column] != DATA_TYPES[kind]:
             raise WarehouseError(
-                f"{table}: column {shown_name(name)} is {held[name]} in the warehouse but must be {kind}. "
+                f"{table}: column {shown_name(column)} is {held[column]} in the warehouse but must be {kind}. "
                 "Drop the table and load all months again."
             )

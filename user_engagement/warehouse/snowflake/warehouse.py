@@ -12,7 +12,7 @@ import pyarrow as pa
 from snowflake.connector.errors import ProgrammingError
 
 from user_engagement.contracts.raw import SCHEMA
-from user_engagement.sources.base import Extract
+from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.snowflake import loading
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
@@ -66,6 +66,8 @@ class SnowflakeWarehouse:
             yield SnowflakeReader(connection, self.account)
 
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
+        if isinstance(extract, WarehouseExtract):
+            return loading.insert_slice(self.account, extract, **tags)
         return loading.replace_slice(self.account, extract, self.memory_limit, **tags)
 
     def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:

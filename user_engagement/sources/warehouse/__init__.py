@@ -1,0 +1,6 @@
+"""Source `warehouse`: tables that lie in the warehouse already, or beside it."""
+
+from user_engagement.sources.warehouse.source import WarehouseSource
+from user_engagement.sources.warehouse.tables import SourceTables
+
+__all__ = ["SourceTables", "WarehouseSource"]

@@ -1,0 +1,291 @@
+"""Source `warehouse`: the raw tables as tables or views that the warehouse itself can read.
+
+No row passes through this process: a slice is a query, which the warehouse inserts by itself. What the values mean
+is decided by `ValueRules`, in the warehouse's SQL.
+
+**Source order.** Tables have no order of their own. A row's number holds its day above and its position within the
+day below, by the date and then by all extracted columns, so that it does not depend on the slice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, RawTable, Window
+from user_engagement.errors import SourceError
+from user_engagement.settings import TableMapping
+from user_engagement.sources import normalise
+from user_engagement.sources.base import Extract, TableReport, WarehouseExtract
+from user_engagement.sources.mapping import choose_columns, find_column, listed
+from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
+from user_engagement.sources.personal import PERSONAL_COLUMNS
+from user_engagement.sources.warehouse.tables import SourceTables
+
+Found = TypeVar("Found")
+DayOfRows = tuple[date | None, int, str]
+"""A calendar day, None for rows without a usable date; how many rows it has; and the newest of their changes."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A table that meets the contract. ``columns`` has source name and type of each raw column."""
+
+    label: str
+    columns: Mapping[str, tuple[str, str]]
+    extra_columns: tuple[str, ...]
+    updated_at: str | None
+
+    def raw(self, name: str) -> str:
+        return normalise.identifier(self.columns[name][0])
+
+    def kind(self, name: str) -> str:
+        return self.columns[name][1]
+
+
+class WarehouseSource:
+    """Reads the raw tables where they lie.
+
+    Args:
+        tables: the warehouse that reads them.
+        timezone: the zone whose calendar days count; values with an offset are moved into it, values
+            without one are taken to be in it.
+        mappings: where each raw table lives; one that is not named here is looked for under its own name.
+        excluded_columns: columns that are not extracted unless a mapping names them.
+        rules: what stands for a missing value or date; its zone is not used.
+    """
+
+    def __init__(
+        self,
+        tables: SourceTables,
+        timezone: str = "UTC",
+        mappings: Mapping[str, TableMapping] | None = None,
+        excluded_columns: Iterable[str] = PERSONAL_COLUMNS,
+        rules: ValueRules = DEFAULT_RULES,
+    ) -> None:
+        self.tables = tables
+        self.rules = tables.rules(replace(rules, timezone=timezone))
+        self.mappings = dict(mappings or {})
+        self.excluded_columns = frozenset(name.lower() for name in excluded_columns)
+        self._counts: dict[str, tuple[str | None, list[DayOfRows]]] = {}
+        self._reports: dict[str, tuple[str | None, TableReport | None]] = {}
+
+    def inspect(self, table: RawTable) -> TableReport | None:
+        return self._remembered(self._reports, table, lambda: self._report(table))
+
+    def _report(self, table: RawTable) -> TableReport | None:
+        shape = self._shape(table)
+        if shape is None:
+            return None
+        rows, usable, first, last = self._profile(shape, table)
+        if rows and not usable:
+            self._refuse_dates(shape, table)
+        return TableReport(
+            table=table,
+            rows=rows,
+            rejected=rows - usable,
+            first_day=_day(first),
+            last_day=_day(last),
+            extra_columns=shape.extra_columns,
+            locations=(shape.label,),
+        )
+
+    def extract(self, table: RawTable, window: Window) -> Extract:
+        # what is wrong with the values is said before anything is written
+        shape = self._shape(table) if self.inspect(table) else None
+        if shape is None:
+            nothing = _empty(table.schema()), _empty(REJECTED_ROWS.schema())
+            return Extract(table, window, *nothing, missing=tuple(c.name for c in table.optional))
+        now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+        return WarehouseExtract(
+            table=table,
+            window=window,
+            rows=_empty(table.schema(shape.extra_columns)),
+            rejected=_empty(REJECTED_ROWS.schema()),
+            scan=self._rows_query(shape, table, window, now),
+            missing=tuple(c.name for c in table.optional if c.name not in shape.columns),
+            rejected_scan=self._rejected_query(shape, table, now),
+            attached=self.tables.attached,
+        )
+
+    def fingerprint(self, table: RawTable) -> dict[str, str]:
+        """A mark for each month, from the rows of each of its days and the newest ``updated_at`` among them."""
+        months: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        for day, rows, changed in self._days(table):
+            # without a usable date they belong to no month, and count with the first of all
+            months[_month(day or normalise.NO_DATE)].append((str(day), rows, changed))
+        return {month: _digest(months[month]) for month in sorted(months)}
+
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        months: Counter[str] = Counter()
+        for day, rows, _ in self._days(table):
+            if day is not None:
+                months[_month(day)] += rows
+        return dict(months)
+
+    def state(self, table: RawTable) -> str:
+        return _digest(list(self.fingerprint(table).items()))
+
+    def _remembered(
+        self, known: dict[str, tuple[str | None, Found]], table: RawTable, measure: Callable[[], Found]
+    ) -> Found:
+        """What was measured, and is measured again only when the table's mark has changed."""
+        # the mark before the rows: what changes meanwhile must count as a change
+        mark = self.tables.mark(self._mapping(table).table)
+        if mark is None or table.name not in known or known[table.name][0] != mark:
+            known[table.name] = mark, measure()
+        return known[table.name][1]
+
+    # -- what is there ---------------------------------------------------------------------------------
+
+    def _shape(self, table: RawTable) -> Shape | None:
+        """The table checked against the contract; None if it is absent where that is legal."""
+        known = [raw.name for raw in RAW_TABLES]
+        if unknown := sorted(set(self.mappings) - set(known)):
+            raise SourceError(f"Mapping of {listed(unknown)}: no such raw table. They are {listed(known)}.")
+        mapping = self._mapping(table)
+        kinds = self.tables.columns(mapping.table)
+        if kinds is None:
+            if table.may_be_absent and table.name not in self.mappings:
+                return None
+            raise SourceError(
+                f"{mapping.table}: no such table for {table.name}, or no right to read it. "
+                f"{self.tables.remedy(mapping.table)}"
+            )
+        chosen = choose_columns(table, mapping, list(kinds), self.excluded_columns)
+        columns = {to: (of, kinds[of]) for to, of in sorted(chosen.items())}
+        for name in (c.name for c in table.declared if c.name in columns):
+            source, kind = columns[name]
+            if wanted := normalise.type_problem(table.type_of(name), kind):
+                raise SourceError(
+                    f"{mapping.table}: column {source} is {kind}, expected {wanted} for {name}; "
+                    "map another column, or a view that converts it."
+                )
+        changed = mapping.updated_at
+        return Shape(
+            label=mapping.table,
+            columns=columns,
+            extra_columns=tuple(sorted(set(columns) - {c.name for c in table.declared})),
+            updated_at=changed and find_column(mapping.table, changed, list(kinds)),
+        )
+
+    def _mapping(self, table: RawTable) -> TableMapping:
+        return self.mappings.get(table.name, TableMapping(table.name))
+
+    def _profile(self, shape: Shape, table: RawTable) -> tuple[int, int, datetime | None, datetime | None]:
+        """Rows, rows with a usable date, and the first and last of those dates.
+
+        Refuses a text that is no number where the contract wants one.
+        """
+        local = self._value(shape, table, table.date_column)
+        doubles = [c.name for c in table.declared if c.type == "DOUBLE" and c.name in shape.columns]
+        bad = {name: self.rules.not_a_number(shape.raw(name), shape.kind(name)) for name in doubles}
+        wrong = [f"min(case when {bad[name]} then {normalise.text(shape.raw(name))} end)" for name in doubles]
+        measures = ", ".join(["count(*)", f"count({local})", f"min({local})", f"max({local})", *wrong])
+        found = self.tables.rows(f"select {measures} from {self.tables.relation(shape.label)}")[0]
+        for name, value in zip(doubles, found[4:], strict=True):
+            if value is not None:
+                raise SourceError(
+                    f"{shape.label}: {shape.columns[name][0]} is {value!r}, expected a number of seconds or "
+                    "nothing. Correct the value or set it to null."
+                )
+        rows, usable, first, last = found[:4]
+        return rows, usable, first, last
+
+    def _refuse_dates(self, shape: Shape, table: RawTable) -> None:
+        """Refuses a table without one usable date: the wrong column, unless dates may all be empty."""
+        name, given = shape.columns[table.date_column][0], normalise.text(shape.raw(table.date_column))
+        found = self.tables.rows(
+            f"select {given} from {self.tables.relation(shape.label)} "
+            f"where not {self.rules.blank(given)} limit 1"
+        )
+        if found:
+            raise SourceError(
+                f"{shape.label}: no {name} is usable; the first is {found[0][0]!r}. Map {table.date_column} to a "
+                "column of dates or timestamps, or of text such as 2025-01-31T10:00:00+01:00."
+            )
+        if not table.may_be_absent:
+            raise SourceError(
+                f"{shape.label}: {name} is empty in all rows. Map {table.date_column} to a column of dates."
+            )
+
+    def _days(self, table: RawTable) -> list[DayOfRows]:
+        return self._remembered(self._counts, table, lambda: self._counted(table))
+
+    def _counted(self, table: RawTable) -> list[DayOfRows]:
+        shape = self._shape(table)
+        if shape is None:
+            return []
+        day = f"cast({self._value(shape, table, table.date_column)} as date)"
+        newest = f"max({normalise.identifier(shape.updated_at)})" if shape.updated_at else "null"
+        found = self.tables.rows(
+            f"select {day}, count(*), {normalise.text(newest)} from {self.tables.relation(shape.label)} group by 1"
+        )
+        return [(day, rows, str(changed)) for day, rows, changed in found]
+
+    # -- queries ---------------------------------------------------------------------------------------
+
+    def _rows_query(self, shape: Shape, table: RawTable, window: Window, now: datetime) -> str:
+        names = table.schema(shape.extra_columns).names[:-3]
+        values = [f"{self._value(shape, table, name)} as {self.tables.column(name)}" for name in names]
+        day = table.date_column
+        possible = normalise.may_be_within(shape.raw(day), shape.kind(day), window)
+        inner = (
+            f"select {', '.join(values)} from "
+            f"(select * from {self.tables.relation(shape.label)} where {possible}) as source"
+        )
+        order = ", ".join([day, *map(self.tables.column, sorted(set(names) - {day}))])
+        position = f"row_number() over (partition by cast({day} as date) order by {order})"
+        return (
+            f"select *, {self._lineage(shape, normalise.day_and_position(day, position), now)} "
+            f"from ({inner}) as extracted where {day} is not null and {window.predicate(day)}"
+        )
+
+    def _rejected_query(self, shape: Shape, table: RawTable, now: datetime) -> str:
+        user = self._value(shape, table, "user_id")
+        when = normalise.text(shape.raw(table.date_column))
+        # counted as text, whatever type the column has, as the reasons are
+        reason = self.rules.rejected_reason(table, user, when)
+        position = f"row_number() over (order by {user}, {when})"
+        return (
+            f"select '{table.name}' as table_name, {reason} as reason, {user} as user_id, {when} as date_value, "
+            f"{self._lineage(shape, position, now)} from {self.tables.relation(shape.label)} as source "
+            f"where {self._value(shape, table, table.date_column)} is null"
+        )
+
+    def _lineage(self, shape: Shape, position: str, now: datetime) -> str:
+        return (
+            f"{normalise.quoted(shape.label)} as _source, {position} as _row_number, "
+            f"cast('{now}' as timestamp) as _extracted_at"
+        )
+
+    def _value(self, shape: Shape, table: RawTable, name: str) -> str:
+        wanted = table.type_of(name)
+        if name not in shape.columns:
+            return f"cast(null as {wanted})"
+        raw, kind = shape.raw(name), shape.kind(name)
+        if wanted == "TIMESTAMP":
+            return self.rules.local_time(raw, kind)
+        return self.rules.seconds(raw, kind) if wanted == "DOUBLE" else self.rules.value(name, raw, kind)
+
+
+def _day(moment: datetime | None) -> date | None:
+    return moment.date() if moment else None
+
+
+def _month(day: date) -> str:
+    return day.replace(day=1).isoformat()
+
+
+def _digest(found: list[Any]) -> str:
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(schema, [])

@@ -1,0 +1,52 @@
+"""What the source `warehouse` asks of the warehouse that holds its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from user_engagement.sources.normalise import ValueRules
+
+
+class SourceTables(Protocol):
+    """Tables that a warehouse can read by itself. Names are those of the settings' mapping.
+
+    Every method raises `SourceError` or `WarehouseError` for what a user can mend.
+    """
+
+    @property
+    def attached(self) -> Mapping[str, Path]:
+        """Files that a query needs attached, by the names under which it reads them."""
+        ...
+
+    def rules(self, rules: ValueRules) -> ValueRules:
+        """The same rules in the warehouse's SQL."""
+        ...
+
+    def relation(self, name: str) -> str:
+        """A table as SQL."""
+        ...
+
+    def column(self, name: str) -> str:
+        """A raw table's column as SQL, spelled as the warehouse stores it."""
+        ...
+
+    def columns(self, name: str) -> Mapping[str, str] | None:
+        """Names and types of a table's columns, types named as DuckDB's.
+
+        None if there is no such table, or no right to read it: warehouses do not tell one from the other.
+        """
+        ...
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The result of a query over the tables."""
+        ...
+
+    def mark(self, name: str) -> str | None:
+        """What changes whenever the table does, found without computing anything; None if nothing says so."""
+        ...
+
+    def remedy(self, name: str) -> str:
+        """How a table that cannot be read is made readable, as a sentence."""
+        ...

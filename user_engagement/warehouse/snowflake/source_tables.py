@@ -1,0 +1,132 @@
+"""Tables of the account that the source `warehouse` reads where they lie."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from snowflake.connector.constants import FIELD_ID_TO_NAME
+from snowflake.connector.cursor import ResultMetadata
+from snowflake.connector.errors import ProgrammingError
+
+from user_engagement.contracts.raw import SCHEMA
+from user_engagement.errors import SourceError
+from user_engagement.settings import PREFIX
+from user_engagement.sources.normalise import ValueRules, identifier, quoted
+from user_engagement.sources.warehouse.snowflake_rules import SnowflakeRules
+from user_engagement.warehouse.snowflake.account import SnowflakeAccount
+from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of, stored_name
+
+DEFAULT_SCHEMA = "PUBLIC"
+NO_RIGHTS = 3001
+MARK_SECONDS = 60.0
+KINDS = {
+    "REAL": "DOUBLE",
+    "TEXT": "VARCHAR",
+    "DATE": "DATE",
+    "TIMESTAMP": "TIMESTAMP",
+    "TIMESTAMP_NTZ": "TIMESTAMP",
+    "TIMESTAMP_LTZ": "TIMESTAMP WITH TIME ZONE",
+    "TIMESTAMP_TZ": "TIMESTAMP WITH TIME ZONE",
+    "OBJECT": "STRUCT()",
+    "ARRAY": "VARIANT[]",
+    "MAP": "MAP()",
+}
+"""Of each type in Snowflake, that in DuckDB; others keep their names, and are read as text."""
+
+
+class SnowflakeTables:
+    """The `SourceTables` of a Snowflake account.
+
+    Args:
+        account: where, and as whom.
+        place: ``DATABASE.SCHEMA`` of tables that are named without; the account's own database, and its schema
+            ``PUBLIC``, if it is None.
+    """
+
+    attached: Mapping[str, Path] = {}
+
+    def __init__(self, account: SnowflakeAccount, place: str | None) -> None:
+        self.account = account
+        self.place = _parts(place or DEFAULT_SCHEMA)
+        self._marks: dict[str, tuple[float, str]] = {}
+
+    def rules(self, rules: ValueRules) -> ValueRules:
+        return SnowflakeRules(**{field.name: getattr(rules, field.name) for field in fields(rules)})
+
+    def relation(self, name: str) -> str:
+        database, schema, table = self._full_name(name)
+        if (database, schema) == (self.account.database, self.account.schema_name(SCHEMA)):
+            raise SourceError(
+                f"{name}: tables in {database}.{schema} are this project's own. Read another schema, or set "
+                "SNOWFLAKE_SCHEMA_PREFIX."
+            )
+        return ".".join(map(identifier, (database, schema, table)))
+
+    def column(self, name: str) -> str:
+        return identifier(stored_name(name))
+
+    def columns(self, name: str) -> Mapping[str, str] | None:
+        with connect(self.account, asset="source") as connection, connection.cursor() as cursor:
+            try:
+                found = cursor.describe(f"select * from {self.relation(name)}")
+            except ProgrammingError as error:
+                if does_not_exist(error) or error.errno == NO_RIGHTS:
+                    return None
+                raise
+        return {column.name: _kind(column) for column in found}
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with connect(self.account, asset="source") as connection:
+            return rows_of(connection, sql)
+
+    def mark(self, name: str) -> str | None:
+        """When the table last changed, which Snowflake tells without a virtual warehouse; not of every view.
+
+        Each question is a login, and sensors ask several times a minute: an answer serves for `MARK_SECONDS`.
+        """
+        until, known = self._marks.get(name, (0.0, ""))
+        if time.monotonic() < until:
+            return known
+        asked = f"select system$last_change_commit_time({quoted(self.relation(name))})"
+        with connect(self.account, asset="source") as connection, suppress(ProgrammingError):
+            found = str(rows_of(connection, asked)[0][0])
+            self._marks[name] = time.monotonic() + MARK_SECONDS, found
+            return found
+        return None
+
+    def remedy(self, name: str) -> str:
+        database, schema, _ = self._full_name(name)
+        role = self.account.role
+        return (
+            f"Correct {PREFIX}SOURCE_TABLES, or: grant usage on database {database} to role {role}; "
+            f"grant usage on schema {database}.{schema} to role {role}; "
+            f"grant select on {self.relation(name)} to role {role};"
+        )
+
+    def _full_name(self, name: str) -> list[str]:
+        parts = _parts(name)
+        if not parts[1:]:
+            parts = [*self.place, *parts]
+        full = [self.account.database, *parts][-3:]
+        if len(full) < 3 or len(parts) > 3:
+            raise SourceError(f"{name}: not a table's name; write it as DATABASE.SCHEMA.TABLE.")
+        return full
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a name, folded as Snowflake does unless they are quoted."""
+    found = re.findall(r'"(?:[^"]|"")*"|[^."]+', name)
+    return [part[1:-1].replace('""', '"') if part[0] == '"' else part.upper() for part in found]
+
+
+def _kind(column: ResultMetadata) -> str:
+    kind = FIELD_ID_TO_NAME[column.type_code]
+    if kind == "FIXED":
+        return f"DECIMAL({column.precision},{column.scale})" if column.scale else "HUGEINT"
+    return KINDS.get(kind, kind)
