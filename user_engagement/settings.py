@@ -10,6 +10,7 @@ import re
 from datetime import date
 from difflib import get_close_matches
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -39,6 +40,13 @@ IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
+SOURCES = ("simulated", "files", "database", "snowplow")
+SOURCES_GROUP = "user_engagement.sources"
+"""Entry points of further kinds of sources: functions that take the settings and return a `Source`."""
+ALERTS_GROUP = "user_engagement.alerts"
+"""Entry points of further ways of alerts: functions that take the settings and return a `Delivery`."""
+PREFIX_END = "__"
+"""Between the prefix and the name of what Dagster shows."""
 _SQL_WORDS = """
     account all alter analyse analyze and any array as asc asymmetric between both by case cast check collate
     column connect constraint create cross current database default deferrable delete desc describe distinct do
@@ -85,9 +93,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
     warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the tables live.")
-    source: Literal["simulated", "files", "database", "snowplow"] = Field(
-        "simulated", description="Kind of source to extract from."
-    )
+    source: str = Field("simulated", description="Kind of source to extract from.")
     source_path: str | None = Field(None, repr=False, description="Folder or database URL of the source.")
     users_path: str | None = Field(
         None, repr=False, description="Folder or database URL of signups and churn, if elsewhere."
@@ -149,7 +155,15 @@ class Settings(BaseSettings):
         pattern=r"(?i)^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
         description="Memory limit of DuckDB.",
     )
+    models: Path | None = Field(
+        None, description="Folder of more dbt models, such as marts/revenue_retention.sql, and their YAML."
+    )
     dbt_in_process: bool = Field(True, description="Run dbt inside this process rather than as a subprocess.")
+    dagster_prefix: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9_]*)?$",
+        description="Put before the names of groups, jobs, sensors and schedules, in a Dagster shared with others.",
+    )
     automation: bool = Field(True, description="Whether sensors and schedules start switched on.")
     stale_after_minutes: float = Field(
         10,
@@ -166,6 +180,13 @@ class Settings(BaseSettings):
     )
     alert_webhook_secret: SecretStr | None = Field(
         None, description="Secret that signs posted alerts; only their receiver knows it."
+    )
+    alert_urls: SecretStr | None = Field(
+        None,
+        description="Apprise addresses of Slack, Microsoft Teams, e-mail and others, with blanks between.",
+    )
+    alert_channels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Entry points of ways of alerts that a team adds, comma-separated."
     )
     insights: bool = Field(True, description="Whether to compute why engagement changes.")
     publish_users: bool = Field(
@@ -244,6 +265,30 @@ class Settings(BaseSettings):
     def _first_of_month(cls, value: date | None) -> date | None:
         return None if value is None else value.replace(day=1)
 
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        kinds = (*SOURCES, *entry_points(group=SOURCES_GROUP).names)
+        if value not in kinds:
+            raise ValueError(f"no kind of source; use one of {', '.join(kinds)}")
+        return value
+
+    @field_validator("alert_channels", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("alert_channels")
+    @classmethod
+    def _known_channels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        installed = entry_points(group=ALERTS_GROUP).names
+        for name in value:
+            if name not in installed:
+                raise ValueError(
+                    f"{name!r}: no installed package has an entry point of this name in {ALERTS_GROUP}"
+                )
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
@@ -317,6 +362,10 @@ class Settings(BaseSettings):
             )
         return self
 
+    def dagster_name(self, name: str) -> str:
+        """The name of a group, job, sensor or schedule in Dagster: with the prefix, if there is one."""
+        return f"{self.dagster_prefix}{PREFIX_END}{name}" if self.dagster_prefix else name
+
     @property
     def segments_are_default(self) -> bool:
         return "segments" not in self.model_fields_set
@@ -328,6 +377,10 @@ class Settings(BaseSettings):
     @property
     def warehouse_file(self) -> Path:
         return self.home.absolute() / "warehouse.duckdb"
+
+    @property
+    def forgotten_file(self) -> Path:
+        return self.home.absolute() / "forgotten.json"
 
     @property
     def published_dir(self) -> Path:

@@ -21,7 +21,7 @@ from dagster_dbt import (
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
-from user_engagement.assets.dbt_process import InProcessDbt, parsed_manifest
+from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_manifest
 from user_engagement.assets.fingerprints import project_fingerprint
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
@@ -212,7 +212,9 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     manifest, parsed = target / "manifest.json", target / "parsed-project"
     fingerprint = project_fingerprint(settings)
     if not manifest.exists() or not parsed.exists() or parsed.read_text() != fingerprint:
-        parsed_manifest(settings.dbt_project_dir, settings.warehouse, target).write(str(manifest))
+        parsed_manifest(
+            settings.dbt_project_dir, settings.warehouse, target, profile_variables(settings)
+        ).write(str(manifest))
         parsed.write_text(fingerprint)
     return json.loads(manifest.read_text())
 
@@ -222,6 +224,7 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
     # the one beside this interpreter, whether or not its environment is on the PATH
     executable = str(Path(sys.executable).with_name("dbt"))
     given: dict[str, Any] = {
+        "environment": profile_variables(settings),
         "project_dir": project,
         "profiles_dir": project,
         "target": settings.warehouse,
@@ -229,7 +232,17 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
     }
     if settings.dbt_in_process:
         return InProcessDbt(**given, parse_dir=str(settings.dbt_target_dir))
-    return DbtCliResource(**given)
+    return DbtProcess(**given)
+
+
+def profile_variables(settings: Settings) -> dict[str, str]:
+    """The variables that dbt's profile and project read, for settings that did not come from the environment."""
+    models = {f"{PREFIX}MODELS": str(settings.models.absolute())} if settings.models else {}
+    return {
+        f"{PREFIX}HOME": str(settings.home.absolute()),
+        f"{PREFIX}MEMORY_LIMIT": settings.memory_limit,
+        **models,
+    }
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
@@ -333,9 +346,9 @@ def build_dbt_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def activity(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def activity(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
         yield from dbt_build(
-            context, dbt, settings, window_of(partitions, context.partition_key_range)
+            context, user_engagement_dbt, settings, window_of(partitions, context.partition_key_range)
         ).replay()
 
     @dbt_assets(
@@ -346,9 +359,9 @@ def build_dbt_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def cohorts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def cohorts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
         window = window_of(partitions, context.partition_key_range)
-        build = dbt_build(context, dbt, settings, window)
+        build = dbt_build(context, user_engagement_dbt, settings, window)
         retention = dg.AssetKey(["cohorts", "cohort_retention"])
         if build.error is None and retention in context.selected_asset_keys:
             figures = cohort_figures(settings, window)
@@ -359,7 +372,7 @@ def build_dbt_assets(
     @dbt_assets(
         manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
     )
-    def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, dbt, settings, window=None).replay()
+    def marts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
+        yield from dbt_build(context, user_engagement_dbt, settings, window=None).replay()
 
     return [activity, cohorts, marts]

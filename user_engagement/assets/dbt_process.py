@@ -14,7 +14,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +32,8 @@ from packaging.version import Version
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-# the relation names in a parsed manifest depend on these
-NAMING_VARIABLES = ("SNOWFLAKE_DATABASE", "SNOWFLAKE_SCHEMA_PREFIX")
+# the models in a parsed manifest, and the names of their relations, depend on these
+NAMING_VARIABLES = ("SNOWFLAKE_DATABASE", "SNOWFLAKE_SCHEMA_PREFIX", "USER_ENGAGEMENT_MODELS")
 _parsed: dict[tuple[str | None, ...], Any] = {}
 
 
@@ -104,13 +104,25 @@ class DbtThread:
         return 0 if result.success else 1
 
 
+class DbtProcess(DbtCliResource):
+    """`DbtCliResource` that adds ``environment`` to the variables of the processes that it starts."""
+
+    environment: dict[str, str]
+
+    def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
+        with _environment(self.environment):
+            return super().cli(args, **options)
+
+
 class InProcessDbt(DbtCliResource):
     """`DbtCliResource` whose `cli` runs dbt in a thread of this process rather than as a subprocess.
 
     ``parse_dir`` is the folder of dbt's parsed project, so that the next process parses only changed files.
+    ``environment`` holds the variables that the profile reads.
     """
 
     parse_dir: str
+    environment: dict[str, str]
 
     def cli(
         self,
@@ -141,8 +153,10 @@ class InProcessDbt(DbtCliResource):
             *(("--target", self.target) if self.target else ()),
             *params.selection_args,
         ]
-        manifest_copy = parsed_manifest(project_dir, self.target or "", Path(self.parse_dir)).deepcopy()
-        environment = {"DAGSTER_DBT_CLI": "true"}
+        manifest_copy = parsed_manifest(
+            project_dir, self.target or "", Path(self.parse_dir), self.environment
+        ).deepcopy()
+        environment = {**self.environment, "DAGSTER_DBT_CLI": "true"}
         if params.indirect_selection:
             environment[DBT_INDIRECT_SELECTION_ENV] = params.indirect_selection
         return DbtCliInvocation(
@@ -159,19 +173,20 @@ class InProcessDbt(DbtCliResource):
         )
 
 
-def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
+def parsed_manifest(project_dir: Path, target: str, parse_dir: Path, environment: Mapping[str, str]) -> Any:
     """The project's parsed manifest, parsed at most once per process; copy it before an invocation.
 
     Raises:
         RuntimeError: dbt cannot parse the project; the message is dbt's.
     """
-    key = (str(project_dir), target, *(os.environ.get(name) for name in NAMING_VARIABLES))
+    variables = {**os.environ, **environment}
+    key = (str(project_dir), target, *(variables.get(name) for name in NAMING_VARIABLES))
     if key not in _parsed:
         from dbt.cli.main import dbtRunner
 
         command = ["--quiet", "parse", "--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
         command += ["--target", target, "--target-path", str(parse_dir), "--log-path", str(parse_dir)]
-        with _one_at_a_time, _environment({}), _released_adapters():
+        with _one_at_a_time, _environment(dict(environment)), _released_adapters():
             result = dbtRunner().invoke(command)
         if not result.success:
             raise RuntimeError(f"dbt cannot parse {project_dir}: {result.exception}")

@@ -64,7 +64,8 @@ def project_fingerprint(settings: Settings) -> str:
     """One digest of the dbt project: its content, whatever the times of its files."""
     files = sorted(
         file
-        for file in settings.dbt_project_dir.rglob("*")
+        for folder in (settings.dbt_project_dir, *([settings.models] if settings.models else []))
+        for file in folder.rglob("*")
         if file.suffix in (".sql", ".yml", ".md", ".csv") and not {"target", "logs"} & set(file.parts)
     )
     return _digest(_content_hashes(files))

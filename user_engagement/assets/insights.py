@@ -115,8 +115,10 @@ def insight_assets(
         dagster_dbt_translator=Translator(partitions),
         pool=WAREHOUSE_POOL,
     )
-    def insight_rollups(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, dbt, settings, window=None).replay()
+    def insight_rollups(
+        context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource
+    ) -> Iterator[Any]:
+        yield from dbt_build(context, user_engagement_dbt, settings, window=None).replay()
 
     @dg.multi_asset(
         specs=[table_spec(name, table) for name, table in TABLES.items()],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
 from user_engagement.errors import SettingsError
-from user_engagement.settings import PREFIX, Settings, TableMapping
+from user_engagement.settings import PREFIX, SOURCES, SOURCES_GROUP, Settings, TableMapping
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
 from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
@@ -27,7 +28,7 @@ SIMULATED_TABLES: Mapping[str, TableMapping] = {
 
 
 def open_source(settings: Settings) -> Source:
-    """The source that the settings name. Nothing is read yet.
+    """The source that the settings name, of a kind of the project's or of an installed package's. Nothing is read yet.
 
     Raises:
         SettingsError: the kind of source needs a place that is not set.
@@ -36,6 +37,8 @@ def open_source(settings: Settings) -> Source:
         return simulated_source(settings)
     if settings.source == "snowplow":
         return snowplow_source(settings)
+    if settings.source not in SOURCES:
+        return entry_points(group=SOURCES_GROUP)[settings.source].load()(settings)
     engagement = place_of(settings, settings.source_path, settings.source)
     return engagement if settings.users_path is None else with_users(users_source(settings), engagement)
 

@@ -523,7 +523,8 @@ def test_a_long_error_keeps_its_beginning_and_its_end_on_one_line() -> None:
 def test_the_sensors_run_unless_switched_off_and_alert_to_the_log(
     company: Company, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sensors = build_alert_sensors(load_settings())
+    keys = frozenset(company.definitions.resolve_asset_graph().get_all_asset_keys())
+    sensors = build_alert_sensors(load_settings(), keys)
     assert [sensor.name for sensor in sensors] == [
         "run_failures",
         "stale_or_failed_checks",

@@ -17,6 +17,7 @@ from user_engagement.sources.base import Extract
 from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
+from user_engagement.warehouse.forgotten import read_forgotten
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -27,14 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DuckDBWarehouse:
-    """A `Warehouse` in a DuckDB file. ``memory_limit`` bounds each connection."""
+    """A `Warehouse` in a DuckDB file. ``memory_limit`` bounds each connection.
+
+    ``forgotten_file`` lists users whose rows are never loaded.
+    """
 
     file: Path
     memory_limit: str
+    forgotten_file: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> DuckDBWarehouse:
-        return cls(settings.warehouse_file, settings.memory_limit)
+        return cls(settings.warehouse_file, settings.memory_limit, settings.forgotten_file)
 
     def exists(self) -> bool:
         return self.file.exists()
@@ -48,7 +53,8 @@ class DuckDBWarehouse:
 
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
         with self.connect() as connection:
-            return loading.replace_slice(connection, extract)
+            forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else None
+            return loading.replace_slice(connection, extract, forgotten)
 
     def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
         with self.connect() as connection:
