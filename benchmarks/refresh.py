@@ -4,9 +4,10 @@
 
 Events arrive as a file for each day. A first run loads all but the last days; then each of these arrives and is
 loaded by a run of its own; then some rows of a month a year earlier arrive; then nothing does. At the end everything
-is loaded once more into a fresh home, and the marts of both homes must be equal.
+is loaded once more into a fresh home, and the marts of both homes, and their insights, must be equal.
 
-Seconds and CPU seconds of a new day are medians. `pipeline.py` says how a run is measured.
+The last days are in the middle of a week. Seven days, of which one completes a week, are `--days 7`. Seconds and CPU
+seconds of a new day are medians. `pipeline.py` says how a run is measured.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pipeline import (
     report,
 )
 
+from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.simulation import WorldConfig
 
 LATE_MONTH = date(2025, 11, 1)
@@ -85,7 +87,7 @@ def run(home: Path, folder: Path, as_of: date, variables: Mapping[str, str]) -> 
 
 
 def check(work: Path, refreshed: Path, loaded: Path) -> None:
-    """Stops unless both homes hold the same marts, row for row."""
+    """Stops unless both homes hold the same marts and insights, row for row."""
     for home in (refreshed, loaded):
         measured([str(BIN / "user-engagement"), "export", str(work / f"marts of {home.name}")], home)
     with duckdb.connect() as connection:
@@ -94,10 +96,25 @@ def check(work: Path, refreshed: Path, loaded: Path) -> None:
                 f"'{work / f'marts of {home.name}' / mart}.parquet'" for home in (refreshed, loaded)
             )
             for one, other in ((ours, theirs), (theirs, ours)):
-                rows = connection.execute(f"select * from {one} except all select * from {other}").fetchall()
-                if rows:
-                    sys.exit(f"{mart}: {len(rows)} rows differ, such as {rows[0]}")
-    console.print(f"all {len(GRAINS)} marts are equal to those of one full load")
+                _stop_if_more(connection, mart, one, other)
+        for home in (refreshed, loaded):
+            connection.execute(f"attach '{home / 'warehouse.duckdb'}' as {home.name} (read_only)")
+        built = connection.execute(
+            "select table_name from duckdb_tables() where database_name = ? and schema_name = 'insights'",
+            [loaded.name],
+        ).fetchall()
+        insights = [table for (table,) in built if table in INSIGHTS]
+        for table in insights:
+            ours, theirs = (f"{home.name}.insights.{table}" for home in (refreshed, loaded))
+            _stop_if_more(connection, table, ours, theirs)
+            _stop_if_more(connection, table, theirs, ours)
+    console.print(f"all {len(GRAINS)} marts and {len(insights)} insights are equal to those of one full load")
+
+
+def _stop_if_more(connection: duckdb.DuckDBPyConnection, name: str, one: str, other: str) -> None:
+    rows = connection.execute(f"select * from {one} except all select * from {other}").fetchall()
+    if rows:
+        sys.exit(f"{name}: {len(rows)} rows differ, such as {rows[0]}")
 
 
 def main() -> None:

@@ -1,10 +1,14 @@
-"""Errors that a user can fix. The command line shows only their message, and exits with 2."""
+"""Errors that the command line shows as one message; it exits with 2 for a `UserError`, and with 1 for a failed run."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """Wrong input or configuration. The message says what was found, where, and what to do."""
+
+
+class RunFailedError(Exception):
+    """The run did not succeed; the message says which step failed and why."""
 
 
 class SettingsError(UserError):

@@ -32,11 +32,12 @@ def next_month(day: date) -> date:
 
 def monthly_partitions(first_month: date, as_of: date | None) -> dg.MonthlyPartitionsDefinition:
     """The months from ``first_month`` through the month of ``as_of``, or through the current month."""
-    if as_of is not None:
-        return dg.MonthlyPartitionsDefinition(
-            start_date=first_month.strftime(KEY_FORMAT), end_date=next_month(as_of).strftime(KEY_FORMAT)
-        )
-    return dg.MonthlyPartitionsDefinition(start_date=first_month.strftime(KEY_FORMAT), end_offset=1)
+    # without the offset Dagster leaves out a month that is not over yet
+    return dg.MonthlyPartitionsDefinition(
+        start_date=first_month.strftime(KEY_FORMAT),
+        end_date=next_month(as_of).strftime(KEY_FORMAT) if as_of else None,
+        end_offset=1,
+    )
 
 
 def window_of(partitions: dg.MonthlyPartitionsDefinition, keys: dg.PartitionKeyRange) -> Window:

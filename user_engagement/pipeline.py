@@ -11,13 +11,13 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from user_engagement.assets.fingerprints import SOURCE_STATE, source_state
+from user_engagement.assets.fingerprints import REBUILD_TAG, SOURCE_STATE, source_state
 from user_engagement.assets.freshness import compare, is_up_to_date
 from user_engagement.assets.source_loss import refuse_loss
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
-from user_engagement.errors import SettingsError, SourceError
+from user_engagement.errors import RunFailedError, SettingsError, SourceError
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
 from user_engagement.instance.source_of_home import claim_home, refuse_other_source
@@ -43,7 +43,7 @@ class Plan:
     """What a run will do: the ranges of months to load, and the signup months whose cohorts it rebuilds.
 
     ``cohorts`` is None if everything is up to date. ``state`` is the source's state that the run loads completely;
-    None if it leaves months out.
+    None if it leaves months out. ``rebuild``: whether tables are rebuilt although their inputs have not changed.
     """
 
     source: Source
@@ -51,6 +51,7 @@ class Plan:
     load: tuple[Months, ...] = ()
     cohorts: Months | None = None
     state: str | None = None
+    rebuild: bool = False
 
     def steps(self) -> Iterator[Step]:
         if self.cohorts is None:
@@ -64,10 +65,6 @@ class Plan:
             # the horizon or a setting may have changed, so the models that use them are rebuilt
             yield Step("refresh_activity", Months(self.cohorts.last, self.cohorts.last), loads=False)
         yield Step("refresh_cohorts", self.cohorts, loads=False)
-
-
-class RunFailedError(Exception):
-    """The run did not succeed; the message says which step failed and why."""
 
 
 def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
@@ -117,12 +114,12 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
         )
     cohorts = Months(first, max(last, load.last))
     if full or is_partial or not open_warehouse(settings).exists():
-        return Plan(source, reports, (load,), cohorts, state)
+        return Plan(source, reports, (load,), cohorts, state, full or rebuild)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
     with open_instance(settings) as instance:
         outdated = compare(instance, source, settings, keys).outdated
     ranges = tuple(contiguous_ranges(date.fromisoformat(key) for key in outdated))
-    return Plan(source, reports, ranges, cohorts, state)
+    return Plan(source, reports, ranges, cohorts, state, rebuild)
 
 
 def run(
@@ -143,14 +140,16 @@ def run(
     claim_home(settings)
     definitions = build_definitions(settings, planned.source)
     state = {SOURCE_STATE: planned.state} if planned.state else {}
-    with open_instance(settings) as instance:
+    rebuild = {REBUILD_TAG: "true"} if planned.rebuild else {}
+    # what Dagster writes there is in its events and errors, too
+    with contextlib.redirect_stderr(io.StringIO()), open_instance(settings) as instance:
         for step in planned.steps():
             job = definitions.resolve_job_def(settings.dagster_name(step.job))
             keys = job.asset_layer.executable_asset_keys
             started = instance.create_run_for_job(
                 job_def=job,
                 run_config=QUIET,
-                tags={**step.months.tags(), **host_tag(), **state},
+                tags={**step.months.tags(), **host_tag(), **state, **rebuild},
                 asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
             )
             with contextlib.redirect_stdout(_Lines(on_line)):
@@ -183,6 +182,8 @@ def _raise_if_failed(event: dg.DagsterEvent, failed_checks: Sequence[dg.AssetChe
         error = event.step_failure_data.error
         while error and error.cause:
             error = error.cause
+        if error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
         failure = event.step_failure_data.user_failure_data
         message = failure.description if failure else (error.message if error else event.message)
         found = "".join(f"\n{_found_by(check)}" for check in failed_checks)

@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         (),
         description="More days that are placeholders, comma-separated; the year 2900 and later always are.",
     )
+    event_ids_per_user: bool = Field(
+        False,
+        description="Whether event ids are unique within a user alone, not in the whole table.",
+    )
     accept_loss: bool = Field(
         False, description="Load a source although most of a table, or its newest part, is gone."
     )
@@ -165,6 +169,16 @@ class Settings(BaseSettings):
         description="Put before the names of groups, jobs, sensors and schedules, in a Dagster shared with others.",
     )
     automation: bool = Field(True, description="Whether sensors and schedules start switched on.")
+    keep_days: int = Field(
+        90,
+        ge=1,
+        description="Days after which a run's folder and its events are removed, if newer runs replaced it.",
+    )
+    keep_runs: int = Field(
+        500,
+        ge=10,
+        description="Number of newest runs whose folders and events are kept, however many days they cover.",
+    )
     stale_after_minutes: float = Field(
         10,
         ge=0,

@@ -50,6 +50,12 @@ def test_the_month_of_as_of_is_the_last_from_its_first_day_to_its_last(as_of: da
     assert monthly_partitions(date(2025, 1, 1), as_of).get_partition_keys() == ["2025-01-01"]
 
 
+def test_the_month_of_as_of_is_included_although_it_is_not_over() -> None:
+    today = datetime.now(UTC).date()
+    keys = monthly_partitions(first_of_month(today) - timedelta(days=1), today).get_partition_keys()
+    assert keys[-1] == key_of(today)
+
+
 def test_without_as_of_the_current_month_is_included() -> None:
     today = datetime.now(UTC).date()
     keys = monthly_partitions(first_of_month(today) - timedelta(days=1), None).get_partition_keys()

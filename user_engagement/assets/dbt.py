@@ -21,13 +21,13 @@ from dagster_dbt import (
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
-from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_manifest
-from user_engagement.assets.fingerprints import project_fingerprint
+from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.warehouse import WarehouseReader, open_warehouse
+from user_engagement.warehouse.io_manager import PARTITION_ROWS, rows_of_partitions
 
 FAR_PAST, FAR_FUTURE = date(1000, 1, 1), date(9999, 12, 31)
 ACTIVITY = "fqn:user_engagement_dbt.staging fqn:user_engagement_dbt.lookups fqn:user_engagement_dbt.activity"
@@ -130,6 +130,7 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "max_session_seconds": settings.max_session_seconds,
         "max_periods": settings.max_periods,
         "signups_are_plain_days": signups_are_plain_days(reader),
+        "event_ids_per_user": settings.event_ids_per_user,
     }
 
 
@@ -140,8 +141,8 @@ def signups_are_plain_days(reader: WarehouseReader) -> bool:
 
 def _has_times(reader: WarehouseReader, table: RawTable) -> bool:
     day = table.date_column
-    timed = f"select count(*) as found from raw.{table.name} where {day} <> cast({day} as date)"
-    return reader.query(timed).to_pylist()[0]["found"] > 0
+    timed = f"select {day} as found from raw.{table.name} where {day} <> cast({day} as date) limit 1"
+    return reader.query(timed).num_rows > 0
 
 
 # -- how Dagster sees the models ---------------------------------------------------------------------------
@@ -207,16 +208,11 @@ def folder_of(props: Mapping[str, Any]) -> str:
 
 
 def load_manifest(settings: Settings) -> dict[str, Any]:
-    """dbt's manifest, parsed again only when the project's content is not that of the last parse."""
-    target = settings.dbt_target_dir
-    manifest, parsed = target / "manifest.json", target / "parsed-project"
-    fingerprint = project_fingerprint(settings)
-    if not manifest.exists() or not parsed.exists() or parsed.read_text() != fingerprint:
-        parsed_manifest(
-            settings.dbt_project_dir, settings.warehouse, target, profile_variables(settings)
-        ).write(str(manifest))
-        parsed.write_text(fingerprint)
-    return json.loads(manifest.read_text())
+    """dbt's manifest as Dagster reads it."""
+    parsed = parsed_project(
+        settings.dbt_project_dir, settings.warehouse, settings.dbt_target_dir, profile_variables(settings)
+    )
+    return json.loads(parsed.with_name("manifest.json").read_text())
 
 
 def dbt_resource(settings: Settings) -> DbtCliResource:
@@ -265,9 +261,13 @@ class FinishedBuild:
 
 
 def dbt_build(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, settings: Settings, window: Window | None
+    context: dg.AssetExecutionContext,
+    dbt: DbtCliResource,
+    settings: Settings,
+    window: Window | None,
+    exclude: str | None = None,
 ) -> FinishedBuild:
-    """Builds and tests the selected models, and describes their tables."""
+    """Builds and tests the selected models but those of ``exclude``; describes all tables, by month in a window."""
     with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     command = [
@@ -278,6 +278,7 @@ def dbt_build(
         "--vars",
         json.dumps(variables),
         *(window_args(window) if window else []),
+        *(["--exclude", exclude] if exclude else []),
     ]
     invocation = dbt.cli(command, context=context, target_path=target_path(settings, context))
     events: list[Any] = []
@@ -288,6 +289,8 @@ def dbt_build(
     except DagsterDbtCliRuntimeError as failure:
         error = failure
     describe_tables(context, settings)
+    if window:
+        count_partitions(context, settings, window)
     return FinishedBuild(events, error)
 
 
@@ -306,6 +309,27 @@ def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> No
         if rows is not None:
             metadata["dagster/row_count"] = rows
         context.add_asset_metadata(metadata, asset_key=key)
+
+
+def count_partitions(context: dg.AssetExecutionContext, settings: Settings, window: Window) -> None:
+    """The rows of each month of the run, for the selected tables that are built by month."""
+    columns = window_columns(load_manifest(settings))
+    with open_warehouse(settings).reader() as reader:
+        for key in context.selected_asset_keys:
+            table = ".".join(key.path)
+            if table in columns and reader.columns(*key.path):
+                months = reader.monthly_rows(table, columns[table], window.predicate(columns[table]))
+                for partition, rows in rows_of_partitions(months, context.partition_keys).items():
+                    context.add_asset_metadata({PARTITION_ROWS: rows}, asset_key=key, partition_key=partition)
+
+
+def window_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The date column of each model that is built by month, by ``schema.table``."""
+    models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    columns = {
+        f"{folder_of(node)}.{node['name']}": node["config"]["meta"].get("window_column") for node in models
+    }
+    return {table: column for table, column in columns.items() if column}
 
 
 def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, float]]:

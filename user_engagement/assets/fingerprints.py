@@ -22,6 +22,9 @@ SOURCE_TAG = "user_engagement/source"
 SOURCE_STATE = "user_engagement/source_state"
 """The tag of a run that loads all changes, and the metadata entry of its publication: the source's state."""
 
+REBUILD_TAG = "user_engagement/rebuild"
+"""The tag of a run that rebuilds tables although their inputs have not changed."""
+
 BUILD = "build_fingerprint"
 """The metadata entry of a published generation with the fingerprint of its settings and code."""
 
@@ -42,7 +45,7 @@ def source_fingerprints(
 
 def source_state(source: Source, settings: Settings) -> str:
     """One digest of all tables of the source and of how they are read; no file is opened for it."""
-    return _digest([_reading_settings(settings), *(source.state(table) for table in RAW_TABLES)])
+    return digest([_reading_settings(settings), *(source.state(table) for table in RAW_TABLES)])
 
 
 def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
@@ -53,28 +56,43 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
     inputs = [
         json.dumps(variables, sort_keys=True),
         repr((settings.insights, settings.seed, settings.publish_report, settings.publish_users)),
-        str(settings.pseudonym_key and _digest([settings.pseudonym_key.get_secret_value()])),
+        str(settings.pseudonym_key and digest([settings.pseudonym_key.get_secret_value()])),
     ]
     given = [file for file in (settings.annotations, settings.labels) if file and file.is_file()]
+    return digest([*inputs, *_content_hashes(given), code_fingerprint(settings)])
+
+
+def code_fingerprint(settings: Settings) -> str:
+    """One digest of the package, the dbt project and a team's own models."""
+    own = [settings.models] if settings.models else []
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
-    return _digest([*inputs, *_content_hashes([*given, *code]), project_fingerprint(settings)])
+    return digest([*_content_hashes(code), project_fingerprint(settings.dbt_project_dir, *own)])
 
 
-def project_fingerprint(settings: Settings) -> str:
-    """One digest of the dbt project: its content, whatever the times of its files."""
+def project_fingerprint(*folders: Path) -> str:
+    """One digest of a dbt project and folders that belong to it: their content, whatever the times of their files."""
     files = sorted(
         file
-        for folder in (settings.dbt_project_dir, *([settings.models] if settings.models else []))
+        for folder in folders
         for file in folder.rglob("*")
-        if file.suffix in (".sql", ".yml", ".md", ".csv") and not {"target", "logs"} & set(file.parts)
+        if file.suffix in (".sql", ".yml", ".md", ".csv")
+        # dbt writes `.user.yml` beside a profile
+        and not file.name.startswith(".")
+        and not {"target", "logs"} & set(file.parts)
     )
-    return _digest(_content_hashes(files))
+    return digest(_content_hashes(files))
 
 
 def _reading_settings(settings: Settings) -> str:
-    values = (settings.missing_words, str(settings.earliest_date), [str(d) for d in settings.sentinel_dates])
+    values: tuple[Any, ...] = (
+        settings.missing_words,
+        str(settings.earliest_date),
+        [str(d) for d in settings.sentinel_dates],
+        # ids without users are hashed month by month
+        *(["event_ids_per_user"] if settings.event_ids_per_user else []),
+    )
     events = (settings.snowplow_visit_timeout_seconds, settings.snowplow_bots)
-    rules = _digest([repr(values), *([repr(events)] if settings.source == "snowplow" else [])])
+    rules = digest([repr(values), *([repr(events)] if settings.source == "snowplow" else [])])
     return f"{settings.timezone}/{settings.max_session_seconds:g}/{rules}"
 
 
@@ -82,5 +100,6 @@ def _content_hashes(files: Iterable[Path]) -> Iterable[str]:
     return (f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
 
 
-def _digest(parts: Iterable[str]) -> str:
+def digest(parts: Iterable[str]) -> str:
+    """A short hash of texts in their order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

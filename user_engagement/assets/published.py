@@ -1,5 +1,6 @@
 """The last asset: the published generation, which the dashboard and `user-engagement kpis` read."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 from user_engagement import formatting as fmt
 from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt import dbt_vars, load_manifest
+from user_engagement.assets.doubts import CHECKS, find_doubts
 from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.own_marts import SCHEMA as MARTS_SCHEMA
@@ -17,7 +19,8 @@ from user_engagement.assets.own_marts import names_no_user, own_marts
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
-from user_engagement.publishing.generations import pseudonymised, publish
+from user_engagement.instance.pruning import prune
+from user_engagement.publishing.generations import Doubt, pseudonymised, publish
 from user_engagement.settings import Settings
 from user_engagement.warehouse import WarehouseReader, open_warehouse
 
@@ -56,10 +59,16 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
         kinds={"parquet"},
         description="One generation of Parquet files with a manifest; readers see all of it or none.",
         pool=WAREHOUSE_POOL,
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=PUBLISHED_KEY, description=description)
+            for name, (description, _) in CHECKS.items()
+        ],
     )
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with open_warehouse(settings).reader() as reader:
-            build = build_fingerprint(settings, dbt_vars(reader, settings, datetime.now(UTC)))
+            now = datetime.now(UTC)
+            build = build_fingerprint(settings, dbt_vars(reader, settings, now))
+            doubts = find_doubts(reader, settings, now)
             as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
             contents = (
                 (name, _rows_to_publish(reader, tables[name], name, settings))
@@ -67,8 +76,11 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
                 if name not in own or names_no_user(reader, name)
             )
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
-            manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add, own)
+            manifest = publish(
+                settings.published_dir, contents, context.run.run_id, str(as_of), add, doubts, own
+            )
         folder = settings.published_dir / f"gen-{manifest.generation}"
+        prune(context.instance, settings)
         report = {"report": dg.MetadataValue.url((folder / REPORT).as_uri())} if add else {}
         return dg.MaterializeResult(
             metadata={
@@ -80,10 +92,24 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
                 BUILD: build,
                 SOURCE_STATE: context.run.tags.get(SOURCE_STATE, "unknown"),
                 **report,
-            }
+            },
+            check_results=list(check_results(doubts)),
         )
 
     return generation
+
+
+def check_results(doubts: Sequence[Doubt]) -> Iterator[dg.AssetCheckResult]:
+    """The result of each check of what was published: a warning with its doubts, in the words of the manifest."""
+    for name in CHECKS:
+        found = [doubt.text for doubt in doubts if doubt.check == name]
+        yield dg.AssetCheckResult(
+            passed=not found,
+            check_name=name,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(found) or None,
+            metadata={"doubts": len(found)},
+        )
 
 
 def _rows_to_publish(

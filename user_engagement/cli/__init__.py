@@ -1,5 +1,41 @@
 """The command line: ``user-engagement``."""
 
-from user_engagement.cli.app import main
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
 
 __all__ = ["main"]
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+def main() -> None:
+    """Entry point. Ctrl-C ends a command with exit code 130 from its first import on; a second one ends it at once."""
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if interrupts:
+            # what is being written is a transaction, or a file that does not have its name yet
+            os._exit(INTERRUPTED)
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        # the imports take half a second
+        from user_engagement.cli.app import main as run_command
+
+        run_command()
+    except BaseException as error:
+        # libraries turn an interrupt into errors of their own, or take it over while they work
+        is_exit = isinstance(error, SystemExit) and error.code == INTERRUPTED
+        if not (interrupts or is_exit or isinstance(error, KeyboardInterrupt)):
+            raise
+        # a second one must not change the exit code while threads and temporary files are cleared away
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("Interrupted. What is published has not changed.", file=sys.stderr)
+        sys.exit(INTERRUPTED)

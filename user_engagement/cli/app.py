@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from user_engagement.errors import UserError
+from user_engagement.errors import RunFailedError, UserError
 from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings
 
@@ -103,13 +103,21 @@ def run(
         from user_engagement.instance.source_of_home import empty_home
 
         empty_home(settings)
+    from user_engagement.cli.machine import refuse_unwritable
+    from user_engagement.warehouse import open_warehouse
+
+    # before the imports and the source, which take seconds
+    refuse_unwritable(settings)
+    if settings.warehouse == "duckdb" and open_warehouse(settings).exists():
+        with open_warehouse(settings).reader():
+            pass
     from user_engagement.cli.console import RunProgress, loading_summary
-    from user_engagement.cli.warnings import warnings
     from user_engagement.pipeline import plan
     from user_engagement.pipeline import run as run_pipeline
-    from user_engagement.publishing.generations import resolve
+    from user_engagement.publishing.generations import read_manifest, resolve
 
-    with RunProgress(progress_console) as progress:
+    # not the stream of the moment: what Dagster writes to that one while it runs is not shown
+    with RunProgress(Console(file=sys.stderr)) as progress:
         if settings.source == "simulated":
             # the simulator is imported for those who use it
             from user_engagement.cli.simulated_company import ensure_world
@@ -124,8 +132,8 @@ def run(
     _show(generation)
     default = Settings.model_fields["home"].default.absolute()
     at = "" if settings.home.absolute() == default else f"{PREFIX}HOME={settings.home} "
-    for warning in warnings(settings, planned.reports, generation):
-        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+    for doubt in read_manifest(generation).doubts:
+        console.print(f"[yellow]warning:[/] {escape(doubt.text)}", highlight=False)
     console.print(
         f"\nNext: [bold]{at}user-engagement dashboard[/] for charts, [bold]{at}user-engagement dev[/] for the asset "
         f"graph, [bold]{at}user-engagement export DIR[/] for the marts as files."
@@ -372,11 +380,12 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {_escaped(str(error))}")
         sys.exit(2)
     except Exception as error:
-        from user_engagement.pipeline import RunFailedError
+        from user_engagement.cli.machine import machine_problem
 
-        if not isinstance(error, RunFailedError):
+        problem = machine_problem(error, get_settings())
+        if problem is None and not isinstance(error, RunFailedError):
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(str(error))}")
+        Console(stderr=True, soft_wrap=True).print(f"[red]run failed:[/] {_escaped(problem or str(error))}")
         sys.exit(1)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from user_engagement.assets.common import PUBLISHED_KEY
 from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
 
@@ -90,16 +91,17 @@ class RunProgress:
         metadata = {key: value.value for key, value in materialization.metadata.items()}
         if "replaced_rows" in metadata:
             # the event of each month has the counts of the whole range
-            self._loaded[name] = _number(metadata, "dagster/partition_row_count")
+            self._loaded[name] = _number(metadata, "loaded_rows")
             self.rejected[name] = _number(metadata, "rejected_rows")
-        rows = metadata.get("dagster/partition_row_count", metadata.get("dagster/row_count"))
+        rows = metadata.get("loaded_rows", metadata.get("dagster/row_count"))
         self._assets[name] = f"{rows:,} rows" if isinstance(rows, int) else "done"
         self.show_step(name)
 
     def _checked(self, event: dg.DagsterEvent) -> None:
         self._checks += 1
         evaluation = event.asset_check_evaluation_data
-        if not evaluation.passed:
+        # the summary shows what is doubtful in the publication
+        if not evaluation.passed and evaluation.asset_key != PUBLISHED_KEY:
             self._console.print(
                 f"[yellow]check failed[/] {escape(evaluation.asset_key.to_user_string())}: "
                 f"{escape(evaluation.check_name)} ({evaluation.severity.value.lower()})"

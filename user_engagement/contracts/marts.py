@@ -66,7 +66,7 @@ MARTS: dict[str, Mart] = {
     "active_users_daily": Mart(
         "marts",
         f"{SEGMENT}, activity_date date, dau count, wau count, mau count, stickiness number, new_users count, "
-        "resurrected_users count, churned_users count",
+        "resurrected_users count, churned_users count, is_complete flag",
     ),
     "growth_accounting": Mart(
         "marts",

@@ -138,7 +138,7 @@ def _gone(folder: Path) -> UnavailableError:
 
 @lru_cache(REMEMBERED_GENERATIONS)
 def _generation(folder: Path, manifest: str) -> Generation:
-    return Generation(folder, Manifest(**json.loads(manifest)))
+    return Generation(folder, Manifest.from_json(json.loads(manifest)))
 
 
 @lru_cache(REMEMBERED_GENERATIONS * TABLES)

@@ -20,7 +20,7 @@ from user_engagement.insights.measurement import outages_of, touched, vanished_o
 from user_engagement.insights.panel import Panel, panel_of
 from user_engagement.insights.reasons import with_reasons
 from user_engagement.insights.risk import risk, risk_groups
-from user_engagement.insights.rollups import Rollups
+from user_engagement.insights.rollups import DailyRollups, Rollups
 from user_engagement.insights.sensitivity import churn_sensitivity
 from user_engagement.insights.survival_tests import hazard_ratios, survival_tests, tenure_hazards
 from user_engagement.insights.tables import COMPARED_WEEKS
@@ -72,19 +72,34 @@ def analyse(
     rollups: Rollups, as_of: date, seed: int, marks: pd.DataFrame | None = None
 ) -> Mapping[str, pd.DataFrame]:
     """Every published insight table by its name, each with `observed_through`."""
+    tables = {**of_complete_weeks(rollups, seed, marks), **of_all_days(rollups, as_of, seed)}
+    return {name: table.assign(observed_through=as_of) for name, table in tables.items()}
+
+
+def of_complete_weeks(
+    rollups: Rollups, seed: int, marks: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
+    """The tables that nothing after the last complete week can change."""
     segments = segment_names(rollups.segment_values)
     period_cells = with_segments(rollups.period_cells, rollups.segment_values)
     kind_cells = with_segments(rollups.kind_cells, rollups.segment_values)
-    survival_cells = with_segments(rollups.survival_cells, rollups.segment_values)
-    at_risk = risk(rollups.risk_features, pd.Timestamp(as_of))
     growth = growth_change(rollups.growth_accounting, rollups.compared_periods)
-    tables = {
+    return {
         **brief_tables(rollups, growth, marks),
         "growth_change": growth,
         "change_decomposition": decompose(period_cells, [*segments, MAIN_DEVICE, TENURE], seed),
         "contributions": contributions(kind_cells, segments, COMPARED_WEEKS),
         "first_week": first_week(rollups.first_week_cells),
         "first_week_retention": first_week_retention(rollups.first_week_curves),
+    }
+
+
+def of_all_days(rollups: DailyRollups, as_of: date, seed: int) -> dict[str, pd.DataFrame]:
+    """The tables that every day changes."""
+    segments = segment_names(rollups.segment_values)
+    survival_cells = with_segments(rollups.survival_cells, rollups.segment_values)
+    at_risk = risk(rollups.risk_features, pd.Timestamp(as_of))
+    return {
         "survival_tests": survival_tests(survival_cells, segments),
         "hazard_ratios": hazard_ratios(survival_cells, segments, seed),
         "tenure_hazards": tenure_hazards(survival_cells, segments),
@@ -94,4 +109,3 @@ def analyse(
         "risk_groups": risk_groups(at_risk.cells, rollups.segment_values),
         "churn_sensitivity": churn_sensitivity(rollups.lapse_cells, rollups.segment_values),
     }
-    return {name: table.assign(observed_through=as_of) for name, table in tables.items()}

@@ -230,11 +230,26 @@ def lost_by_cohorts(
     course = np.where(
         expected_of_older > 0, (actual * recent).sum(0) / np.maximum(expected_of_older, 1e-9), 1.0
     )
+    usual = rate[:, None] * course[None]
     since = newer(panel.tenures, weeks, change.since)
-    expected = (exposure * rate[:, None] * course[None] * since)[:, window].sum(0)
-    value = float((expected - (actual * since)[:, window].sum(0)).mean())
+    expected = (exposure * usual * since)[:, window].sum()
+    beside = (newer_beside_older(panel, leaves, change.since) * usual * ~since)[:, window].sum()
+    value = float(expected - (actual * since)[:, window].sum()) / len(window)
+    # of those who share a band of tenure with older users as much is taken as of the others
+    value *= 1 + beside / max(expected, 1)
     relative = reading.error / max(abs(reading.height), 1e-9)
     return Amount(value, value - Z * abs(value) * relative, value + Z * abs(value) * relative)
+
+
+def newer_beside_older(panel: Panel, leaves: NDArray[np.bool_], since: int) -> Array:
+    """Users who signed up in a week or later, by band of tenure and week; shape (tenures, weeks)."""
+    signups = panel.leaves.cohorts["signups"][leaves].sum(0)
+    users = np.zeros((len(panel.tenures), len(panel.weeks)))
+    for week in range(since, len(panel.weeks)):
+        ages = week - np.arange(since, week + 1)
+        band = np.searchsorted(panel.tenures, ages, side="right") - 1
+        np.add.at(users[:, week], band, signups[since : week + 1])
+    return users
 
 
 def lost_by_signups(

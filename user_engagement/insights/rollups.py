@@ -7,9 +7,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 
-@dataclass(frozen=True)
-class Rollups:
-    """What the warehouse reduced the users' activity to; see `user_engagement_dbt/models/insights`."""
+@dataclass(frozen=True, kw_only=True)
+class DailyRollups:
+    """What the warehouse reduced the users' activity to, of all days; see `user_engagement_dbt/models/insights`."""
+
+    survival_cells: pd.DataFrame
+    risk_features: pd.DataFrame
+    lapse_cells: pd.DataFrame
+    segment_values: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollups(DailyRollups):
+    """The same, and of complete weeks."""
 
     compared_periods: pd.DataFrame
     period_cells: pd.DataFrame
@@ -22,8 +32,4 @@ class Rollups:
     churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame
     first_week_curves: pd.DataFrame
-    survival_cells: pd.DataFrame
-    risk_features: pd.DataFrame
-    lapse_cells: pd.DataFrame
-    segment_values: pd.DataFrame
     growth_accounting: pd.DataFrame

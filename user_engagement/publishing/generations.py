@@ -13,12 +13,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +36,14 @@ PSEUDONYM_LENGTH = 32
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Something about the data that may not be what it seems: the check that found it, and a sentence with numbers."""
+
+    check: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of a generation; ``tables`` maps a mart to its row count and the SHA-256 of its file.
 
@@ -47,6 +56,12 @@ class Manifest:
     as_of: str
     published_at: str
     tables: dict[str, dict[str, int | str]]
+    doubts: tuple[Doubt, ...] = ()
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Manifest:
+        doubts = tuple(Doubt(**doubt) for doubt in held.get("doubts", ()))
+        return cls(**{**held, "doubts": doubts})
 
     @property
     def own(self) -> dict[str, str]:
@@ -60,6 +75,7 @@ def publish(
     run_id: str,
     as_of: str,
     add: Callable[[Path], None] | None = None,
+    doubts: Sequence[Doubt] = (),
     own: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
     """Writes a new generation under ``published`` and makes it the current one; concurrent publishers wait.
@@ -78,7 +94,7 @@ def publish(
         for name in own.keys() & tables.keys():
             tables[name][DESCRIPTION] = own[name]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables)
+        manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables, tuple(doubts))
         (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
         if add:
             add(draft)
@@ -128,7 +144,7 @@ def read_manifest(generation: Path) -> Manifest:
             f"{generation}: its schema version is {manifest['schema_version']}; {SCHEMA_VERSION} is needed. "
             "Run: user-engagement run"
         )
-    return Manifest(**manifest)
+    return Manifest.from_json(manifest)
 
 
 def generations(published: Path) -> list[tuple[int, Path]]:

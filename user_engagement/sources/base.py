@@ -78,6 +78,10 @@ class Source(Protocol):
         """
         ...
 
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        """The dated rows of each month (``YYYY-MM-01``); a row near a month's end may count in both months."""
+        ...
+
     def state(self, table: RawTable) -> str:
         """A mark for the whole table, which changes whenever a fingerprint may have; no file is opened for it."""
         ...

@@ -23,5 +23,8 @@ class CompositeSource:
     def fingerprint(self, table: RawTable) -> dict[str, str]:
         return self._sources[table.name].fingerprint(table)
 
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        return self._sources[table.name].monthly_rows(table)
+
     def state(self, table: RawTable) -> str:
         return self._sources[table.name].state(table)

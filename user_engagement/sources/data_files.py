@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from user_engagement.errors import SourceError
 from user_engagement.sources.normalise import quoted
 
+SCRATCH = "user-engagement-"
+"""How the names of temporary folders begin; the number of their process follows."""
 UNFINISHED = (".tmp", ".crc")
 """Endings of what another program is still writing, or keeps beside its files."""
 TABLE_FORMATS = {
@@ -20,6 +24,11 @@ TABLE_FORMATS = {
 """What marks a folder whose log says which of its files count: removed ones lie among them."""
 
 FileState = tuple[Path, int, int]
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder whose name says which process made it."""
+    return tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-")
 
 
 def data_files(folder: Path) -> Iterator[Path]:

@@ -71,6 +71,15 @@ class WarehouseReader(Protocol):
         """Of each column, whether it holds any value at all; none if there is no such table."""
         ...
 
+    def monthly_rows(self, table: str, column: str, condition: str = "true") -> dict[str, int]:
+        """The rows of each month (``YYYY-MM-01``) by a date column, of the rows that meet the condition."""
+        month = f"cast(date_trunc('month', {column}) as date)"
+        counted = f"select {month} as month, count(*) as rows_found from {table}"
+        found = self.query(
+            f"{counted} where {column} is not null and {condition} group by {month}"
+        ).to_pylist()
+        return {row["month"].isoformat(): row["rows_found"] for row in found}
+
     def newest_day(self, table: str, column: str, through: date) -> date | None:
         """The newest calendar day in a raw table's date column, none after ``through``."""
         ...

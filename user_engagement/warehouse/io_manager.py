@@ -3,6 +3,8 @@
 Annotations are evaluated here: Dagster reads those of a resource.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,6 +15,16 @@ from user_engagement.dagster_internals import TablePartitionDimension, TableSlic
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import Extract
 from user_engagement.warehouse.base import Warehouse
+
+PARTITION_ROWS = "dagster/partition_row_count"
+
+
+def rows_of_partitions(months: Mapping[str, int], keys: Sequence[str]) -> dict[str, int]:
+    """The rows of each partition of a range, from rows by month; rows outside it count in its first or last month."""
+    rows: Counter[str] = Counter(dict.fromkeys(keys, 0))
+    for month, count in months.items():
+        rows[min(max(month, keys[0]), keys[-1])] += count
+    return dict(rows)
 
 
 class RawIOManager(dg.ConfigurableIOManager):
@@ -37,12 +49,20 @@ class RawIOManager(dg.ConfigurableIOManager):
         loaded = self.warehouse.replace_slice(obj, **_tags(context), run_id=context.run_id)
         context.add_output_metadata(
             {
-                "dagster/partition_row_count": loaded.rows,
                 "dagster/row_count": loaded.table_rows,
+                "loaded_rows": loaded.rows,
                 "replaced_rows": loaded.replaced_rows,
                 "rejected_rows": loaded.rejected_rows,
             }
         )
+        if context.has_asset_partitions:
+            column = obj.table.date_column
+            with self.warehouse.reader() as reader:
+                months = reader.monthly_rows(
+                    f"{SCHEMA}.{obj.table.name}", column, obj.window.predicate(column)
+                )
+            for key, rows in rows_of_partitions(months, context.asset_partition_keys).items():
+                context.step_context.add_asset_metadata({PARTITION_ROWS: rows}, partition_key=key)
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """The months of a raw table that the input's partitions ask for; all of it without partitions."""

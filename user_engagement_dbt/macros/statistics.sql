@@ -47,6 +47,9 @@
 {#- 64-bit hash; equal values have equal hashes, so that rare repeats are found in a compact first pass. -#}
 {% macro hash64(expressions) -%} hash({{ expressions | join(', ') }}) {%- endmacro %}
 
+{#- The same for rows in any order and a different one, but for chance, for others; text, as it exceeds 64 bits. -#}
+{% macro sum_of_hashes(columns) -%} cast(sum({{ hash64(columns) }}) as {{ dbt.type_string() }}) {%- endmacro %}
+
 {#- A hash for a sort over all rows, narrow where that is faster; what shares one may differ, more often than above. -#}
 {% macro sorting_hash(expression) -%} {{ return(adapter.dispatch('sorting_hash')(expression)) }} {%- endmacro %}
 {% macro default__sorting_hash(expression) -%} cast(hash({{ expression }}) >> 32 as uinteger) {%- endmacro %}

@@ -78,6 +78,26 @@ def test_a_selection_builds_its_models_and_no_others(tiny: InProcessDbt, tmp_pat
     assert rows(tmp_path / "tiny.duckdb", "child") == [(1,), (2,)]
 
 
+def test_a_project_is_parsed_again_only_when_its_content_has_changed(
+    tiny: InProcessDbt, tmp_path: Path
+) -> None:
+    def parsed() -> list[str]:
+        return [file.name for file in (tmp_path / "parse").glob("parsed-*.pickle")]
+
+    model = tmp_path / "project" / "models" / "good.sql"
+    assert tiny.cli(["run", "--select", "good"]).is_successful()
+    first = parsed()
+    model.touch()
+    (tmp_path / "parse" / "manifest.json").write_text("kept")
+    assert tiny.cli(["run", "--select", "good"]).is_successful()
+    assert (parsed(), (tmp_path / "parse" / "manifest.json").read_text()) == (first, "kept")
+    model.write_text("select 5 as one")
+    assert tiny.cli(["run", "--select", "good"]).is_successful()
+    assert len(parsed()) == 1
+    assert parsed() != first
+    assert rows(tmp_path / "tiny.duckdb", "good") == [(5,)]
+
+
 def test_a_failing_test_and_a_failing_model_are_told_apart_from_success(tiny: InProcessDbt) -> None:
     tested = tiny.cli(["build", "--select", "good"], raise_on_error=False)
     assert not tested.is_successful()

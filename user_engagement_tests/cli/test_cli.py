@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -156,3 +159,23 @@ def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pauses", [(0.3,), (3, 0.2), (8, 0.5)])
+def test_ctrl_c_ends_a_run_with_130_and_one_line_however_often(
+    pauses: tuple[float, ...], company: Path, tmp_path: Path
+) -> None:
+    """dbt's parser took the interrupt for an error of the project, and a second one hit the cleaning up."""
+    program = [str(Path(sys.executable).with_name("user-engagement")), "run", "--path", str(company)]
+    environment = {**os.environ, "USER_ENGAGEMENT_HOME": str(tmp_path / "home")}
+    process = subprocess.Popen(
+        program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for pause in pauses:
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "cannot parse" not in said

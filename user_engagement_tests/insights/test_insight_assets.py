@@ -132,7 +132,9 @@ def short_history(home: Path, as_of: date) -> tuple[dict[str, pa.Table], str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("as_of", [date(2025, 1, 29), date(2025, 3, 20)])
+@pytest.mark.parametrize(
+    "as_of", [date(2025, 1, 29), pytest.param(date(2025, 3, 20), marks=pytest.mark.exhaustive)]
+)
 def test_a_warehouse_without_enough_history_still_has_all_tables(tmp_path: Path, as_of: date) -> None:
     tables, text = short_history(tmp_path, as_of)
     assert set(tables) == set(TABLES)

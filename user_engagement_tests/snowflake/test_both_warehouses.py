@@ -97,6 +97,7 @@ def test_every_road_ends_where_it_ends_in_duckdb(
     assert_same_marts(path.marts(WORLD), wanted)
 
 
+@pytest.mark.exhaustive
 def test_classroom_files_give_the_same_marts(snowflake: Snowflake, tmp_path: Path) -> None:
     """A learner's row a day, durations to the millisecond, repeated signups and cancellations of the same day."""
     source, newest = tmp_path / "source", date(2015, 3, 31)

@@ -227,6 +227,7 @@ def direct_tables(select: exp.Select) -> list[exp.Table]:
     return [s.this for s in sources if s is not None and isinstance(s.this, exp.Table)]
 
 
+@pytest.mark.exhaustive
 def test_sqlfluff_finds_nothing_in_what_snowflake_gets(snowflake: Snowflake, tmp_path: Path) -> None:
     """The same rules as for DuckDB, with Snowflake's grammar, in which some names are words of the language."""
     config = tmp_path / "sqlfluff.cfg"

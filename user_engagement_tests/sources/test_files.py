@@ -1208,3 +1208,50 @@ def test_a_changed_file_is_inspected_again(tmp_path: Path) -> None:
         report = source.inspect(CHURN_DATA)
         assert report is not None
         assert report.rows == len(days)
+
+
+def test_a_file_that_expands_beyond_all_measure_is_refused_unread(tmp_path: Path) -> None:
+    """Its row was read for minutes, and then passed over in silence."""
+    with gzip.open(tmp_path / "user_engagement.csv.gz", "wb") as file:
+        file.write(b"user_id,engagement_date,session_duration,interaction_type\n1,2025-01-02,60,")
+        for _ in range(70):
+            file.write(b"A" * 2**20)
+    with pytest.raises(SourceError, match=r"user_engagement.csv.gz: its [\d,]+ bytes expand to about 73,4"):
+        FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+
+
+def test_many_equal_rows_are_no_bomb(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "user_engagement.csv.gz", "wt") as file:
+        file.write("user_id,engagement_date,session_duration,interaction_type\n")
+        file.write("1,2025-01-02,60,visit\n" * 500_000)
+    report = FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+    assert report
+    assert report.rows == 500_000
+
+
+@pytest.mark.parametrize("size", [2_100_000, 40_000_000])
+def test_a_last_line_without_end_is_not_passed_over(tmp_path: Path, size: int) -> None:
+    text = f"user_id,engagement_date,session_duration,interaction_type\n1,2025-01-02,60,{'A' * size}\n"
+    (tmp_path / "user_engagement.csv").write_text(text)
+    with pytest.raises(SourceError, match="line is longer than 2 MB"):
+        FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"user_id": 1, "engagement_date": "2025-03-02", "session_duration": 60, "interaction_type": "visit"}]',
+        (
+            '{"user_id": 1, "engagement_date": "2025-03-02", "session_duration": 60, "interaction_type": "visit"}\n'
+            '{"user_id": 2, "engagement_dat'
+        ),
+        '{\n  "user_id": 1\n}',
+    ],
+    ids=["a list", "cut off", "indented"],
+)
+def test_a_new_file_without_a_last_line_end_is_refused_unless_it_grows(tmp_path: Path, text: str) -> None:
+    """A file that was written within the last minute was taken for one that grows: its last line went in silence."""
+    (tmp_path / "user_engagement.jsonl").write_text(text)
+    with pytest.raises(SourceError) as raised:
+        FilesSource(tmp_path).inspect(USER_ENGAGEMENT)
+    assert str(tmp_path / "user_engagement.jsonl") in str(raised.value)

@@ -3,6 +3,7 @@
 Annotations are evaluated here: Dagster reads those of an asset's inputs and outputs.
 """
 
+import re
 import signal
 import subprocess
 import sys
@@ -411,11 +412,9 @@ def test_a_file_held_by_another_process_gives_one_clear_error(held: Path) -> Non
     with pytest.raises(WarehouseError) as raised, warehouse_in(held).connect():
         pass
     message = str(raised.value)
-    assert message.startswith(
-        f"{held}: another process holds this file. Wait for that run to end, or stop it."
+    assert re.fullmatch(
+        rf"{held}: python[\d.]*, process \d+, holds this file. Wait for that run to end, or stop it.", message
     )
-    assert "\n" not in message
-    assert "PID" in message
 
 
 def test_a_file_is_free_again_after_an_error(loaded: Path) -> None:
@@ -520,7 +519,7 @@ def test_a_failing_load_fails_the_run_and_keeps_the_old_slice(loaded: Path) -> N
 def test_a_run_whose_warehouse_is_held_fails_with_that_reason(held: Path) -> None:
     result = run(held, lambda: extract([]))
     assert not result.success
-    assert "another process holds this file" in failure_of(result).message
+    assert "holds this file" in failure_of(result).message
 
 
 def test_a_downstream_asset_reads_its_partition_as_a_frame(loaded: Path) -> None:

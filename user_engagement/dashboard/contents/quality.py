@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import pandas as pd
@@ -24,6 +25,7 @@ def page(view: View) -> Page:
     checks = check_rows(generation)
     blocks: tuple[Block, ...] = (
         Text("Freshness", tuple(freshness(view))),
+        *doubts(view),
         Row(tuple(charts)),
         Table(
             "checks",
@@ -52,6 +54,12 @@ def freshness(view: View) -> list[str]:
         f"Generation {manifest.generation}: published on {published:%-d %b %Y, %H:%M} UTC, run {manifest.run_id}.",
         f"Its schema version is {manifest.schema_version}.",
     ]
+
+
+def doubts(view: View) -> Iterator[Block]:
+    """What the pipeline found doubtful in the data, in the words of its checks and of the command line."""
+    if found := view.generation.manifest.doubts:
+        yield Text("Doubts about the data", tuple(doubt.text for doubt in found))
 
 
 def accounting(view: View, table: str) -> Chart:
@@ -160,4 +168,7 @@ def headline(view: View, checks: Frame) -> str:
         named = fmt.enumeration(list(failed))
         return f"Do not rely on these numbers: {len(failed)} of {len(checks)} checks failed ({named})."
     through = fmt.day(view.generation.as_of)
+    if found := len(view.generation.manifest.doubts):
+        plural = "doubt" if found == 1 else "doubts"
+        return f"{found} {plural} about the data, which are complete through {through}; read on before you use them."
     return f"All {len(checks)} checks of the published numbers passed; they are complete through {through}."

@@ -18,11 +18,11 @@ without the right to read them is enough.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -68,6 +68,17 @@ from user_engagement.sources.personal import PERSONAL_COLUMNS
 
 DAY_NUMBER = 2**40
 """What a day is worth in the row numbers of a table without an integer key: more rows than it can hold."""
+
+
+@dataclass(frozen=True)
+class DayOfRows:
+    """Rows whose dates are written with one day, with an offset or without, and the months that they may belong to."""
+
+    day: date
+    has_offset: bool
+    rows: int
+    changed: str
+    months: frozenset[str]
 
 
 class DatabaseSource:
@@ -154,10 +165,24 @@ class DatabaseSource:
         and, with ``updated_at`` mapped, when a row changes in place. It costs one scan that counts days. Rows
         that an offset may move over the end of a month count in both months.
         """
+        months: dict[str, list[tuple[str, bool, int, str]]] = defaultdict(list)
+        for day in self._days(table):
+            for month in day.months:
+                months[month].append((str(day.day), day.has_offset, day.rows, day.changed))
+        return {month: _digest(months[month]) for month in sorted(months)}
+
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        rows: Counter[str] = Counter()
+        for day in self._days(table):
+            rows.update(dict.fromkeys(day.months, day.rows))
+        return dict(rows)
+
+    def _days(self, table: RawTable) -> Iterator[DayOfRows]:
+        """The rows of each day, by whether their dates have an offset."""
         with self._snapshot() as snapshot, self.database.explained():
             shape = self._shape(snapshot, table)
             if shape is None:
-                return {}
+                return
             when = shape.columns[table.date_column]
             newest = sa.func.max(shape.updated_at.raw) if shape.updated_at else sa.null()
             query = (
@@ -168,14 +193,12 @@ class DatabaseSource:
             )
             found = snapshot.connection.execute(query).all()
         margin = OFFSET_MARGIN if when.kind == "VARCHAR" else timedelta(days=int(self.timezone != "UTC"))
-        months: dict[str, list[tuple[str, bool, int, str]]] = defaultdict(list)
         for written, has_offset, rows, changed in found:
             if (day := as_day(written)) is None:
                 continue
             reach = margin if has_offset else timedelta()
-            for month in {month_of(shifted(day, -reach)), month_of(shifted(day, reach))}:
-                months[month].append((str(day), bool(has_offset), rows, str(changed)))
-        return {month: _digest(months[month]) for month in sorted(months)}
+            months = frozenset({month_of(shifted(day, -reach)), month_of(shifted(day, reach))})
+            yield DayOfRows(day, bool(has_offset), rows, str(changed), months)
 
     def state(self, table: RawTable) -> str:
         return _digest(list(self.fingerprint(table).items()))

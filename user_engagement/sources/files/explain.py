@@ -65,6 +65,8 @@ def explained(message: str, place: Path) -> str:
         )
     if "not utf-8" in message or "Invalid unicode" in message or "invalid UTF-8" in message:
         return f"{where}: not valid UTF-8 text{shown}. Save the file as UTF-8."
+    if "Maximum line size" in message or "does not support a full read" in message:
+        return f"{where}: a line is longer than 2 MB. Remove it, or export the file again."
     if "reached an invalid state" in message:
         return f"{where}: line ends or quotes change within the file. Save it with one kind of line end."
     reasons = [text for text in message.strip().splitlines() if "CSV Error on Line" not in text]

@@ -20,7 +20,7 @@ from user_engagement.errors import SourceError
 from user_engagement.sources import normalise
 from user_engagement.sources.data_files import data_files, pattern
 from user_engagement.sources.files.explain import explained
-from user_engagement.sources.files.opening import open_text
+from user_engagement.sources.files.opening import open_text, refuse_oversized
 from user_engagement.sources.files.scan import FileGroup, Format, connect
 
 ENDINGS: dict[str, Format] = {
@@ -100,6 +100,8 @@ def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]],
     with connect() as connection:
         for file in files:
             form = format_of(file) or "csv"
+            if form != "parquet":
+                refuse_oversized(file)
             if form == "csv":
                 names, delimiter = _csv_header(file)
                 yield form, [(name, "VARCHAR") for name in names], delimiter

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from user_engagement.errors import SourceError
-from user_engagement.sources.data_files import FileState, file_state
+from user_engagement.sources.data_files import FileState, file_state, scratch_folder
 
 CHUNK_BYTES = 1 << 20
 GROWING = (".csv", ".jsonl", ".ndjson")
@@ -59,7 +59,7 @@ class Snapshots:
 
     def _new_root(self, file: Path) -> Path:
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="user-engagement-files-")
+            self._scratch = scratch_folder()
         roots = self._roots.setdefault(file, [])
         if len(roots) > 1:
             shutil.rmtree(roots.pop(0), ignore_errors=True)

@@ -7,7 +7,8 @@ partition folders included. DuckDB reads them; this module says what their colum
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,6 +31,9 @@ from user_engagement.sources.files.scan import SCAN_COLUMNS, FileGroup, connect
 from user_engagement.sources.files.snapshots import Snapshots, is_half_written
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
+
+PAUSE_SECONDS = 1
+"""Who writes a file writes some of it within this time."""
 
 
 class FilesSource:
@@ -55,6 +59,7 @@ class FilesSource:
         self._excluded = frozenset(PERSONAL_COLUMNS) - set(kept_columns)
         self._snapshots = Snapshots(self.folder)
         self._profiles: dict[tuple[str, FileState], FileProfile] = {}
+        self._monthly_rows: dict[tuple[str, FileState], dict[str, int]] = {}
 
     def inspect(self, table: RawTable) -> TableReport | None:
         found = self._look(table)
@@ -93,6 +98,28 @@ class FilesSource:
                 marks[month].append(mark)
         return {month: _digest(files) for month, files in sorted(marks.items())}
 
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        found = self._look(table)
+        rows: Counter[str] = Counter()
+        for state, profile in found.profiles.items() if found else ():
+            place = table.name, state
+            if place not in self._monthly_rows:
+                self._monthly_rows[place] = self._count_months(table, profile)
+            rows.update(self._monthly_rows[place])
+        return dict(rows)
+
+    def _count_months(self, table: RawTable, profile: FileProfile) -> dict[str, int]:
+        if profile.group is None or profile.first is None:
+            return {}
+        months = list(_months_between(*profile.span))
+        if len(months) == 1:
+            return {months[0]: profile.usable}
+        month = f"strftime({self._local_time(profile.group, table.date_column)}, '%Y-%m-01')"
+        query = f"select {month} as month, count(*) from {profile.group.scan()} group by month"
+        with connect() as connection:
+            found = self._read(lambda: connection.sql(query).fetchall())
+        return {str(name): rows for name, rows in found if name is not None}
+
     def state(self, table: RawTable) -> str:
         files = self._read(lambda: files_of(table, self.folder))
         return _digest([str(file_state(file)) for file in files])
@@ -119,7 +146,7 @@ class FilesSource:
             moving = self._changed(unread)
         except SourceError:
             # an error at the end of a file that is just being written may be half a line
-            moving = self._changed(unread) or [state for state in unread if is_half_written(state)]
+            moving = self._changed(unread) or self._growing(unread)
             if not moving:
                 raise
         read = {state[0]: state for state in states}
@@ -127,11 +154,21 @@ class FilesSource:
             self._profiles.pop((table.name, state), None)
             snapshot, copy = self._read(lambda file=state[0]: self._snapshots.take(file))
             root = Path(str(copy).removesuffix(str(state[0].relative_to(self.folder))))
-            self._profile_files(table, root, {snapshot: copy})
+            try:
+                self._profile_files(table, root, {snapshot: copy})
+            except SourceError as error:
+                raise SourceError(self._snapshots.original(str(error))) from None
             read[state[0]] = snapshot
         still = [state for state in read.values() if (table.name, state) not in self._profiles]
         self._profile_files(table, self.folder, {state: state[0] for state in still})
         return list(read.values())
+
+    def _growing(self, states: Iterable[FileState]) -> list[FileState]:
+        """The files that end within a line because somebody is writing them; others were cut off."""
+        unfinished = [state for state in states if is_half_written(state)]
+        if unfinished:
+            time.sleep(PAUSE_SECONDS)
+        return self._changed(unfinished)
 
     def _changed(self, states: Iterable[FileState]) -> list[FileState]:
         return self._read(lambda: [state for state in states if file_state(state[0]) != state])

@@ -21,6 +21,7 @@ from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTab
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
+from user_engagement.sources.data_files import scratch_folder
 from user_engagement.sources.normalise import (
     CLOCK,
     DAY,
@@ -524,6 +525,9 @@ class SessionSource(ABC):
         """A mark for each month, made of its sessions: a login that gives a user to an earlier month marks that."""
         return self._sessions().fingerprint()
 
+    def monthly_rows(self, table: RawTable) -> dict[str, int]:
+        return self._sessions().monthly_rows()
+
     def state(self, table: RawTable) -> str:
         made_with = (
             self.heartbeat_seconds,
@@ -542,7 +546,7 @@ class SessionSource(ABC):
         return self._held[1]
 
     def _sessionised(self) -> _Sessions:
-        scratch = tempfile.TemporaryDirectory(prefix="user-engagement-snowplow-")
+        scratch = scratch_folder()
         events, sessions = Path(scratch.name, "events.duckdb"), Path(scratch.name, "sessions.duckdb")
         try:
             with duckdb.connect(str(events), config=self._config) as connection:
@@ -659,6 +663,12 @@ class _Sessions:
     def fingerprint(self) -> dict[str, str]:
         with self._connected() as connection:
             return dict(connection.execute(FINGERPRINT).fetchall())
+
+    def monthly_rows(self) -> dict[str, int]:
+        month = "strftime(engagement_date, '%Y-%m-01')"
+        query = f"select {month}, count(*) from sessions where engagement_date is not null group by {month}"
+        with self._connected() as connection:
+            return dict(connection.execute(query).fetchall())
 
     def _stream(self, query: str, schema: pa.Schema) -> pa.RecordBatchReader:
         def batches() -> Iterator[pa.RecordBatch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from user_engagement.dagster_internals import TableSlice
+
+
+HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,10 @@ class DuckDBWarehouse:
         except (duckdb.Error, OSError) as error:
             reason = str(error).splitlines()[0]
             if "lock" in reason:
+                held = HOLDER.search(reason)
+                holder = f"{Path(held[1]).name}, process {held[2]}," if held else "another process"
                 raise WarehouseError(
-                    f"{self.file}: another process holds this file. Wait for that run to end, or stop it. ({reason})"
+                    f"{self.file}: {holder} holds this file. Wait for that run to end, or stop it."
                 ) from None
             raise WarehouseError(
                 f"{self.file}: cannot be opened as a warehouse. Move it away, or choose another folder with "

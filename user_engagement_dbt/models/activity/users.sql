@@ -16,24 +16,36 @@ ranked as (
 
 ),
 
+first_signups as (
+
+    select
+        *,
+        min(signup_date) over (
+            partition by {% for attribute in attributes() %}{{ attribute }}{{ ', ' if not loop.last }}{% endfor %}
+        ) as first_date_of_cell
+    from ranked
+    where signup_number = 1
+
+),
+
 final as (
 
     select
-        ranked.user_id,
+        first_signups.user_id,
         user_numbers.user_number,
         {% for attribute in attributes() -%}
-        ranked.{{ attribute }},
+        first_signups.{{ attribute }},
         {% endfor -%}
+        -- a combination that is new comes after those that are known, and leaves their numbers as they are
         cast(dense_rank() over (
-            order by {% for attribute in attributes() %}ranked.{{ attribute }}{{ ', ' if not loop.last }}{% endfor %}
+            order by first_signups.first_date_of_cell {%- for attribute in attributes() %}, first_signups.{{ attribute }}{% endfor %}
         ) as integer) as segment_cell,
-        ranked.signup_date,
-        {{ month_start('ranked.signup_date') }} as signup_month,
-        ranked.signup_date >= horizon.data_start as in_scope
-    from ranked
-    inner join {{ ref('user_numbers') }} as user_numbers on ranked.user_id = user_numbers.user_id
+        first_signups.signup_date,
+        {{ month_start('first_signups.signup_date') }} as signup_month,
+        first_signups.signup_date >= horizon.data_start as in_scope
+    from first_signups
+    inner join {{ ref('user_numbers') }} as user_numbers on first_signups.user_id = user_numbers.user_id
     cross join {{ ref('horizon') }} as horizon
-    where ranked.signup_number = 1
 
 )
 

@@ -91,6 +91,19 @@ segment_days as (
 
 ),
 
+-- windows that hold a day of which the source lost everything
+interrupted as (
+
+    select distinct
+        windows.signup_date,
+        windows.period_kind,
+        windows.period_number
+    from {{ ref('retention_windows') }} as windows
+    inner join {{ ref('outages') }} as outages
+        on outages.outage_date between windows.period_start and windows.period_end
+
+),
+
 sizes as (
 
     select
@@ -102,9 +115,15 @@ sizes as (
         horizon.as_of,
         sum(days.users) as cohort_size,
         sum(case when windows.period_end <= horizon.as_of then days.users else 0 end) as eligible_users,
-        min(windows.period_start) as first_start
+        min(windows.period_start) as first_start,
+        count(interrupted.signup_date) as interrupted_days
     from segment_days as days
     inner join {{ ref('retention_windows') }} as windows on days.signup_date = windows.signup_date
+    left join interrupted
+        on
+            windows.signup_date = interrupted.signup_date
+            and windows.period_kind = interrupted.period_kind
+            and windows.period_number = interrupted.period_number
     cross join {{ ref('horizon') }} as horizon
     group by
         days.segment_name,
@@ -120,7 +139,8 @@ cells as (
 
     select
         sizes.*,
-        coalesce(retained.users, 0) as retained_users
+        coalesce(retained.users, 0) as retained_users,
+        sizes.eligible_users = sizes.cohort_size and sizes.interrupted_days = 0 as is_complete
     from sizes
     left join retained
         on
@@ -143,12 +163,11 @@ final as (
         {{ count_of('cohort_size') }} as cohort_size,
         {{ count_of('eligible_users') }} as eligible_users,
         {{ count_of('retained_users') }} as retained_users,
-        case when eligible_users = cohort_size then {{ rate('retained_users', 'eligible_users') }} end
-            as retention_rate,
+        case when is_complete then {{ rate('retained_users', 'eligible_users') }} end as retention_rate,
         {{ rate('retained_users', 'eligible_users') }} as retention_rate_eligible,
         {{ wilson_low('retained_users', 'eligible_users') }} as ci_low,
         {{ wilson_high('retained_users', 'eligible_users') }} as ci_high,
-        eligible_users = cohort_size as is_complete,
+        is_complete,
         as_of as observed_through
     from cells
     where first_start <= as_of

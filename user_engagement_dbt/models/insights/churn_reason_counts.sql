@@ -10,8 +10,8 @@ with ranked as (
         ) as place
     from {{ ref('stg_churn_data') }} as churns
     inner join {{ ref('users') }} as users on churns.user_id = users.user_id
-    cross join {{ ref('horizon') }} as horizon
-    where churns.churn_date >= users.signup_date and churns.churn_date <= horizon.as_of
+    cross join {{ ref('complete_weeks') }} as weeks
+    where churns.churn_date >= users.signup_date and churns.churn_date <= weeks.last_day
 
 ),
 

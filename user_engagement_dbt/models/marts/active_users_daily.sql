@@ -95,21 +95,37 @@ running as (
 
 ),
 
+-- days that the window of mau shares with an outage
+interrupted as (
+
+    select
+        calendar.calendar_date,
+        max(case when outages.outage_date = calendar.calendar_date then 1 else 0 end) as is_outage
+    from {{ ref('calendar') }} as calendar
+    inner join {{ ref('outages') }} as outages
+        on outages.outage_date between
+            {{ add_days('calendar.calendar_date', 1 - var('active_window_days')) }} and calendar.calendar_date
+    group by calendar.calendar_date
+
+),
+
 final as (
 
     select
         running.segment_name,
         running.segment_value,
         running.calendar_date as activity_date,
-        {{ count_of('running.dau') }} as dau,
+        case when coalesce(interrupted.is_outage, 0) = 0 then {{ count_of('running.dau') }} end as dau,
         {{ count_of('running.wau') }} as wau,
         {{ count_of('running.mau') }} as mau,
-        {{ rate('running.dau', 'running.mau') }} as stickiness,
+        case when interrupted.is_outage is null then {{ rate('running.dau', 'running.mau') }} end as stickiness,
         {{ count_of('running.new_users') }} as new_users,
         {{ count_of('running.mau_opened - running.new_users') }} as resurrected_users,
         {{ count_of('running.mau_closed') }} as churned_users,
+        interrupted.is_outage is null as is_complete,
         horizon.as_of as observed_through
     from running
+    left join interrupted on running.calendar_date = interrupted.calendar_date
     cross join {{ ref('horizon') }} as horizon
 
 )

@@ -28,6 +28,20 @@ members as (
 
 ),
 
+-- a window that holds an outage was not observed; one without an end needs its first day
+interrupted as (
+
+    select distinct
+        members.signup_date,
+        windows.place
+    from members
+    cross join windows
+    inner join {{ ref('outages') }} as outages
+        on outages.outage_date between {{ add_days('members.signup_date', 'windows.day_number') }}
+            and {{ add_days('members.signup_date', 'windows.last_day') }}
+
+),
+
 observed as (
 
     select
@@ -35,12 +49,17 @@ observed as (
         windows.retention_kind,
         windows.day_number,
         case
-            when {{ add_days('members.signup_date', 'windows.last_day') }} <= horizon.as_of then members.users else 0
+            when
+                {{ add_days('members.signup_date', 'windows.last_day') }} <= horizon.as_of
+                and interrupted.place is null
+                then members.users
+            else 0
         end as eligible_users,
         case when {{ has_bit('members.active_day_n', 'windows.place') }} then 1 else 0 end as is_active
     from members
     cross join windows
     cross join {{ ref('horizon') }} as horizon
+    left join interrupted on members.signup_date = interrupted.signup_date and windows.place = interrupted.place
 
 ),
 

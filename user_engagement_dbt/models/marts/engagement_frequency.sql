@@ -94,7 +94,7 @@ spine as (
         periods.period_start as month,
         periods.is_complete
     from {{ ref('segments') }} as segments
-    cross join {{ ref('periods') }} as periods
+    cross join {{ ref('activity_periods') }} as periods
     where periods.period_kind = 'month'
 
 ),

@@ -91,7 +91,7 @@ spine as (
         segments.segment_value,
         periods.*
     from {{ ref('segments') }} as segments
-    cross join {{ ref('periods') }} as periods
+    cross join {{ ref('activity_periods') }} as periods
 
 ),
 

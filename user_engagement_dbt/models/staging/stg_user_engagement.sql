@@ -9,7 +9,7 @@ renamed as (
     select
         -- ids
         user_id,
-        event_id,
+        {{ "user_id || '/' || event_id" if var('event_ids_per_user') else 'event_id' }} as event_id,
 
         -- attributes
         coalesce(interaction_type, 'unknown') as interaction_type,

@@ -1,12 +1,13 @@
 with starts as (
 
     select
-        user_number,
-        max(case when activity_date - signup_date between 1 and 6 then 1 else 0 end) as is_activated,
-        count(case when activity_date - signup_date between 1 and 28 then 1 end) as early_active_days
-    from {{ ref('active_days') }}
-    where activity_date - signup_date <= 28
-    group by user_number
+        days.user_number,
+        max(case when days.activity_date - days.signup_date between 1 and 6 then 1 else 0 end) as is_activated,
+        count(case when days.activity_date - days.signup_date between 1 and 28 then 1 end) as early_active_days
+    from {{ ref('active_days') }} as days
+    cross join {{ ref('complete_weeks') }} as weeks
+    where days.activity_date - days.signup_date <= 28 and days.activity_date <= weeks.last_day
+    group by days.user_number
 
 ),
 

@@ -1,21 +1,12 @@
 -- Monday weeks, all complete. A year apart, so that season and weekday agree, where there is history enough; else by
 -- half of the history, in steps of four weeks. Below 16 weeks nothing is compared. New users are those whose first 56
 -- days are observed.
-with bounds as (
-
-    select
-        {{ add_days(week_start(add_days('as_of', 1)), -1) }} as last_day,
-        {{ week_start(add_days('data_start', 6)) }} as first_monday
-    from {{ ref('horizon') }}
-
-),
-
-spans as (
+with spans as (
 
     select
         last_day,
         cast((last_day + 1 - first_monday) / 7 as integer) as weeks
-    from bounds
+    from {{ ref('complete_weeks') }}
 
 ),
 

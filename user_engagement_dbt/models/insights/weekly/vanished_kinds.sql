@@ -2,12 +2,10 @@
 -- four weeks before it.
 with weeks as (
 
-    select distinct week_start
-    from {{ ref('calendar') }}
-    cross join {{ ref('horizon') }} as horizon
-    where
-        week_start >= {{ week_start(add_days('horizon.data_start', 6)) }}
-        and {{ add_days('week_start', 6) }} <= horizon.as_of
+    select distinct calendar.week_start
+    from {{ ref('calendar') }} as calendar
+    cross join {{ ref('complete_weeks') }} as complete
+    where calendar.week_start >= complete.first_monday and calendar.week_start <= complete.last_day
 
 ),
 

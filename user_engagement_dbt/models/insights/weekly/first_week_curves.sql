@@ -41,8 +41,8 @@ eligible as (
         {{ count_of('sum(signups.users)') }} as eligible_users
     from signups
     cross join weeks
-    cross join {{ ref('horizon') }} as horizon
-    where {{ add_days('signups.signup_date', '7 * weeks.week_number + 6') }} <= horizon.as_of
+    cross join {{ ref('complete_weeks') }} as complete
+    where {{ add_days('signups.signup_date', '7 * weeks.week_number + 6') }} <= complete.last_day
     group by signups.behaviour, weeks.week_number
 
 ),
@@ -55,8 +55,8 @@ active_weeks as (
     from {{ ref('active_days') }} as days
     inner join weeks
         on days.activity_date - days.signup_date between 7 * weeks.week_number and 7 * weeks.week_number + 6
-    cross join {{ ref('horizon') }} as horizon
-    where {{ add_days('days.signup_date', '7 * weeks.week_number + 6') }} <= horizon.as_of
+    cross join {{ ref('complete_weeks') }} as complete
+    where {{ add_days('days.signup_date', '7 * weeks.week_number + 6') }} <= complete.last_day
 
 ),
 

@@ -8,9 +8,11 @@ with windows as (
         users.signup_date,
         users.in_scope,
         greatest(users.signup_date, horizon.data_start) as observed_from,
-        horizon.as_of
+        weeks.last_day
     from {{ ref('users') }} as users
     cross join {{ ref('horizon') }} as horizon
+    cross join {{ ref('complete_weeks') }} as weeks
+    where users.signup_date <= weeks.last_day
 
 ),
 
@@ -27,6 +29,7 @@ early_kinds as (
     where
         days.activity_date >= windows.observed_from
         and days.activity_date < {{ add_days('windows.observed_from', 56) }}
+        and days.activity_date <= windows.last_day
     group by days.user_number, kinds.device_type, kinds.interaction_type
 
 ),
@@ -55,6 +58,7 @@ early_days as (
         days.activity_date > windows.signup_date
         and days.activity_date >= windows.observed_from
         and days.activity_date < {{ add_days('windows.observed_from', 56) }}
+        and days.activity_date <= windows.last_day
     group by days.user_number
 
 ),
@@ -76,14 +80,17 @@ habits as (
         coalesce(devices.device_type, 'none') as main_device,
         coalesce(interactions.interaction_type, 'none') as interaction_type,
         case
-            when {{ add_days('windows.observed_from', 55) }} > windows.as_of then 'none'
+            when {{ add_days('windows.observed_from', 55) }} > windows.last_day then 'none'
             when coalesce(early_days.active_days, 0) < 3 then 'low'
             when early_days.active_days < 8 then 'medium'
             when early_days.active_days < 16 then 'high'
             else 'power'
         end as activity_level,
         {{ user_bucket('windows.user_number') }} as bucket,
-        {{ churn_date('history', 'churns.is_declared') }} as churn_date
+        case
+            when {{ churn_date('history', 'churns.is_declared') }} <= windows.last_day
+                then {{ churn_date('history', 'churns.is_declared') }}
+        end as churn_date
     from windows
     inner join {{ ref('users') }} as users on windows.user_number = users.user_number
     inner join {{ ref('user_history') }} as history on users.user_id = history.user_id

@@ -1,15 +1,6 @@
 -- What users did in each complete Monday week, by group and tenure; and the same for random buckets of users, whose
 -- differences show how much users vary by themselves.
-with bounds as (
-
-    select
-        {{ week_start(add_days('data_start', 6)) }} as first_week,
-        {{ add_days(week_start(add_days('as_of', 1)), -7) }} as last_week
-    from {{ ref('horizon') }}
-
-),
-
-followed as (
+with followed as (
 
     select
         *,
@@ -139,8 +130,8 @@ traced as (
         measured.*
     from measured
     inner join {{ ref('user_traits') }} as traits on measured.user_number = traits.user_number
-    cross join bounds
-    where measured.week_start >= bounds.first_week and measured.week_start <= bounds.last_week
+    cross join {{ ref('complete_weeks') }} as weeks
+    where measured.week_start >= weeks.first_monday and measured.week_start <= weeks.last_day
 
 ),
 

@@ -1,24 +1,34 @@
 -- Weekly active users and sessions by interaction type. A user counts in the type of most of their sessions of the
 -- period, a session in its own.
-with sessions as (
+with days as (
 
     select
         periods.period,
         periods.first_day,
-        weeks.user_number,
+        days.*
+    from {{ ref('active_kinds') }} as days
+    inner join {{ ref('compared_periods') }} as periods
+        on days.activity_date >= periods.first_day and days.activity_date <= periods.last_day
+
+),
+
+sessions as (
+
+    select
+        days.period,
+        days.first_day,
+        days.user_number,
         users.segment_cell,
         users.signup_date,
         kinds.interaction_type,
-        sum(weeks.sessions) as sessions
-    from {{ ref('user_week_kinds') }} as weeks
-    inner join {{ ref('compared_periods') }} as periods
-        on weeks.week_start >= periods.first_day and weeks.week_start <= periods.last_day
-    inner join {{ ref('users') }} as users on weeks.user_number = users.user_number
-    inner join {{ ref('session_kinds') }} as kinds on weeks.kind_number = kinds.kind_number
+        sum(days.sessions) as sessions
+    from days
+    inner join {{ ref('users') }} as users on days.user_number = users.user_number
+    inner join {{ ref('session_kinds') }} as kinds on days.kind_number = kinds.kind_number
     group by
-        periods.period,
-        periods.first_day,
-        weeks.user_number,
+        days.period,
+        days.first_day,
+        days.user_number,
         users.segment_cell,
         users.signup_date,
         kinds.interaction_type
@@ -39,13 +49,11 @@ ranked as (
 weeks as (
 
     select
-        periods.period,
-        weeks.user_number,
-        count(distinct weeks.week_start) as active_weeks
-    from {{ ref('user_week_kinds') }} as weeks
-    inner join {{ ref('compared_periods') }} as periods
-        on weeks.week_start >= periods.first_day and weeks.week_start <= periods.last_day
-    group by periods.period, weeks.user_number
+        period,
+        user_number,
+        count(distinct {{ week_start('activity_date') }}) as active_weeks
+    from days
+    group by period, user_number
 
 ),
 

@@ -27,6 +27,8 @@ days as (
     from {{ ref('active_days') }} as days
     left join vanished
         on days.user_number = vanished.user_number and days.activity_date = vanished.activity_date
+    cross join {{ ref('complete_weeks') }} as weeks
+    where days.activity_date <= weeks.last_day
 
 ),
 

@@ -2,14 +2,15 @@
 with starts as (
 
     select
-        user_number,
-        count(case when activity_date - signup_date <= 6 then 1 end) as active_days,
-        sum(case when activity_date - signup_date <= 6 then sessions else 0 end) as sessions,
-        max(case when activity_date - signup_date between 1 and 6 then 1 else 0 end) as is_activated,
-        max(case when activity_date - signup_date between 28 and 55 then 1 else 0 end) as is_retained
-    from {{ ref('active_days') }}
-    where activity_date - signup_date <= 55
-    group by user_number
+        days.user_number,
+        count(case when days.activity_date - days.signup_date <= 6 then 1 end) as active_days,
+        sum(case when days.activity_date - days.signup_date <= 6 then days.sessions else 0 end) as sessions,
+        max(case when days.activity_date - days.signup_date between 1 and 6 then 1 else 0 end) as is_activated,
+        max(case when days.activity_date - days.signup_date between 28 and 55 then 1 else 0 end) as is_retained
+    from {{ ref('active_days') }} as days
+    cross join {{ ref('complete_weeks') }} as weeks
+    where days.activity_date - days.signup_date <= 55 and days.activity_date <= weeks.last_day
+    group by days.user_number
 
 ),
 
@@ -34,12 +35,12 @@ final as (
         coalesce(kinds.interaction_types, 0) as interaction_types,
         coalesce(starts.is_activated, 0) as is_activated,
         coalesce(starts.is_retained, 0) as is_retained,
-        {{ add_days('traits.signup_date', 6) }} <= horizon.as_of as is_activation_observed,
-        {{ add_days('traits.signup_date', 55) }} <= horizon.as_of as is_retention_observed
+        {{ add_days('traits.signup_date', 6) }} <= weeks.last_day as is_activation_observed,
+        {{ add_days('traits.signup_date', 55) }} <= weeks.last_day as is_retention_observed
     from {{ ref('user_traits') }} as traits
     left join starts on traits.user_number = starts.user_number
     left join kinds on traits.user_number = kinds.user_number
-    cross join {{ ref('horizon') }} as horizon
+    cross join {{ ref('complete_weeks') }} as weeks
     where traits.in_scope
 
 )

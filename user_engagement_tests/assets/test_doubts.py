@@ -1,0 +1,146 @@
+"""What is said of doubtful data, and that nothing is said of sound data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from user_engagement.assets.doubts import Loaded, find_doubts, most_left_out, odd_newest_days, unusual_volume
+from user_engagement.assets.published import check_results
+from user_engagement.settings import load_settings
+from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+TODAY = date(2025, 7, 1)
+LAST = date(2025, 6, 30)
+
+
+def steady(rows: int = 100, days: int = 200, last: date = LAST) -> dict[date, int]:
+    return {last - timedelta(n): rows for n in range(days)}
+
+
+def poisson(mean: float, seed: int) -> dict[date, int]:
+    """Days of a small source whose rows come at random, none on many of them."""
+    chance = random.Random(seed)
+    return {day: count for day in steady(1) if (count := int(chance.gauss(mean, mean**0.5) + 0.5)) > 0}
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Iterator[Any]:
+    """Makes what the checks look at, over a warehouse whose signups end with the engagement."""
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", "500MB")
+    with warehouse.connect() as connection:
+        connection.execute(
+            "create schema raw; create schema activity; create schema lookups; create schema marts"
+        )
+        connection.execute("create table raw.user_signups as select date '2025-01-01' as signup_date")
+    with warehouse.reader() as reader:
+
+        def make(
+            days: Mapping[date, int], as_of: date = LAST, reasons: Mapping[Any, int] | None = None
+        ) -> Loaded:
+            return Loaded(reader, load_settings(), TODAY, as_of, days, reasons or {})
+
+        yield make
+
+
+def test_a_newest_day_with_a_part_of_its_rows_is_doubtful(loaded: Any) -> None:
+    (found,) = odd_newest_days(loaded({**steady(), LAST: 31}))
+    assert "30 Jun 2025, has 31 rows; the same weekday of the 8 weeks before had 100 or more" in found
+
+
+def test_a_quiet_weekday_is_not(loaded: Any) -> None:
+    mondays = {day: rows for day, rows in steady().items() if day.weekday() != LAST.weekday()}
+    assert not list(odd_newest_days(loaded({**mondays, LAST: 1})))
+
+
+def test_rows_far_behind_the_horizon_and_in_the_future_are_counted(loaded: Any) -> None:
+    days = {**steady(last=date(2025, 5, 1)), date(2025, 6, 20): 1, date(2031, 1, 1): 3}
+    stray, future = odd_newest_days(loaded(days, as_of=date(2025, 5, 1)))
+    assert "the newest row is of 20 Jun 2025, far from the other days" in stray
+    assert "3 rows after today, 1 Jul 2025" in future
+
+
+def test_an_as_of_after_the_newest_day_is_doubtful_and_one_before_is_a_choice(loaded: Any) -> None:
+    set_after = replace(loaded(steady(last=date(2025, 6, 1))), settings=load_settings(as_of=LAST))
+    (found,) = odd_newest_days(set_after)
+    assert "AS_OF is 30 Jun 2025, but the newest engagement is of 1 Jun 2025" in found
+    set_before = replace(
+        loaded(steady(), as_of=date(2025, 5, 1)), settings=load_settings(as_of=date(2025, 5, 1))
+    )
+    assert not list(odd_newest_days(set_before))
+
+
+@pytest.mark.parametrize(("days", "factor"), [(7, 2.5), (28, 2.0), (28, 0.3)])
+def test_newest_weeks_of_another_volume_are_doubtful(loaded: Any, days: int, factor: float) -> None:
+    changed = {LAST - timedelta(n): int(100 * factor) for n in range(days)}
+    (found,) = unusual_volume(loaded({**steady(), **changed}))
+    assert f"{sum(changed.values()):,} rows" in found
+    assert not list(unusual_volume(loaded(steady())))
+
+
+@pytest.mark.parametrize("mean", [0.5, 3, 40])
+@pytest.mark.parametrize("seed", range(20))
+def test_small_sources_raise_no_false_alarm(loaded: Any, mean: float, seed: int) -> None:
+    days = poisson(mean, seed)
+    source = loaded(days, as_of=max(days))
+    assert not [*odd_newest_days(source), *unusual_volume(source)]
+
+
+def test_most_rows_left_out_for_one_reason_are_doubtful(loaded: Any) -> None:
+    table = "user_engagement"
+    reasons = {(table, "total"): 100, (table, "orphan"): 51, (table, "before_signup"): 50, (table, "kept"): 0}
+    assert list(most_left_out(loaded({}, reasons=reasons))) == [
+        "user_engagement: 51 of 100 rows belong to no known user; compare the ids of both tables."
+    ]
+    # a table with a row for each user, and no date for those who stayed
+    churn = {("churn_data", "total"): 100, ("churn_data", "null_date"): 90}
+    assert not list(most_left_out(loaded({}, reasons=churn)))
+
+
+def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", "500MB")
+    with warehouse.connect() as connection:
+        connection.execute("""
+            create schema raw; create schema activity; create schema lookups; create schema marts;
+            create table raw.user_signups as select date '2025-01-01' as signup_date;
+            create table lookups.horizon as select date '2025-06-30' as as_of;
+            create table activity.row_counts as
+                select cast(d as date) as activity_date, 100 as total_rows
+                from (select unnest(range(date '2025-01-01', date '2025-07-01', interval 1 day)) as d);
+            create table activity.outages as select date '2025-02-03' as outage_date;
+            create table activity.repeated_events as
+                select * from (values
+                    ('e1', 'a', date '2025-03-01'), ('e1', 'b', date '2025-03-01'),
+                    ('e2', 'a', date '2025-03-01'), ('e2', 'a', date '2025-03-09'),
+                    ('e3', 'a', date '2025-03-01'), ('e3', 'a', date '2025-03-01')
+                ) as listed(event_id, user_id, activity_date);
+            create table marts.data_quality as
+                select 'user_engagement' as table_name, 'bot' as reason, 1 as "rows"
+                union all select 'user_engagement', 'total', 18101
+        """)
+    with warehouse.reader() as reader:
+        doubts = find_doubts(reader, load_settings(), datetime(2025, 7, 1, 12, tzinfo=UTC))
+    assert {doubt.check: doubt.text for doubt in doubts} == {
+        "no_day_is_missing": (
+            "user_engagement: 1 day without any row, which the days around make all but impossible: 3 Feb 2025. "
+            "Retention and activity over such a day are marked incomplete. Load the rows that are missing."
+        ),
+        "no_row_was_set_aside": (
+            "user_engagement: 1 row of bots and crawlers was left out (see SNOWPLOW_BOTS)."
+        ),
+        "event_ids_are_unique": (
+            "user_engagement: 1 event id with rows of several users and 1 event id with rows days apart, 4 rows in "
+            "all. The first row of an id counts alone. If the ids of each user are counted on their own, set "
+            "USER_ENGAGEMENT_EVENT_IDS_PER_USER=true."
+        ),
+    }
+    results = {result.check_name: result for result in check_results(doubts)}
+    assert {name: result.description for name, result in results.items() if not result.passed} == {
+        doubt.check: doubt.text for doubt in doubts
+    }
