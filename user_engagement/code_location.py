@@ -14,6 +14,7 @@ from user_engagement.assets.raw import raw_assets, rejected_rows_spec, source_sp
 from user_engagement.automation.alerts import build_alert_sensors
 from user_engagement.automation.checks import mart_contract_checks
 from user_engagement.automation.jobs import build_jobs
+from user_engagement.automation.kpi_limits import kpi_limits_sensor
 from user_engagement.automation.sensors import build_schedules, build_sensors
 from user_engagement.automation.standing_checks import build_check_sensor, build_standing_checks
 from user_engagement.contracts.raw import USER_SIGNUPS
@@ -69,6 +70,7 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
             *build_sensors(settings, source, partitions),
             build_check_sensor(settings, source, partitions),
             *build_alert_sensors(settings, keys),
+            *([kpi_limits_sensor(settings)] if settings.kpi_limits else []),
         ],
         schedules=build_schedules(settings, source, partitions),
         resources={

@@ -37,6 +37,7 @@ PROJECT_ROOT = _SHIPPED if _SHIPPED.exists() else PACKAGE.parent
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+KPI_LIMIT = re.compile(r"([a-z][a-z0-9_]*)\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
@@ -202,6 +203,10 @@ class Settings(BaseSettings):
     alert_channels: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Entry points of ways of alerts that a team adds, comma-separated."
     )
+    kpi_limits: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="What KPIs are to be, comma-separated: churn_rate_declared < 0.05, retention_1_month > 0.3.",
+    )
     insights: bool = Field(True, description="Whether to compute why engagement changes.")
     publish_users: bool = Field(
         False,
@@ -286,6 +291,17 @@ class Settings(BaseSettings):
         if value not in kinds:
             raise ValueError(f"no kind of source; use one of {', '.join(kinds)}")
         return value
+
+    @field_validator("kpi_limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        limits = tuple(part.strip() for part in value.split(",") if part.strip())
+        for limit in limits:
+            if not KPI_LIMIT.fullmatch(limit):
+                raise ValueError(f"{limit!r} is no limit; write it as churn_rate_declared < 0.05")
+        return limits
 
     @field_validator("alert_channels", mode="before")
     @classmethod

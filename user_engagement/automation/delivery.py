@@ -27,7 +27,16 @@ from pydantic import SecretStr
 
 from user_engagement.settings import ALERTS_GROUP, PREFIX, Settings
 
-Kind = Literal["run_failed", "check_failed", "check_recovered", "asset_stale", "asset_fresh", "digest"]
+Kind = Literal[
+    "run_failed",
+    "check_failed",
+    "check_recovered",
+    "asset_stale",
+    "asset_fresh",
+    "digest",
+    "kpi_beyond_limit",
+    "kpi_within_limit",
+]
 Severity = Literal["error", "warning", "info"]
 LEVELS: dict[Severity, int] = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 MOST_WAIT_SECONDS = 10.0
