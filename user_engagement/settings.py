@@ -34,10 +34,12 @@ PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = PACKAGE / "shipped"
 PROJECT_ROOT = _SHIPPED if _SHIPPED.exists() else PACKAGE.parent
 """The folder with the dbt project, ``dagster.yaml`` and ``workspace.yaml``: the checkout, or copies in the package."""
+SHIPPED_DBT_PROJECT = PROJECT_ROOT / "user_engagement_dbt"
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 KPI_LIMIT = re.compile(r"([a-z][a-z0-9_]*)\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)")
+THIS_HOST = ("127.0.0.1", "::1", "localhost")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
@@ -232,6 +234,14 @@ class Settings(BaseSettings):
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
     )
+    dashboard_host: str = Field(
+        "127.0.0.1",
+        description="Address that the dashboard listens on; any but this host's own wants DASHBOARD_LOGIN or a proxy.",
+    )
+    dashboard_proxy: str = Field(
+        "",
+        description="The proxy that asks for a login in place of the dashboard: its name, for who reads the settings.",
+    )
     dashboard_address: str = Field(
         "http://127.0.0.1:8501", description="Where readers open the dashboard: the base of links in digests."
     )
@@ -384,6 +394,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _shown_to_nobody_by_mistake(self) -> Settings:
+        is_open = self.dashboard_host not in THIS_HOST
+        if is_open and not self.dashboard_login and not self.dashboard_proxy:
+            raise ValueError(
+                f"{PREFIX}DASHBOARD_HOST={self.dashboard_host} shows the dashboard to other machines without a login:"
+                f" set {PREFIX}DASHBOARD_LOGIN, or {PREFIX}DASHBOARD_PROXY to the name of the proxy that asks for one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pseudonyms_have_a_key(self) -> Settings:
         if self.publish_users and len(_secret(self.pseudonym_key)) < SHORTEST_KEY:
             raise ValueError(
@@ -430,7 +450,7 @@ class Settings(BaseSettings):
 
     @property
     def dbt_project_dir(self) -> Path:
-        return PROJECT_ROOT / "user_engagement_dbt"
+        return self.home.absolute() / "dbt" / "project" if self.models else SHIPPED_DBT_PROJECT
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -118,7 +118,8 @@ def test_dg_finds_the_definitions_of_the_checkout(tmp_path: Path) -> None:
 def test_a_mart_of_a_team_is_built_tested_published_exported_and_shown(
     settings_for: Callable[..., Settings], examples: Path, tmp_path: Path
 ) -> None:
-    settings = settings_for(models=examples / "extensions" / "models")
+    models = examples / "extensions" / "models"
+    settings = settings_for(models=models)
     pipeline.run(settings, pipeline.plan(settings))
     expected = rows(
         settings.warehouse_file,
@@ -134,6 +135,11 @@ def test_a_mart_of_a_team_is_built_tested_published_exported_and_shown(
     columns = ["signup_month", "period_number", "revenue"]
     found = pd.read_parquet(generation.folder / "revenue_retention.parquet")[columns]
     assert sorted(found.itertuples(index=False, name=None)) == expected
+    changed = {p.name for p in models.rglob("*") if p.is_file()} ^ {
+        p.name for p in (PROJECT_ROOT / "examples" / "extensions" / "models").rglob("*") if p.is_file()
+    }
+    assert changed == set(), "dbt writes nothing beside a team's models"
+    assert "{{ ref(" in (models / "marts" / "revenue_retention.sql").read_text()
     assert rows(settings.warehouse_file, "select count(*) from marts.heavy_users")[0][0]
     assert not generation.has("heavy_users"), "rows of users stay in the warehouse"
     exported = run(

@@ -22,6 +22,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
+from user_engagement.assets.dbt_project import prepare_project
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -210,13 +211,13 @@ def folder_of(props: Mapping[str, Any]) -> str:
 def load_manifest(settings: Settings) -> dict[str, Any]:
     """dbt's manifest as Dagster reads it."""
     parsed = parsed_project(
-        settings.dbt_project_dir, settings.warehouse, settings.dbt_target_dir, profile_variables(settings)
+        prepare_project(settings), settings.warehouse, settings.dbt_target_dir, profile_variables(settings)
     )
     return json.loads(parsed.with_name("manifest.json").read_text())
 
 
 def dbt_resource(settings: Settings) -> DbtCliResource:
-    project = str(settings.dbt_project_dir)
+    project = str(prepare_project(settings))
     # the one beside this interpreter, whether or not its environment is on the PATH
     executable = str(Path(sys.executable).with_name("dbt"))
     given: dict[str, Any] = {
@@ -232,13 +233,8 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
 
 
 def profile_variables(settings: Settings) -> dict[str, str]:
-    """The variables that dbt's profile and project read, for settings that did not come from the environment."""
-    models = {f"{PREFIX}MODELS": str(settings.models.absolute())} if settings.models else {}
-    return {
-        f"{PREFIX}HOME": str(settings.home.absolute()),
-        f"{PREFIX}MEMORY_LIMIT": settings.memory_limit,
-        **models,
-    }
+    """The variables that dbt's profile reads, for settings that did not come from the environment."""
+    return {f"{PREFIX}HOME": str(settings.home.absolute()), f"{PREFIX}MEMORY_LIMIT": settings.memory_limit}
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:

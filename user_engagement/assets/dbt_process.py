@@ -32,15 +32,12 @@ from dagster_dbt.dbt_manifest import validate_manifest
 from packaging.version import Version
 
 from user_engagement.assets.fingerprints import digest, project_fingerprint
-from user_engagement.settings import PREFIX
 
-MODELS_VARIABLE = f"{PREFIX}MODELS"
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-# a parsed manifest has models, relation names and grants that depend on these
+# a parsed manifest has relation names and grants that depend on these
 PARSED_VARIABLES = (
-    MODELS_VARIABLE,
     "SNOWFLAKE_DATABASE",
     "SNOWFLAKE_SCHEMA_PREFIX",
     "SNOWFLAKE_READER_ROLE",
@@ -207,8 +204,7 @@ def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment:
     """
     variables = {**os.environ, **environment}
     inputs = [target, installed_version("dbt-core"), *(variables.get(name, "") for name in PARSED_VARIABLES)]
-    own = [Path(models)] if (models := variables.get(MODELS_VARIABLE)) else []
-    content = digest([project_fingerprint(project_dir, *own), str(project_dir), *inputs])
+    content = digest([project_fingerprint(project_dir), str(project_dir), *inputs])
     file = parse_dir / f"parsed-{content}.pickle"
     if not file.exists() or not (parse_dir / "manifest.json").exists():
         _parse(project_dir, target, file, environment)

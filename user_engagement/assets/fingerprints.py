@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from user_engagement.assets.dbt_project import prepare_project
 from user_engagement.contracts.raw import RAW_TABLES, RawTable
 from user_engagement.settings import PACKAGE, Settings
 from user_engagement.sources import Source
@@ -64,17 +65,15 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
 
 def code_fingerprint(settings: Settings) -> str:
     """One digest of the package, the dbt project and a team's own models."""
-    own = [settings.models] if settings.models else []
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
-    return digest([*_content_hashes(code), project_fingerprint(settings.dbt_project_dir, *own)])
+    return digest([*_content_hashes(code), project_fingerprint(prepare_project(settings))])
 
 
-def project_fingerprint(*folders: Path) -> str:
-    """One digest of a dbt project and folders that belong to it: their content, whatever the times of their files."""
+def project_fingerprint(project_dir: Path) -> str:
+    """One digest of a dbt project: its content, whatever the times of its files."""
     files = sorted(
         file
-        for folder in folders
-        for file in folder.rglob("*")
+        for file in project_dir.rglob("*")
         if file.suffix in (".sql", ".yml", ".md", ".csv")
         # dbt writes `.user.yml` beside a profile
         and not file.name.startswith(".")

@@ -364,7 +364,7 @@ def dashboard(
         int | None, typer.Option(help="First port to try (default: the setting DASHBOARD_PORT, 8501).")
     ] = None,
 ) -> None:
-    """Serve the dashboard of the published KPIs on 127.0.0.1; Ctrl-C stops it."""
+    """Serve the dashboard of the published KPIs, on 127.0.0.1 unless DASHBOARD_HOST is set; Ctrl-C stops it."""
     settings = configure(dashboard_port=port)
     from user_engagement.dashboard.server import serve
 
