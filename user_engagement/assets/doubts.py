@@ -101,8 +101,8 @@ def missing_days(loaded: Loaded) -> Iterator[str]:
         more = f" and {len(days) - MOST_DAYS_NAMED} more" if len(days) > MOST_DAYS_NAMED else ""
         yield (
             f"{USER_ENGAGEMENT.name}: {_count(len(days), 'day')} without any row, which the days around make all but "
-            f"impossible: {named}{more}. Retention and activity over such a day are marked incomplete. Load the rows "
-            "that are missing."
+            f"impossible: {named}{more}. Retention and activity over two such days or more in a row are marked "
+            "incomplete. Load the rows that are missing."
         )
 
 

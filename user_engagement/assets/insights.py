@@ -48,7 +48,7 @@ GROWTH_OF_COMPLETE_WEEKS = """
     order by segment_name, segment_value, period_start
 """
 # what is computed from, beside the models of this folder
-ELSEWHERE = {"segment_values": "lookups", "growth_accounting": "marts"}
+ELSEWHERE = {"segment_values": "lookups", "outages": "activity", "growth_accounting": "marts"}
 
 
 def rollup_keys() -> dict[str, dg.AssetKey]:
@@ -64,7 +64,9 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
         deps=[
             dg.AssetDep(
                 key,
-                partition_mapping=dg.AllPartitionMapping() if key.path[0] == "lookups" else None,
+                partition_mapping=dg.AllPartitionMapping()
+                if key.path[0] in ("lookups", "activity")
+                else None,
             )
             for key in rollup_keys().values()
         ],

@@ -45,7 +45,7 @@ def brief_tables(
     panel = company_panel(rollups, group or {})
     story = None
     if panel is not None and len(panel.weeks) >= LEAST_WEEKS:
-        outages = outages_of(rollups.daily_kinds, panel.weeks)
+        outages = outages_of(rollups.outages, panel.weeks)
         panel = replace(panel, unrecorded=touched(outages, panel))
         measures = Measures(panel)
         changes = changes_of(measures, vanished_of(rollups.vanished_kinds, panel.weeks), outages)

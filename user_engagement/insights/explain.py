@@ -177,6 +177,8 @@ class Explainer:
     def scan_groups(self) -> tuple[list[Change], Array]:
         """What each group shows against all others, the surest first; and the shared noise of each group."""
         panel, measure = self.panel, self.measure
+        if not panel.groups:
+            return [], np.zeros(0)
         levels = np.array([level_of(group) for group in panel.groups], dtype=bool)
         series, sampling = measure.contrasts(panel.membership, levels)
         shared = self.shared_by_attribute(series, sampling)

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from user_engagement.insights.panel import Panel
 
 HABIT_OF = {"device_type": "main_device", "interaction_type": "interaction_type"}
 """The users' attribute that an attribute of events is named as."""
-IMPOSSIBLE = 1e-6
-"""Poisson probability of no event under which a day without any is an outage."""
-NEIGHBOURS = 4
-"""Same weekdays around a day, of which the median is usual."""
 TWICE = np.log(1.5)
 """Log ratio of sessions a day from which all segments' moving together is delivery."""
 UNIT = np.log(5.0)
@@ -50,36 +45,19 @@ def vanished_of(vanished_kinds: pd.DataFrame, weeks: pd.DatetimeIndex) -> list[V
     ]
 
 
-def outages(daily_sessions: pd.Series) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
-    """First and last day of each stretch of days whose having no event chance all but rules out.
+def outages_of(outage_days: pd.DataFrame, weeks: pd.DatetimeIndex) -> list[Outage]:
+    """The outages within the weeks, each a stretch of days.
 
     Args:
-        daily_sessions: by day; days that are missing have none.
+        outage_days: one row per `outage_date`, a day without any event that the days around it all but rule out.
     """
-    daily = daily_sessions.asfreq("D", fill_value=0)
-    empty = daily[daily == 0].index
-    found: list[tuple[pd.Timestamp, pd.Timestamp]] = []
-    for day in empty:
-        around = [day + pd.Timedelta(weeks=shift) for shift in (-3, -2, -1, 1, 2, 3)]
-        known = daily.reindex(around).dropna()
-        usual = float(known[known > 0].median()) if (known > 0).any() else 0.0
-        if stats.poisson.pmf(0, usual) > IMPOSSIBLE or day in (daily.index[0], daily.index[-1]):
-            continue
-        if found and found[-1][1] == day - pd.Timedelta(days=1):
-            found[-1] = (found[-1][0], day)
-        else:
-            found.append((day, day))
-    return found
-
-
-def outages_of(daily_kinds: pd.DataFrame, weeks: pd.DatetimeIndex) -> list[Outage]:
-    """The outages within the weeks."""
-    daily = daily_kinds.groupby(pd.to_datetime(daily_kinds.activity_date)).sessions.sum().sort_index()
     last = weeks[-1] + pd.Timedelta(days=6)
+    days = pd.to_datetime(outage_days.outage_date).sort_values()
+    days = days[(days >= weeks[0]) & (days <= last)]
+    stretch = (days.diff() != pd.Timedelta(days=1)).cumsum()
     return [
         Outage(first, final, (first - weeks[0]).days // 7, (final - weeks[0]).days // 7 + 1)
-        for first, final in outages(daily)
-        if first >= weeks[0] and final <= last
+        for first, final in days.groupby(stretch).agg(["min", "max"]).itertuples(index=False)
     ]
 
 

@@ -27,7 +27,7 @@ class Rollups(DailyRollups):
     group_cells: pd.DataFrame
     weekly_counts: pd.DataFrame
     cohort_counts: pd.DataFrame
-    daily_kinds: pd.DataFrame
+    outages: pd.DataFrame
     vanished_kinds: pd.DataFrame
     churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame

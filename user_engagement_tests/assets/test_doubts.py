@@ -129,7 +129,8 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
     assert {doubt.check: doubt.text for doubt in doubts} == {
         "no_day_is_missing": (
             "user_engagement: 1 day without any row, which the days around make all but impossible: 3 Feb 2025. "
-            "Retention and activity over such a day are marked incomplete. Load the rows that are missing."
+            "Retention and activity over two such days or more in a row are marked incomplete. Load the rows that "
+            "are missing."
         ),
         "no_row_was_set_aside": (
             "user_engagement: 1 row of bots and crawlers was left out (see SNOWPLOW_BOTS)."

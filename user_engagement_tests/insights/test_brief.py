@@ -94,7 +94,7 @@ def test_events_that_come_twice_are_recording_and_not_behaviour() -> None:
 def test_a_day_without_any_event_is_told_as_an_episode_of_its_week() -> None:
     rollups = counted_company(seed=6)
     lost = WEEKS[40] + pd.Timedelta(days=2)
-    rollups.daily_kinds = rollups.daily_kinds[rollups.daily_kinds.activity_date != lost]
+    rollups.outages = pd.DataFrame({"outage_date": [lost]})
     row = brief_tables(rollups, NO_GROWTH)["decline_brief"].iloc[0]
     assert (row.kind, row.metric, row["shape"]) == ("measurement", "active_users", "episode")
     assert (row.since, row.until) == (WEEKS[40], WEEKS[41])

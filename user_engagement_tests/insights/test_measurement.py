@@ -1,28 +1,27 @@
-"""Days without any event: outages where chance all but rules them out."""
+"""Days without any event, put together to outages."""
 
 from __future__ import annotations
 
-import numpy as np
+from datetime import date
+
 import pandas as pd
-from hypothesis import given
-from hypothesis import strategies as st
 
-from user_engagement.insights.measurement import outages
+from user_engagement.insights.measurement import Outage, outages_of
 
-DAYS = pd.date_range("2026-01-05", periods=84, freq="D")
+WEEKS = pd.date_range("2026-01-05", periods=12, freq="7D")
 
 
-def test_days_without_an_event_in_a_busy_source_are_one_outage() -> None:
-    daily = pd.Series(200, index=DAYS).drop([DAYS[30], DAYS[31], DAYS[50]])
-    assert outages(daily) == [(DAYS[30], DAYS[31]), (DAYS[50], DAYS[50])]
+def test_days_that_follow_each_other_are_one_outage_of_the_weeks_that_they_touch() -> None:
+    days = [date(2026, 2, 9), date(2026, 1, 11), date(2026, 1, 12)]
+    assert outages_of(pd.DataFrame({"outage_date": days}), WEEKS) == [
+        Outage(pd.Timestamp(2026, 1, 11), pd.Timestamp(2026, 1, 12), 0, 2),
+        Outage(pd.Timestamp(2026, 2, 9), pd.Timestamp(2026, 2, 9), 5, 6),
+    ]
 
 
-def test_weekends_on_which_nothing_ever_happens_are_no_outage() -> None:
-    daily = pd.Series(np.where(DAYS.dayofweek < 5, 200, 0), index=DAYS)
-    assert outages(daily) == []
+def test_an_outage_after_the_last_complete_week_is_left_to_the_next() -> None:
+    assert outages_of(pd.DataFrame({"outage_date": [date(2026, 3, 30)]}), WEEKS) == []
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_a_small_source_with_quiet_days_has_no_outage(seed: int) -> None:
-    daily = pd.Series(np.random.default_rng(seed).poisson(3, len(DAYS)), index=DAYS)
-    assert outages(daily) == []
+def test_without_outages_there_is_nothing() -> None:
+    assert outages_of(pd.DataFrame({"outage_date": []}), WEEKS) == []

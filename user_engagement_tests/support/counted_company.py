@@ -101,7 +101,6 @@ def rollups_of(person: pd.DataFrame, rows: pd.DataFrame) -> SimpleNamespace:
         firsts = ["signups", "activated_users", "early_active_days"]
         by_cohort = person.groupby([kind, "signup_week"])[firsts].sum().reset_index()
         cohorts.append(by_cohort.rename(columns={kind: "cell"}).assign(cell_kind=kind))
-    days = pd.date_range(WEEKS[0], periods=7 * len(WEEKS), freq="D")
     return SimpleNamespace(
         group_cells=pd.DataFrame(
             {
@@ -121,7 +120,7 @@ def rollups_of(person: pd.DataFrame, rows: pd.DataFrame) -> SimpleNamespace:
         ),
         weekly_counts=pd.concat(weekly, ignore_index=True),
         cohort_counts=pd.concat(cohorts, ignore_index=True),
-        daily_kinds=pd.DataFrame({"activity_date": days, "sessions": 1_000}),
+        outages=pd.DataFrame({"outage_date": pd.DatetimeIndex([])}),
         vanished_kinds=pd.DataFrame({"attribute": [], "value": [], "vanished_week": []}),
         churn_reason_counts=pd.DataFrame(
             {"group_cell": [], "week_start": [], "churn_reason": [], "users": []}

@@ -61,9 +61,11 @@ expected as (
 
 ),
 
-final as (
+impossible as (
 
-    select calendar_date as outage_date
+    select
+        calendar_date as outage_date,
+        {{ add_days('calendar_date', '-row_number() over (order by calendar_date)') }} as first_of_stretch
     from expected
     where
         case
@@ -72,6 +74,15 @@ final as (
                 mean_rows * mean_rows / nullif(variance_of_rows - mean_rows, 0)
                 * ln(1 + (variance_of_rows - mean_rows) / mean_rows)
         end > {{ impossible }}
+
+),
+
+final as (
+
+    select
+        outage_date,
+        {{ count_of('count(*) over (partition by first_of_stretch)') }} as outage_days
+    from impossible
 
 )
 

@@ -100,7 +100,9 @@ interrupted as (
         windows.period_number
     from {{ ref('retention_windows') }} as windows
     inner join {{ ref('outages') }} as outages
-        on outages.outage_date between windows.period_start and windows.period_end
+        on
+            outages.outage_date between windows.period_start and windows.period_end
+            and outages.outage_days > 1
 
 ),
 

@@ -9,6 +9,7 @@
         'columns': ['user_number', 'signup_date', 'activity_date', 'kind_number', 'sessions'],
         'day': 'activity_date',
     },
+    'outages': {'columns': ['outage_date'], 'day': 'outage_date'},
     'users': {
         'columns': ['user_number', 'user_id', 'signup_date', 'segment_cell', 'in_scope'],
         'day': 'signup_date',

@@ -103,8 +103,10 @@ interrupted as (
         max(case when outages.outage_date = calendar.calendar_date then 1 else 0 end) as is_outage
     from {{ ref('calendar') }} as calendar
     inner join {{ ref('outages') }} as outages
-        on outages.outage_date between
+        on
+            outages.outage_date between
             {{ add_days('calendar.calendar_date', 1 - var('active_window_days')) }} and calendar.calendar_date
+            and outages.outage_days > 1
     group by calendar.calendar_date
 
 ),

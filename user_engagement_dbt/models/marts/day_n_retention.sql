@@ -37,8 +37,10 @@ interrupted as (
     from members
     cross join windows
     inner join {{ ref('outages') }} as outages
-        on outages.outage_date between {{ add_days('members.signup_date', 'windows.day_number') }}
+        on
+            outages.outage_date between {{ add_days('members.signup_date', 'windows.day_number') }}
             and {{ add_days('members.signup_date', 'windows.last_day') }}
+            and outages.outage_days > 1
 
 ),
 
