@@ -30,6 +30,7 @@ from dagster_dbt.asset_utils import (
 )
 from dagster_dbt.dbt_manifest import validate_manifest
 from packaging.version import Version
+from pydantic import Field
 
 from user_engagement.assets.fingerprints import digest, project_fingerprint
 
@@ -115,7 +116,7 @@ class DbtThread:
 class DbtProcess(DbtCliResource):
     """`DbtCliResource` that adds ``environment`` to the variables of the processes that it starts."""
 
-    environment: dict[str, str]
+    environment: dict[str, str] = Field(default_factory=dict)
 
     def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
         with _environment(self.environment):
@@ -130,7 +131,7 @@ class InProcessDbt(DbtCliResource):
     """
 
     parse_dir: str
-    environment: dict[str, str]
+    environment: dict[str, str] = Field(default_factory=dict)
 
     def cli(
         self,

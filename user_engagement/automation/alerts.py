@@ -67,11 +67,12 @@ class Watched:
         return self.assets is None or key in self.assets
 
     def includes_run(self, run: dg.DagsterRun) -> bool:
-        return (
-            self.assets is None
-            or run.job_name in self.jobs
-            or bool(self.assets & (run.asset_selection or set()))
-        )
+        if self.assets is None or run.job_name in self.jobs:
+            return True
+        if not run.asset_selection:
+            # Dagster's own job over all assets of the code location
+            return run.job_name.startswith("__")
+        return bool(self.assets & run.asset_selection)
 
 
 EVERYTHING = Watched()
