@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 
 import dagster as dg
@@ -11,8 +12,9 @@ from user_engagement.assets.insights import insight_assets
 from user_engagement.assets.published import published_asset
 from user_engagement.assets.raw import raw_assets, rejected_rows_spec, source_specs
 from user_engagement.automation.alerts import build_alert_sensors
-from user_engagement.automation.checks import mart_contract_check
+from user_engagement.automation.checks import mart_contract_checks
 from user_engagement.automation.jobs import build_jobs
+from user_engagement.automation.kpi_limits import kpi_limits_sensor
 from user_engagement.automation.sensors import build_schedules, build_sensors
 from user_engagement.automation.standing_checks import build_check_sensor, build_standing_checks
 from user_engagement.contracts.raw import USER_SIGNUPS
@@ -22,6 +24,8 @@ from user_engagement.settings import Settings
 from user_engagement.sources import Source, open_source
 from user_engagement.warehouse import open_source_tables, open_warehouse
 from user_engagement.warehouse.io_manager import RawIOManager
+
+Asset = dg.AssetSpec | dg.AssetsDefinition
 
 
 def first_month(source: Source, settings: Settings) -> date:
@@ -45,32 +49,56 @@ def first_month(source: Source, settings: Settings) -> date:
 
 
 def build_definitions(settings: Settings, source: Source | None = None) -> dg.Definitions:
-    """All assets, checks, jobs, sensors, schedules and resources, for one set of settings."""
+    """All assets, checks, jobs, sensors, schedules and resources, for one set of settings.
+
+    They can be merged with a team's own definitions: jobs, sensors and alerts concern these assets alone, and the
+    setting ``dagster_prefix`` keeps the names of groups, jobs, sensors and schedules apart.
+    """
     source = source or open_source(settings, open_source_tables)
     partitions = monthly_partitions(first_month(source, settings), settings.as_of)
+    assets = [
+        *source_specs(settings),
+        *raw_assets(source, settings, partitions),
+        rejected_rows_spec(settings),
+        *build_dbt_assets(settings, partitions),
+        *insight_assets(settings, partitions),
+        published_asset(settings),
+    ]
+    keys = keys_of(assets)
     return dg.Definitions(
-        assets=[
-            *source_specs(settings),
-            *raw_assets(source, settings, partitions),
-            rejected_rows_spec(settings),
-            *build_dbt_assets(settings, partitions),
-            *insight_assets(settings, partitions),
-            published_asset(settings),
-        ],
+        assets=[_with_group_prefix(asset, settings) for asset in assets],
         asset_checks=[
-            mart_contract_check(settings),
+            *mart_contract_checks(settings),
             *build_standing_checks(settings, source, partitions),
         ],
-        jobs=build_jobs(),
+        jobs=build_jobs(settings, keys),
         sensors=[
             *build_sensors(settings, source, partitions),
             build_check_sensor(settings, source, partitions),
-            *build_alert_sensors(settings),
+            *build_alert_sensors(settings, keys),
+            *([kpi_limits_sensor(settings)] if settings.kpi_limits else []),
         ],
         schedules=build_schedules(settings, source, partitions),
         resources={
-            "dbt": dbt_resource(settings),
-            "raw_io_manager": RawIOManager(warehouse=open_warehouse(settings)),
+            "user_engagement_dbt": dbt_resource(settings),
+            "user_engagement_raw_io_manager": RawIOManager(warehouse=open_warehouse(settings)),
         },
-        executor=dg.in_process_executor,
     )
+
+
+def keys_of(assets: Iterable[Asset]) -> frozenset[dg.AssetKey]:
+    return frozenset(
+        key
+        for asset in assets
+        for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else (asset.key,))
+    )
+
+
+def _with_group_prefix(asset: Asset, settings: Settings) -> Asset:
+    if not settings.dagster_prefix:
+        return asset
+
+    def prefixed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(group_name=settings.dagster_name(spec.group_name or "default"))
+
+    return asset.map_asset_specs(prefixed) if isinstance(asset, dg.AssetsDefinition) else prefixed(asset)

@@ -144,7 +144,7 @@ def run(
     # what Dagster writes there is in its events and errors, too
     with contextlib.redirect_stderr(io.StringIO()), open_instance(settings) as instance:
         for step in planned.steps():
-            job = definitions.resolve_job_def(step.job)
+            job = definitions.resolve_job_def(settings.dagster_name(step.job))
             keys = job.asset_layer.executable_asset_keys
             started = instance.create_run_for_job(
                 job_def=job,

@@ -10,6 +10,7 @@ import re
 from datetime import date
 from difflib import get_close_matches
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -33,12 +34,22 @@ PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = PACKAGE / "shipped"
 PROJECT_ROOT = _SHIPPED if _SHIPPED.exists() else PACKAGE.parent
 """The folder with the dbt project, ``dagster.yaml`` and ``workspace.yaml``: the checkout, or copies in the package."""
+SHIPPED_DBT_PROJECT = PROJECT_ROOT / "user_engagement_dbt"
 DEFAULT_SEGMENTS = ("product_type", "acquisition_channel", "country")
 MOST_SESSION_SECONDS = 366 * 86_400
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+KPI_LIMIT = re.compile(r"([a-z][a-z0-9_]*)\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)")
+THIS_HOST = ("127.0.0.1", "::1", "localhost")
 VISIBLE_ASCII = re.compile(r"[!-~]+")
 ADDRESS = re.compile(r"(\*|[^@\s*]+)@[^@\s*]+")
 SHORTEST_KEY = 32
+SOURCES = ("simulated", "files", "database", "snowplow", "warehouse")
+SOURCES_GROUP = "user_engagement.sources"
+"""Entry points of further kinds of sources: functions that take the settings and return a `Source`."""
+ALERTS_GROUP = "user_engagement.alerts"
+"""Entry points of further ways of alerts: functions that take the settings and return a `Delivery`."""
+PREFIX_END = "__"
+"""Between the prefix and the name of what Dagster shows."""
 _SQL_WORDS = """
     account all alter analyse analyze and any array as asc asymmetric between both by case cast check collate
     column connect constraint create cross current database default deferrable delete desc describe distinct do
@@ -85,9 +96,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
     warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the tables live.")
-    source: Literal["simulated", "files", "database", "snowplow", "warehouse"] = Field(
-        "simulated", description="Kind of source to extract from."
-    )
+    source: str = Field("simulated", description="Kind of source to extract from.")
     source_path: str | None = Field(
         None, repr=False, description="Folder, database URL, or place in the warehouse, of the source."
     )
@@ -156,7 +165,15 @@ class Settings(BaseSettings):
         pattern=r"(?i)^[1-9]\d*(\.\d+)?\s*(MB|GB|MiB|GiB)$",
         description="Memory limit of DuckDB.",
     )
+    models: Path | None = Field(
+        None, description="Folder of more dbt models, such as marts/revenue_retention.sql, and their YAML."
+    )
     dbt_in_process: bool = Field(True, description="Run dbt inside this process rather than as a subprocess.")
+    dagster_prefix: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9_]*)?$",
+        description="Put before the names of groups, jobs, sensors and schedules, in a Dagster shared with others.",
+    )
     automation: bool = Field(True, description="Whether sensors and schedules start switched on.")
     keep_days: int = Field(
         90,
@@ -184,6 +201,17 @@ class Settings(BaseSettings):
     alert_webhook_secret: SecretStr | None = Field(
         None, description="Secret that signs posted alerts; only their receiver knows it."
     )
+    alert_urls: SecretStr | None = Field(
+        None,
+        description="Apprise addresses of Slack, Microsoft Teams, e-mail and others, with blanks between.",
+    )
+    alert_channels: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Entry points of ways of alerts that a team adds, comma-separated."
+    )
+    kpi_limits: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="What KPIs are to be, comma-separated: churn_rate_declared < 0.05, retention_1_month > 0.3.",
+    )
     insights: bool = Field(True, description="Whether to compute why engagement changes.")
     publish_users: bool = Field(
         False,
@@ -208,6 +236,14 @@ class Settings(BaseSettings):
     )
     dashboard_port: int = Field(
         8501, ge=1024, le=65535, description="Port of the dashboard; the next free one if it is taken."
+    )
+    dashboard_host: str = Field(
+        "127.0.0.1",
+        description="Address that the dashboard listens on; any but this host's own wants DASHBOARD_LOGIN or a proxy.",
+    )
+    dashboard_proxy: str = Field(
+        "",
+        description="The proxy that asks for a login in place of the dashboard: its name, for who reads the settings.",
     )
     dashboard_address: str = Field(
         "http://127.0.0.1:8501", description="Where readers open the dashboard: the base of links in digests."
@@ -260,6 +296,41 @@ class Settings(BaseSettings):
     @classmethod
     def _first_of_month(cls, value: date | None) -> date | None:
         return None if value is None else value.replace(day=1)
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        kinds = (*SOURCES, *entry_points(group=SOURCES_GROUP).names)
+        if value not in kinds:
+            raise ValueError(f"no kind of source; use one of {', '.join(kinds)}")
+        return value
+
+    @field_validator("kpi_limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        limits = tuple(part.strip() for part in value.split(",") if part.strip())
+        for limit in limits:
+            if not KPI_LIMIT.fullmatch(limit):
+                raise ValueError(f"{limit!r} is no limit; write it as churn_rate_declared < 0.05")
+        return limits
+
+    @field_validator("alert_channels", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("alert_channels")
+    @classmethod
+    def _known_channels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        installed = entry_points(group=ALERTS_GROUP).names
+        for name in value:
+            if name not in installed:
+                raise ValueError(
+                    f"{name!r}: no installed package has an entry point of this name in {ALERTS_GROUP}"
+                )
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -326,6 +397,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _shown_to_nobody_by_mistake(self) -> Settings:
+        is_open = self.dashboard_host not in THIS_HOST
+        if is_open and not self.dashboard_login and not self.dashboard_proxy:
+            raise ValueError(
+                f"{PREFIX}DASHBOARD_HOST={self.dashboard_host} shows the dashboard to other machines without a login:"
+                f" set {PREFIX}DASHBOARD_LOGIN, or {PREFIX}DASHBOARD_PROXY to the name of the proxy that asks for one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pseudonyms_have_a_key(self) -> Settings:
         if self.publish_users and len(_secret(self.pseudonym_key)) < SHORTEST_KEY:
             raise ValueError(
@@ -333,6 +414,10 @@ class Settings(BaseSettings):
                 f" {PREFIX}PUBLISH_USERS is on: set it to a long random value, such as `openssl rand -hex 32` prints"
             )
         return self
+
+    def dagster_name(self, name: str) -> str:
+        """The name of a group, job, sensor or schedule in Dagster: with the prefix, if there is one."""
+        return f"{self.dagster_prefix}{PREFIX_END}{name}" if self.dagster_prefix else name
 
     @property
     def segments_are_default(self) -> bool:
@@ -345,6 +430,10 @@ class Settings(BaseSettings):
     @property
     def warehouse_file(self) -> Path:
         return self.home.absolute() / "warehouse.duckdb"
+
+    @property
+    def forgotten_file(self) -> Path:
+        return self.home.absolute() / "forgotten.json"
 
     @property
     def published_dir(self) -> Path:
@@ -364,7 +453,7 @@ class Settings(BaseSettings):
 
     @property
     def dbt_project_dir(self) -> Path:
-        return PROJECT_ROOT / "user_engagement_dbt"
+        return self.home.absolute() / "dbt" / "project" if self.models else SHIPPED_DBT_PROJECT
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -10,11 +10,12 @@ from datetime import date
 import dagster as dg
 import pytest
 
+from user_engagement.assets.dbt import load_manifest
 from user_engagement.code_location import build_definitions
-from user_engagement.contracts.marts import MARTS
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import monthly_partitions, window_of
-from user_engagement.settings import Settings
+from user_engagement.settings import PROJECT_ROOT, Settings
 
 ALERTING = ("run_failures", "stale_or_failed_checks", "digest_of_changes")
 
@@ -49,6 +50,44 @@ def test_every_mart_descends_from_every_source(definitions: dg.Definitions) -> N
 def test_every_mart_of_the_contract_is_an_asset(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_asset_graph().get_all_asset_keys()
     assert {dg.AssetKey([mart.schema, name]) for name, mart in MARTS.items()} <= set(keys)
+
+
+def test_lineage_ends_at_what_people_see(settings_for: Callable[..., Settings]) -> None:
+    exposures = {each["name"]: each for each in load_manifest(settings_for())["exposures"].values()}
+    shown = {
+        name: {unique_id.rpartition(".")[2] for unique_id in each["depends_on"]["nodes"]}
+        for name, each in exposures.items()
+    }
+    assert shown["export"] == set(MARTS)
+    assert shown["dashboard"] == set(MARTS) - set(PER_USER_MARTS)
+    assert "kpi_summary" in shown["digest"]
+
+
+def test_a_mart_made_from_cohort_retention_closes_no_cycle(settings_for: Callable[..., Settings]) -> None:
+    models = PROJECT_ROOT / "examples" / "extensions" / "models"
+    definitions = build_definitions(settings_for(models=models))
+    dg.Definitions.validate_loadable(definitions)
+    mart = definitions.resolve_asset_graph().get(dg.AssetKey(["marts", "revenue_retention"]))
+    assert mart.parent_keys == {dg.AssetKey(["cohorts", "cohort_retention"])}
+
+
+def test_the_prefix_keeps_names_apart_and_jobs_select_the_pipelines_assets_alone(
+    settings_for: Callable[..., Settings],
+) -> None:
+    @dg.asset(key=["shop", "orders"], group_name="marts")
+    def orders() -> None: ...
+
+    own = build_definitions(settings_for(dagster_prefix="engagement"))
+    shop = dg.Definitions(assets=[orders], jobs=[dg.define_asset_job("everything", [orders])])
+    merged = dg.Definitions.merge(own, shop, dg.Definitions(executor=dg.multiprocess_executor))
+    dg.Definitions.validate_loadable(merged)
+    repository = merged.get_repository_def()
+    names = {*(s.name for s in repository.sensor_defs), *(s.name for s in repository.schedule_defs)}
+    assert all(name.startswith("engagement__") for name in names)
+    job = merged.resolve_job_def("engagement__everything")
+    assert dg.AssetKey(["marts", "kpi_summary"]) in job.asset_layer.executable_asset_keys
+    assert orders.key not in job.asset_layer.executable_asset_keys
+    assert job.executor_def is dg.in_process_executor
 
 
 def test_raw_activity_and_cohorts_share_one_monthly_calendar_and_marts_have_none(

@@ -21,7 +21,8 @@ from dagster_dbt import (
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
-from user_engagement.assets.dbt_process import InProcessDbt, parsed_project
+from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
+from user_engagement.assets.dbt_project import prepare_project
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -209,15 +210,18 @@ def folder_of(props: Mapping[str, Any]) -> str:
 
 def load_manifest(settings: Settings) -> dict[str, Any]:
     """dbt's manifest as Dagster reads it."""
-    parsed = parsed_project(settings.dbt_project_dir, settings.warehouse, settings.dbt_target_dir)
+    parsed = parsed_project(
+        prepare_project(settings), settings.warehouse, settings.dbt_target_dir, profile_variables(settings)
+    )
     return json.loads(parsed.with_name("manifest.json").read_text())
 
 
 def dbt_resource(settings: Settings) -> DbtCliResource:
-    project = str(settings.dbt_project_dir)
+    project = str(prepare_project(settings))
     # the one beside this interpreter, whether or not its environment is on the PATH
     executable = str(Path(sys.executable).with_name("dbt"))
     given: dict[str, Any] = {
+        "environment": profile_variables(settings),
         "project_dir": project,
         "profiles_dir": project,
         "target": settings.warehouse,
@@ -225,7 +229,12 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
     }
     if settings.dbt_in_process:
         return InProcessDbt(**given, parse_dir=str(settings.dbt_target_dir))
-    return DbtCliResource(**given)
+    return DbtProcess(**given)
+
+
+def profile_variables(settings: Settings) -> dict[str, str]:
+    """The variables that dbt's profile reads, for settings that did not come from the environment."""
+    return {f"{PREFIX}HOME": str(settings.home.absolute()), f"{PREFIX}MEMORY_LIMIT": settings.memory_limit}
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
@@ -357,9 +366,9 @@ def build_dbt_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def activity(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def activity(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
         yield from dbt_build(
-            context, dbt, settings, window_of(partitions, context.partition_key_range)
+            context, user_engagement_dbt, settings, window_of(partitions, context.partition_key_range)
         ).replay()
 
     @dbt_assets(
@@ -370,9 +379,9 @@ def build_dbt_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def cohorts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def cohorts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
         window = window_of(partitions, context.partition_key_range)
-        build = dbt_build(context, dbt, settings, window)
+        build = dbt_build(context, user_engagement_dbt, settings, window)
         retention = dg.AssetKey(["cohorts", "cohort_retention"])
         if build.error is None and retention in context.selected_asset_keys:
             figures = cohort_figures(settings, window)
@@ -383,7 +392,7 @@ def build_dbt_assets(
     @dbt_assets(
         manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
     )
-    def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, dbt, settings, window=None).replay()
+    def marts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
+        yield from dbt_build(context, user_engagement_dbt, settings, window=None).replay()
 
     return [activity, cohorts, marts]

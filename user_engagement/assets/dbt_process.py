@@ -15,7 +15,7 @@ import pickle
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -30,6 +30,7 @@ from dagster_dbt.asset_utils import (
 )
 from dagster_dbt.dbt_manifest import validate_manifest
 from packaging.version import Version
+from pydantic import Field
 
 from user_engagement.assets.fingerprints import digest, project_fingerprint
 
@@ -37,7 +38,11 @@ LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
 # a parsed manifest has relation names and grants that depend on these
-PARSED_VARIABLES = ("SNOWFLAKE_DATABASE", "SNOWFLAKE_SCHEMA_PREFIX", "SNOWFLAKE_READER_ROLE")
+PARSED_VARIABLES = (
+    "SNOWFLAKE_DATABASE",
+    "SNOWFLAKE_SCHEMA_PREFIX",
+    "SNOWFLAKE_READER_ROLE",
+)
 _parsed: dict[Path, bytes] = {}
 
 
@@ -108,13 +113,25 @@ class DbtThread:
         return 0 if result.success else 1
 
 
+class DbtProcess(DbtCliResource):
+    """`DbtCliResource` that adds ``environment`` to the variables of the processes that it starts."""
+
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
+        with _environment(self.environment):
+            return super().cli(args, **options)
+
+
 class InProcessDbt(DbtCliResource):
     """`DbtCliResource` whose `cli` runs dbt in a thread of this process rather than as a subprocess.
 
     ``parse_dir`` is the folder of dbt's parsed project, which the next process reads instead of parsing.
+    ``environment`` holds the variables that the profile reads.
     """
 
     parse_dir: str
+    environment: dict[str, str] = Field(default_factory=dict)
 
     def cli(
         self,
@@ -145,8 +162,8 @@ class InProcessDbt(DbtCliResource):
             *(("--target", self.target) if self.target else ()),
             *params.selection_args,
         ]
-        own_manifest = parsed_manifest(project_dir, self.target or "", Path(self.parse_dir))
-        environment = {"DAGSTER_DBT_CLI": "true"}
+        own_manifest = parsed_manifest(project_dir, self.target or "", Path(self.parse_dir), self.environment)
+        environment = {**self.environment, "DAGSTER_DBT_CLI": "true"}
         if params.indirect_selection:
             environment[DBT_INDIRECT_SELECTION_ENV] = params.indirect_selection
         return DbtCliInvocation(
@@ -163,7 +180,7 @@ class InProcessDbt(DbtCliResource):
         )
 
 
-def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
+def parsed_manifest(project_dir: Path, target: str, parse_dir: Path, environment: Mapping[str, str]) -> Any:
     """A parsed manifest of the project, for one invocation: dbt changes the manifest that it is given.
 
     Raises:
@@ -171,13 +188,13 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path) -> Any:
     """
     from dbt.contracts.graph.manifest import Manifest
 
-    file = parsed_project(project_dir, target, parse_dir)
+    file = parsed_project(project_dir, target, parse_dir, environment)
     if file not in _parsed:
         _parsed[file] = file.read_bytes()
     return Manifest(**pickle.loads(_parsed[file]))
 
 
-def parsed_project(project_dir: Path, target: str, parse_dir: Path) -> Path:
+def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment: Mapping[str, str]) -> Path:
     """The file of the parsed project in ``parse_dir``, beside the `manifest.json` that Dagster reads.
 
     The project is parsed only if its content has changed. Where nothing has, dbt's own partial parsing takes 5 CPU
@@ -186,15 +203,16 @@ def parsed_project(project_dir: Path, target: str, parse_dir: Path) -> Path:
     Raises:
         RuntimeError: dbt cannot parse the project; the message is dbt's.
     """
-    inputs = [target, installed_version("dbt-core"), *(os.environ.get(name, "") for name in PARSED_VARIABLES)]
+    variables = {**os.environ, **environment}
+    inputs = [target, installed_version("dbt-core"), *(variables.get(name, "") for name in PARSED_VARIABLES)]
     content = digest([project_fingerprint(project_dir), str(project_dir), *inputs])
     file = parse_dir / f"parsed-{content}.pickle"
     if not file.exists() or not (parse_dir / "manifest.json").exists():
-        _parse(project_dir, target, file)
+        _parse(project_dir, target, file, environment)
     return file
 
 
-def _parse(project_dir: Path, target: str, file: Path) -> None:
+def _parse(project_dir: Path, target: str, file: Path, environment: Mapping[str, str]) -> None:
     from dbt.cli.main import dbtRunner
 
     parse_dir = file.parent
@@ -208,7 +226,7 @@ def _parse(project_dir: Path, target: str, file: Path) -> None:
         str(project_dir),
     ]
     command += ["--target", target, "--target-path", str(parse_dir), "--log-path", str(parse_dir)]
-    with _one_at_a_time, _environment({}), _released_adapters():
+    with _one_at_a_time, _environment(dict(environment)), _released_adapters():
         result = dbtRunner().invoke(command)
     if not result.success:
         raise RuntimeError(f"dbt cannot parse {project_dir}: {result.exception}")

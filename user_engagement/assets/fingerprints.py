@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from user_engagement.assets.dbt_project import prepare_project
 from user_engagement.contracts.raw import RAW_TABLES, RawTable
 from user_engagement.settings import PACKAGE, Settings
 from user_engagement.sources import Source
@@ -59,13 +60,13 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
         str(settings.pseudonym_key and digest([settings.pseudonym_key.get_secret_value()])),
     ]
     given = [file for file in (settings.annotations, settings.labels) if file and file.is_file()]
-    return digest([*inputs, *_content_hashes(given), code_fingerprint(settings.dbt_project_dir)])
+    return digest([*inputs, *_content_hashes(given), code_fingerprint(settings)])
 
 
-def code_fingerprint(project_dir: Path) -> str:
-    """One digest of the package and the dbt project."""
+def code_fingerprint(settings: Settings) -> str:
+    """One digest of the package, the dbt project and a team's own models."""
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
-    return digest([*_content_hashes(code), project_fingerprint(project_dir)])
+    return digest([*_content_hashes(code), project_fingerprint(prepare_project(settings))])
 
 
 def project_fingerprint(project_dir: Path) -> str:

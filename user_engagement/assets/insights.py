@@ -107,7 +107,7 @@ def inputs_of_rollups(settings: Settings) -> str | None:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
     # the horizon counts only by the weeks that it completes, which are among the rows
     lasting = {name: value for name, value in variables.items() if name != "as_of"}
-    return digest([repr(rows), repr(lasting), code_fingerprint(settings.dbt_project_dir)])
+    return digest([repr(rows), repr(lasting), code_fingerprint(settings)])
 
 
 def read_rollups(settings: Settings) -> tuple[Rollups, date]:
@@ -217,15 +217,17 @@ def insight_assets(
         dagster_dbt_translator=Translator(partitions),
         pool=WAREHOUSE_POOL,
     )
-    def insight_rollups(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def insight_rollups(
+        context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource
+    ) -> Iterator[Any]:
         selected = [key for key in weekly_rollups if key in context.selected_asset_keys]
         inputs = inputs_of_rollups(settings)
         if can_keep(context, settings, weekly_rollups, inputs):
-            build = dbt_build(context, dbt, settings, window=None, exclude=WEEKLY_MODELS)
+            build = dbt_build(context, user_engagement_dbt, settings, window=None, exclude=WEEKLY_MODELS)
             yield from (dg.MaterializeResult(asset_key=key, metadata={INPUTS: inputs}) for key in selected)
         else:
             announce_rebuild(context, selected)
-            build = dbt_build(context, dbt, settings, window=None)
+            build = dbt_build(context, user_engagement_dbt, settings, window=None)
             # not before the build, as the model that computes it may have been changed by it
             if build.error is None and (made_from := inputs_of_rollups(settings)):
                 for key in selected:

@@ -10,10 +10,12 @@ import pyarrow as pa
 
 from user_engagement import formatting as fmt
 from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
-from user_engagement.assets.dbt import dbt_vars
+from user_engagement.assets.dbt import dbt_vars, load_manifest
 from user_engagement.assets.doubts import CHECKS, find_doubts
 from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
+from user_engagement.assets.own_marts import SCHEMA as MARTS_SCHEMA
+from user_engagement.assets.own_marts import names_no_user, own_marts
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
@@ -42,7 +44,8 @@ def published_tables(settings: Settings) -> dict[str, str]:
 
 def published_asset(settings: Settings) -> dg.AssetsDefinition:
     """The asset that writes marts, insights and a report as one generation."""
-    tables = published_tables(settings)
+    own = own_marts(load_manifest(settings))
+    tables = {**published_tables(settings), **dict.fromkeys(own, MARTS_SCHEMA)}
 
     @dg.asset(
         key=PUBLISHED_KEY,
@@ -67,9 +70,15 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
             build = build_fingerprint(settings, dbt_vars(reader, settings, now))
             doubts = find_doubts(reader, settings, now)
             as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
-            contents = ((name, _rows_to_publish(reader, tables[name], name, settings)) for name in tables)
+            contents = (
+                (name, _rows_to_publish(reader, tables[name], name, settings))
+                for name in tables
+                if name not in own or names_no_user(reader, name)
+            )
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
-            manifest = publish(settings.published_dir, contents, context.run.run_id, str(as_of), add, doubts)
+            manifest = publish(
+                settings.published_dir, contents, context.run.run_id, str(as_of), add, doubts, own
+            )
         folder = settings.published_dir / f"gen-{manifest.generation}"
         prune(context.instance, settings)
         report = {"report": dg.MetadataValue.url((folder / REPORT).as_uri())} if add else {}

@@ -46,7 +46,7 @@ def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
             key=source_key(table),
             group_name="sources",
             owners=OWNERS,
-            kinds=KINDS[settings.source],
+            kinds=KINDS.get(settings.source, {settings.source}),
             description=f"Source system: {table.name}. {table.description}",
             metadata={"source": settings.source, "dagster/column_schema": column_schema(table)},
         )
@@ -125,7 +125,7 @@ def raw_asset(
         deps=[source_key(table)],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        io_manager_key="raw_io_manager",
+        io_manager_key="user_engagement_raw_io_manager",
         pool=WAREHOUSE_POOL,
         group_name="raw",
         owners=OWNERS,

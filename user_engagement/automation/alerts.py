@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -24,6 +25,7 @@ from user_engagement.automation.delivery import (
 )
 from user_engagement.automation.digests import digest_sensor
 from user_engagement.automation.evaluations import latest_evaluations
+from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_JOB
 from user_engagement.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -54,12 +56,39 @@ FRESHNESS: dict[FreshnessState, tuple[Severity, str, str]] = {
 }
 
 
-def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Both alert sensors and the digest, switched on, with the delivery that the settings name."""
+@dataclass(frozen=True)
+class Watched:
+    """What alerts are about: these assets, and the jobs of these names. By default everything of the code location."""
+
+    assets: frozenset[dg.AssetKey] | None = None
+    jobs: frozenset[str] = frozenset()
+
+    def includes(self, key: dg.AssetKey) -> bool:
+        return self.assets is None or key in self.assets
+
+    def includes_run(self, run: dg.DagsterRun) -> bool:
+        if self.assets is None or run.job_name in self.jobs:
+            return True
+        if not run.asset_selection:
+            # Dagster's own job over all assets of the code location
+            return run.job_name.startswith("__")
+        return bool(self.assets & run.asset_selection)
+
+
+EVERYTHING = Watched()
+
+
+def build_alert_sensors(settings: Settings, assets: frozenset[dg.AssetKey]) -> list[dg.SensorDefinition]:
+    """Both alert sensors and the digest, switched on, with the delivery that the settings name.
+
+    Alerts are about these assets and this project's jobs, whatever else the code location holds.
+    """
     delivery = delivery_of(settings)
+    jobs = frozenset(settings.dagster_name(job) for job in (INGEST_JOB, COHORTS_JOB, EVERYTHING_JOB))
+    watched = Watched(assets, jobs)
     return [
-        run_failures_sensor(delivery),
-        stale_or_failed_checks_sensor(delivery),
+        run_failures_sensor(delivery, watched, settings.dagster_name("run_failures")),
+        stale_or_failed_checks_sensor(delivery, watched, settings.dagster_name("stale_or_failed_checks")),
         digest_sensor(settings, delivery),
     ]
 
@@ -67,20 +96,24 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 # -- failed runs -------------------------------------------------------------------------------------------
 
 
-def run_failures_sensor(delivery: Delivery) -> dg.SensorDefinition:
-    """Sends an alert for every failed run of this code location, oldest first, one per tick.
+def run_failures_sensor(
+    delivery: Delivery, watched: Watched = EVERYTHING, name: str = "run_failures"
+) -> dg.SensorDefinition:
+    """Sends an alert for every failed run that is watched, oldest first, one per tick.
 
     While the receiver cannot be reached, the sensor retries the same run for up to a day. When the receiver refuses an
     alert, the tick fails and the sensor goes on to the next run.
     """
 
     @dg.run_failure_sensor(
-        name="run_failures",
+        name=name,
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Reports each failed run: its job, months, step and error, and what to do.",
     )
-    def run_failures(context: dg.RunFailureSensorContext) -> DagsterRunReaction:
+    def run_failures(context: dg.RunFailureSensorContext) -> DagsterRunReaction | None:
+        if not watched.includes_run(context.dagster_run):
+            return None
         alert = alert_of_run(context)
         try:
             delivery.deliver(alert, context.log)
@@ -162,11 +195,13 @@ def shortened(text: str) -> str:
 # -- checks and freshness ----------------------------------------------------------------------------------
 
 
-def stale_or_failed_checks_sensor(delivery: Delivery) -> dg.SensorDefinition:
+def stale_or_failed_checks_sensor(
+    delivery: Delivery, watched: Watched = EVERYTHING, name: str = "stale_or_failed_checks"
+) -> dg.SensorDefinition:
     """Sends one alert when a check or an asset's freshness starts to fail, changes severity, or recovers."""
 
     @dg.sensor(
-        name="stale_or_failed_checks",
+        name=name,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Reports each failing check and stale asset once, and reports its recovery.",
@@ -174,7 +209,10 @@ def stale_or_failed_checks_sensor(delivery: Delivery) -> dg.SensorDefinition:
     def stale_or_failed_checks(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         assert context.repository_def, "a sensor is evaluated in its code location"
         graph = context.repository_def.asset_graph
-        alerts = {**check_alerts(context.instance, graph), **freshness_alerts(context.instance, graph)}
+        alerts = {
+            **check_alerts(context.instance, graph, watched),
+            **freshness_alerts(context.instance, graph, watched),
+        }
         before = json.loads(context.cursor) if context.cursor else {}
         reported, problems = deliver_changes(alerts, before, delivery, context.log)
         if problems and reported == before:
@@ -218,9 +256,10 @@ def deliver_changes(
     return {subject: severity for subject, severity in reported.items() if severity != "info"}, problems
 
 
-def check_alerts(instance: dg.DagsterInstance, graph: AssetGraph) -> dict[str, Alert]:
+def check_alerts(instance: dg.DagsterInstance, graph: AssetGraph, watched: Watched) -> dict[str, Alert]:
     """An alert for the latest evaluation of each check that was ever evaluated."""
-    evaluations = latest_evaluations(instance, list(graph.asset_check_keys))
+    keys = [key for key in graph.asset_check_keys if watched.includes(key.asset_key)]
+    evaluations = latest_evaluations(instance, keys)
     return {
         f"check {key.to_user_string()}": alert_of_check(record, graph.get(key).blocking)
         for key, record in evaluations.items()
@@ -257,12 +296,16 @@ def alert_of_check(record: AssetCheckExecutionRecord, blocking: bool) -> Alert:
     )
 
 
-def freshness_alerts(instance: dg.DagsterInstance, graph: AssetGraph) -> dict[str, Alert]:
+def freshness_alerts(instance: dg.DagsterInstance, graph: AssetGraph, watched: Watched) -> dict[str, Alert]:
     """An alert for each asset with a freshness policy, in the state that Dagster's daemon found last.
 
     Assets that were never materialized have none.
     """
-    keys = [node.key for node in graph.asset_nodes if node.freshness_policy_or_from_metadata]
+    keys = [
+        node.key
+        for node in graph.asset_nodes
+        if node.freshness_policy_or_from_metadata and watched.includes(node.key)
+    ]
     return {
         f"freshness {key.to_user_string()}": alert_of_freshness(record)
         for key, record in instance.get_freshness_state_records(keys).items()

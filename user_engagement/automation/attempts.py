@@ -13,6 +13,7 @@ from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import NOT_FINISHED_STATUSES
 from user_engagement.partitions import months_of_run
+from user_engagement.settings import PREFIX_END
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
@@ -34,7 +35,7 @@ class RunSelection:
 
     def includes(self, run: dg.DagsterRun) -> bool:
         chosen = run.asset_selection
-        return bool(chosen & self.assets) if chosen else run.job_name in self.jobs
+        return bool(chosen & self.assets) if chosen else run.job_name.rpartition(PREFIX_END)[2] in self.jobs
 
 
 LOADING = RunSelection(

@@ -1,4 +1,4 @@
-"""Alerts and their delivery, to the log or to a webhook.
+"""Alerts and their delivery: to the log, to a webhook, to chats and mailboxes, or as a team's package delivers them.
 
 Only the standard library posts to the webhook. HTTP clients with retries of their own log the URL of each attempt,
 and the path or query of a webhook is often its password.
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import HTTPException
+from importlib.metadata import entry_points
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -24,9 +25,18 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pydantic import SecretStr
 
-from user_engagement.settings import PREFIX, Settings
+from user_engagement.settings import ALERTS_GROUP, PREFIX, Settings
 
-Kind = Literal["run_failed", "check_failed", "check_recovered", "asset_stale", "asset_fresh", "digest"]
+Kind = Literal[
+    "run_failed",
+    "check_failed",
+    "check_recovered",
+    "asset_stale",
+    "asset_fresh",
+    "digest",
+    "kpi_beyond_limit",
+    "kpi_within_limit",
+]
 Severity = Literal["error", "warning", "info"]
 LEVELS: dict[Severity, int] = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 MOST_WAIT_SECONDS = 10.0
@@ -195,8 +205,77 @@ def _seconds(retry_after: str | None) -> float:
         return 0.0
 
 
+@dataclass(frozen=True)
+class AppriseDelivery:
+    """Posts alerts to chats and mailboxes by Apprise, which knows how each service takes a message.
+
+    ``urls`` are Apprise's addresses with blanks between. Each is tried ``attempts`` times; one that got the alert does
+    not get it again within a delivery. Apprise names a service by its scheme alone in what is logged here, and its own
+    log, which may show addresses, is switched off.
+    """
+
+    urls: SecretStr
+    attempts: int = 3
+    pause_seconds: float = 1.0
+
+    def deliver(self, alert: Alert, log: logging.Logger) -> None:
+        """As `Delivery.deliver`."""
+        # takes a while to import, which only those who use it wait for
+        from apprise import Apprise, NotifyFormat, NotifyType
+        from apprise import logger as apprise_logger
+
+        apprise_logger.disabled = True
+        kinds = {"error": NotifyType.FAILURE, "warning": NotifyType.WARNING, "info": NotifyType.INFO}
+        style = NotifyFormat.MARKDOWN if alert.kind == "digest" else NotifyFormat.TEXT
+        left = self.urls.get_secret_value().split()
+        for attempt in range(self.attempts):
+            if attempt:
+                time.sleep(self.pause_seconds * 2 ** (attempt - 1))
+            left = [url for url in left if not _posted(Apprise(url), alert, kinds[alert.severity], style)]
+            if not left:
+                log.info("Delivered %r.", alert.title)
+                return
+        schemes = ", ".join(sorted({urlsplit(url).scheme for url in left}))
+        raise DeliveryError(
+            f"Could not deliver {alert.title!r} by {schemes} in {self.attempts} attempts. Check"
+            f" {PREFIX}ALERT_URLS, and that the service can be reached from here."
+        )
+
+
+def _posted(service: Any, alert: Alert, kind: Any, style: Any) -> bool:
+    try:
+        return bool(service.notify(alert.text, title=alert.title, notify_type=kind, body_format=style))
+    except TypeError:  # what Apprise raises for an address that it cannot read
+        return False
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """Several ways at once: an alert has arrived when it has arrived by all."""
+
+    ways: tuple[Delivery, ...]
+
+    def deliver(self, alert: Alert, log: logging.Logger) -> None:
+        """As `Delivery.deliver`; tries every way before it raises the error of the first that failed."""
+        problems: list[DeliveryError] = []
+        for way in self.ways:
+            try:
+                way.deliver(alert, log)
+            except DeliveryError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+
+
 def delivery_of(settings: Settings) -> Delivery:
-    """The delivery to the webhook in the settings; to the log if there is none."""
-    if settings.alert_webhook_url is None or settings.alert_webhook_secret is None:
-        return LogDelivery()
-    return WebhookDelivery(settings.alert_webhook_url, settings.alert_webhook_secret)
+    """Every way that the settings name; the log if they name none."""
+    ways: list[Delivery] = []
+    if settings.alert_webhook_url and settings.alert_webhook_secret:
+        ways.append(WebhookDelivery(settings.alert_webhook_url, settings.alert_webhook_secret))
+    if settings.alert_urls:
+        ways.append(AppriseDelivery(settings.alert_urls))
+    installed = entry_points(group=ALERTS_GROUP)
+    ways += [installed[name].load()(settings) for name in settings.alert_channels]
+    if len(ways) > 1:
+        return Deliveries(tuple(ways))
+    return ways[0] if ways else LogDelivery()

@@ -20,7 +20,7 @@ def digest_sensor(settings: Settings, delivery: Delivery) -> dg.SensorDefinition
     """
 
     @dg.sensor(
-        name="digest_of_changes",
+        name=settings.dagster_name("digest_of_changes"),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Posts headline, figures, causes and links after a publication in which something has changed.",

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
 from user_engagement.assets.freshness import FRESH_CHECKS, NOT_FAILED_CHECKS
+from user_engagement.settings import Settings
 
 # these check the instance and the source, not a run
 STANDING_CHECKS = dg.AssetSelection.checks(*FRESH_CHECKS, *NOT_FAILED_CHECKS)
-INGEST = dg.AssetSelection.groups("raw", "staging", "lookups", "activity") - STANDING_CHECKS
-SERVE = (
-    dg.AssetSelection.groups("cohorts", "intermediate", "marts", "insights", "published") - STANDING_CHECKS
-)
+INGESTED = ("raw", "staging", "lookups", "activity")
+SERVED = ("cohorts", "intermediate", "marts", "insights", "published")
 
 INGEST_JOB, COHORTS_JOB, EVERYTHING_JOB = "refresh_activity", "refresh_cohorts", "everything"
 
 
-def build_jobs() -> Sequence[dg.UnresolvedAssetJobDefinition]:
+def build_jobs(settings: Settings, keys: Iterable[dg.AssetKey]) -> Sequence[dg.UnresolvedAssetJobDefinition]:
+    """The jobs over these assets alone: other assets of the code location may have groups of the same names."""
+    keys = list(keys)
+    ingest, serve = (
+        dg.AssetSelection.assets(*(key for key in keys if key.path[0] in folders)).materializable()
+        - STANDING_CHECKS
+        for folders in (INGESTED, SERVED)
+    )
     return [
         dg.define_asset_job(
-            INGEST_JOB,
-            INGEST,
+            settings.dagster_name(INGEST_JOB),
+            ingest,
+            executor_def=dg.in_process_executor,
             description="Loads months of raw data and rebuilds their activity.",
         ),
         dg.define_asset_job(
-            COHORTS_JOB,
-            SERVE,
+            settings.dagster_name(COHORTS_JOB),
+            serve,
+            executor_def=dg.in_process_executor,
             description="Rebuilds cohorts by month of signup, then every mart, and publishes.",
         ),
         dg.define_asset_job(
-            EVERYTHING_JOB,
-            INGEST | SERVE,
+            settings.dagster_name(EVERYTHING_JOB),
+            ingest | serve,
+            executor_def=dg.in_process_executor,
             description="Runs refresh_activity and refresh_cohorts over the same months.",
         ),
     ]

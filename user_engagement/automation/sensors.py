@@ -14,15 +14,13 @@ from user_engagement.assets.fingerprints import SOURCE_TAG
 from user_engagement.assets.freshness import Comparison, compare, loaded_months, older_than_activity
 from user_engagement.automation.attempts import LOADING, SERVING, attempts_at
 from user_engagement.automation.evaluations import latest_evaluations
-from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
+from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB, INGESTED
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import AssetGraph
 from user_engagement.errors import WarehouseBusyError
 from user_engagement.partitions import Months, contiguous_ranges
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-
-UPSTREAM = ("raw", "staging", "lookups", "activity")
 
 Requests = list[dg.RunRequest] | dg.SkipReason
 
@@ -70,9 +68,7 @@ def failed_blocking_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> l
     Dagster stops the assets that depend on such a check only within the same run. Cohorts are built in another run.
     """
     blocking = [
-        key
-        for key in graph.asset_check_keys
-        if graph.get(key).blocking and graph.get(key.asset_key).group_name in UPSTREAM
+        key for key in graph.asset_check_keys if graph.get(key).blocking and key.asset_key.path[0] in INGESTED
     ]
     return sorted(
         f"{key.name} of {key.asset_key.to_user_string()}"
@@ -112,7 +108,8 @@ def build_sensors(
     status = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
-        job_name=INGEST_JOB,
+        name=settings.dagster_name("new_source_data"),
+        job_name=settings.dagster_name(INGEST_JOB),
         minimum_interval_seconds=30,
         default_status=status,
         description="Loads exactly the months whose source has changed since their last load.",
@@ -122,7 +119,8 @@ def build_sensors(
         return requests_for_new_data(context.instance, source, settings, keys, datetime.now(UTC))
 
     @dg.sensor(
-        job_name=COHORTS_JOB,
+        name=settings.dagster_name("cohorts_follow_activity"),
+        job_name=settings.dagster_name(COHORTS_JOB),
         minimum_interval_seconds=30,
         default_status=status,
         description="Rebuilds cohorts of all signup months, marts and the publication once activity is newer.",
@@ -146,7 +144,8 @@ def build_schedules(
     status = dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED
 
     @dg.schedule(
-        job_name=INGEST_JOB,
+        name=settings.dagster_name("daily_load"),
+        job_name=settings.dagster_name(INGEST_JOB),
         cron_schedule="0 5 * * *",
         execution_timezone=settings.timezone,
         default_status=status,
@@ -157,7 +156,8 @@ def build_schedules(
         return requests_for_new_data(context.instance, source, settings, keys, datetime.now(UTC))
 
     @dg.schedule(
-        job_name=COHORTS_JOB,
+        name=settings.dagster_name("daily_refresh"),
+        job_name=settings.dagster_name(COHORTS_JOB),
         cron_schedule="0 6 * * *",
         execution_timezone=settings.timezone,
         default_status=status,

@@ -226,7 +226,7 @@ def build_check_sensor(
     settings: Settings, source: Source, partitions: dg.MonthlyPartitionsDefinition
 ) -> dg.SensorDefinition:
     @dg.sensor(
-        name="standing_checks",
+        name=settings.dagster_name("standing_checks"),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING
         if settings.automation

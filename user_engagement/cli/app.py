@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from datetime import date
 from enum import StrEnum
 from importlib.metadata import version
@@ -146,16 +147,42 @@ def export(
 ) -> None:
     """Write each mart, and each insight table that names no user, to a file of its own, named after the table."""
     settings = configure()
-    from user_engagement.publishing.export import export_insights, export_marts
+    from user_engagement.publishing.export import export_marts, export_tables
+    from user_engagement.publishing.generations import read_manifest, resolve
 
     exports = [export_marts(settings, folder, format.value)]
+    with suppress(UserError):  # nothing is published yet, but built
+        own = read_manifest(resolve(settings.published_dir)).own
+        exports.append(export_tables(settings, folder, format.value, "marts", own))
     if settings.insights:
         from user_engagement.insights.tables import OF_USERS, TABLES
 
         named = [name for name in TABLES if name not in OF_USERS]
-        exports.append(export_insights(settings, folder, format.value, named))
+        exports.append(export_tables(settings, folder, format.value, "insights", named))
     for name, rows in chain.from_iterable(exports):
         console.print(f"{folder / name}.{format.value}  [dim]{rows:,} rows[/]")
+
+
+@app.command()
+def forget(
+    users: Annotated[list[str], typer.Argument(help="Ids of the users, as they are in the source.")],
+) -> None:
+    """Remove users from everything in the home, rebuild the marts without them, and keep them out of later loads."""
+    settings = configure()
+    from user_engagement.forgetting import forget as forget_users
+
+    proof = forget_users(settings, users)
+    for table, rows in proof.removed.items():
+        console.print(f"removed from {table}: {rows:,} rows", highlight=False)
+    console.print(f"months rebuilt: {', '.join(proof.months) or 'none'}", highlight=False)
+    if proof.left:
+        raise UserError(
+            f"Still named in: {', '.join(proof.left)}. Stop what uses the home, and run this again."
+        )
+    console.print(
+        f"Looked through {proof.searched_tables} tables of users and {proof.searched_files} files: none names them. "
+        "Later loads leave them out. Delete them in the source, too."
+    )
 
 
 @app.command()
@@ -337,7 +364,7 @@ def dashboard(
         int | None, typer.Option(help="First port to try (default: the setting DASHBOARD_PORT, 8501).")
     ] = None,
 ) -> None:
-    """Serve the dashboard of the published KPIs on 127.0.0.1; Ctrl-C stops it."""
+    """Serve the dashboard of the published KPIs, on 127.0.0.1 unless DASHBOARD_HOST is set; Ctrl-C stops it."""
     settings = configure(dashboard_port=port)
     from user_engagement.dashboard.server import serve
 

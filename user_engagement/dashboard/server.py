@@ -1,4 +1,4 @@
-"""Streamlit's server, as a command: one process, on this host alone, which fetches nothing from outside."""
+"""Streamlit's server, as a command: one process, which fetches nothing from outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from user_engagement.dashboard.ports import HOST, free_port
+from user_engagement.dashboard.ports import free_port
 from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.errors import UserError
 from user_engagement.settings import PREFIX, Settings
@@ -22,7 +22,6 @@ OPTIONS = {
     "GLOBAL_DEVELOPMENT_MODE": "false",
     "LOGGER_LEVEL": "warning",
     "RUNNER_MAGIC_ENABLED": "false",
-    "SERVER_ADDRESS": HOST,
     "SERVER_ENABLE_CORS": "true",
     "SERVER_ENABLE_XSRF_PROTECTION": "true",
     "SERVER_FILE_WATCHER_TYPE": "none",
@@ -52,6 +51,7 @@ def environment(settings: Settings) -> dict[str, str]:
         UserError: a login is asked for, and what it needs is missing.
     """
     added = {f"STREAMLIT_{name}": value for name, value in OPTIONS.items()}
+    added["STREAMLIT_SERVER_ADDRESS"] = settings.dashboard_host
     added[PREFIX + "HOME"] = str(settings.home.absolute())
     if settings.dashboard_login:
         added["STREAMLIT_SECRETS_FILES"] = str(_login_secrets(settings))
@@ -66,7 +66,7 @@ def serve(settings: Settings, console: Console) -> None:
     """
     chosen = free_port(settings.dashboard_port, reusing=False)
     variables = environment(settings)
-    console.print(f"Dashboard: [bold]http://{HOST}:{chosen}[/]   (Ctrl-C stops it)")
+    console.print(f"Dashboard: [bold]http://{settings.dashboard_host}:{chosen}[/]   (Ctrl-C stops it)")
     sys.stdout.flush()
     os.execve(sys.executable, command(chosen), variables)
 

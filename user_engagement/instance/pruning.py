@@ -23,9 +23,13 @@ RECENT_SECONDS = 3600
 
 
 def prune(instance: dg.DagsterInstance, settings: Settings) -> None:
-    """Removes runs and their folders that are older than `KEEP_DAYS`, or beyond the newest `KEEP_RUNS`."""
+    """Removes runs and their folders that are older than `KEEP_DAYS`, or beyond the newest `KEEP_RUNS`.
+
+    Runs of an instance that is not the home's own stay: others keep theirs there, too.
+    """
     prune_folders(settings.dbt_target_dir / "runs", settings)
-    prune_runs(instance, settings)
+    if Path(instance.root_directory).resolve() == settings.dagster_home.resolve():
+        prune_runs(instance, settings)
     prune_scratch(Path(tempfile.gettempdir()))
 
 

@@ -38,18 +38,18 @@ def export_marts(
             yield name, _write(folder / f"{name}.{kind}", reader.mart(name), kind, is_escaped)
 
 
-def export_insights(
-    settings: Settings, folder: Path, kind: Literal["parquet", "csv"], names: Iterable[str]
+def export_tables(
+    settings: Settings, folder: Path, kind: Literal["parquet", "csv"], schema: str, names: Iterable[str]
 ) -> Iterator[tuple[str, int]]:
-    """Writes the insight tables of these names that have been built; yields each name and its row count.
+    """Writes the tables of a schema with these names that have been built; yields each name and its row count.
 
     Raises:
         WarehouseError: the warehouse is in use.
     """
     with open_warehouse(settings).reader() as reader:
-        for _, name in reader.tables(("insights", name) for name in names):
+        for _, name in reader.tables((schema, name) for name in names):
             is_escaped = kind == "csv" and settings.csv_escape_formulas
-            yield name, _write(folder / f"{name}.{kind}", reader.ordered("insights", name), kind, is_escaped)
+            yield name, _write(folder / f"{name}.{kind}", reader.ordered(schema, name), kind, is_escaped)
 
 
 def _write(path: Path, reader: pa.RecordBatchReader, kind: str, is_escaped: bool) -> int:

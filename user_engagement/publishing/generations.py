@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ SCHEMA_VERSION = 2
 KEPT_GENERATIONS = 3
 KEPT_SECONDS = 3600
 CURRENT = "current"
+DESCRIPTION = "description"
 PSEUDONYM_LENGTH = 32
 """128 bits: no two users share one."""
 
@@ -43,7 +45,10 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of a generation; ``tables`` maps a mart to its row count and the SHA-256 of its file."""
+    """The contents of a generation; ``tables`` maps a mart to its row count and the SHA-256 of its file.
+
+    A mart of the team's own has its ``description``, too.
+    """
 
     generation: int
     schema_version: int
@@ -58,6 +63,11 @@ class Manifest:
         doubts = tuple(Doubt(**doubt) for doubt in held.get("doubts", ()))
         return cls(**{**held, "doubts": doubts})
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The description of each mart of the team's own."""
+        return {name: str(facts[DESCRIPTION]) for name, facts in self.tables.items() if DESCRIPTION in facts}
+
 
 def publish(
     published: Path,
@@ -66,10 +76,12 @@ def publish(
     as_of: str,
     add: Callable[[Path], None] | None = None,
     doubts: Sequence[Doubt] = (),
+    own: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
     """Writes a new generation under ``published`` and makes it the current one; concurrent publishers wait.
 
-    ``add`` may write more files into the folder that it is given; the tables and the manifest are already there.
+    ``own`` describes the marts of the team's own. ``add`` may write more files into the folder that it is given; the
+    tables and the manifest are already there.
     """
     published.mkdir(parents=True, exist_ok=True)
     with (published / ".lock").open("w") as lock:
@@ -79,6 +91,8 @@ def publish(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         tables = {name: _write(draft / f"{name}.parquet", reader) for name, reader in marts}
+        for name in own.keys() & tables.keys():
+            tables[name][DESCRIPTION] = own[name]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables, tuple(doubts))
         (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")

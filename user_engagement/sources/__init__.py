@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
 from user_engagement.errors import SettingsError
-from user_engagement.settings import PREFIX, Settings, TableMapping
+from user_engagement.settings import PREFIX, SOURCES, SOURCES_GROUP, Settings, TableMapping
 from user_engagement.sources.base import BATCH_ROWS, Extract, Source, TableReport
 from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
@@ -28,7 +29,7 @@ SIMULATED_TABLES: Mapping[str, TableMapping] = {
 
 
 def open_source(settings: Settings, open_tables: Callable[[Settings], SourceTables] | None = None) -> Source:
-    """The source that the settings name. Nothing is read yet.
+    """The source that the settings name, of a kind of the project's or of an installed package's. Nothing is read yet.
 
     Args:
         settings: the kind of source, and its place.
@@ -41,6 +42,8 @@ def open_source(settings: Settings, open_tables: Callable[[Settings], SourceTabl
         return simulated_source(settings)
     if settings.source == "snowplow":
         return snowplow_source(settings)
+    if settings.source not in SOURCES:
+        return entry_points(group=SOURCES_GROUP)[settings.source].load()(settings)
     if settings.source == "warehouse":
         assert open_tables, "only the warehouse can read its tables"
         engagement = warehouse_source(settings, open_tables(settings))

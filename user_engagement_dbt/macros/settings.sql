@@ -1,5 +1,24 @@
 {#- The columns of a user that metrics are broken down by, and those that are kept with a user. -#}
-{% macro segments() %}{{ return(var('segments') or []) }}{% endmacro %}
+{% macro segments() %}
+  {{ return(var('segments') if var('segments') is not none else segments_of_signups()) }}
+{% endmacro %}
+
+{#- Without the variable, for whoever runs dbt by hand: those of the setting, or of its default, that signups have. -#}
+{% macro segments_of_signups() %}
+  {%- set wanted = env_var('USER_ENGAGEMENT_SEGMENTS', '') or 'product_type,acquisition_channel,country' -%}
+  {%- set signups = api.Relation.create(
+      database=target.database, schema=generate_schema_name('raw', none), identifier='user_signups'
+  ) -%}
+  {%- set present = [] -%}
+  {%- for column in (adapter.get_columns_in_relation(signups) if execute else []) -%}
+    {%- do present.append(column.name | lower) -%}
+  {%- endfor -%}
+  {%- set found = [] -%}
+  {%- for name in wanted.split(',') if name | trim | lower in present -%}
+    {%- do found.append(name | trim | lower) -%}
+  {%- endfor -%}
+  {{ return(found) }}
+{% endmacro %}
 
 {% macro attributes() %}{{ return((['product_type'] + segments()) | unique | list) }}{% endmacro %}
 

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, event
 
 from user_engagement.automation import alerts
 from user_engagement.automation.alerts import (
+    Watched,
     build_alert_sensors,
     run_failures_sensor,
     shortened,
@@ -523,7 +524,8 @@ def test_a_long_error_keeps_its_beginning_and_its_end_on_one_line() -> None:
 def test_the_sensors_run_unless_switched_off_and_alert_to_the_log(
     company: Company, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sensors = build_alert_sensors(load_settings())
+    keys = frozenset(company.definitions.resolve_asset_graph().get_all_asset_keys())
+    sensors = build_alert_sensors(load_settings(), keys)
     assert [sensor.name for sensor in sensors] == [
         "run_failures",
         "stale_or_failed_checks",
@@ -540,3 +542,20 @@ def test_the_sensors_run_unless_switched_off_and_alert_to_the_log(
     printed = capsys.readouterr().err
     assert "ERROR - Run of selected assets failed. " in printed
     assert "ERROR - Check every_order_has_a_user of marts/orders failed. " in printed
+
+
+@pytest.mark.parametrize(
+    ("job", "assets", "is_watched"),
+    [
+        ("engagement__everything", None, True),
+        ("everything", None, False),
+        ("__ASSET_JOB", None, True),
+        ("__ASSET_JOB", {dg.AssetKey(["marts", "survival"])}, True),
+        ("__ASSET_JOB", {dg.AssetKey(["shop", "orders"])}, False),
+    ],
+)
+def test_in_a_shared_dagster_only_runs_of_the_pipeline_are_told(
+    job: str, assets: set[dg.AssetKey] | None, is_watched: bool
+) -> None:
+    watched = Watched(frozenset([dg.AssetKey(["marts", "survival"])]), frozenset(["engagement__everything"]))
+    assert watched.includes_run(dg.DagsterRun(job, asset_selection=assets)) is is_watched

@@ -18,6 +18,8 @@ from pydantic import SecretStr
 from user_engagement.automation.delivery import (
     Alert,
     AlertRefusedError,
+    AppriseDelivery,
+    Deliveries,
     DeliveryError,
     LogDelivery,
     WebhookDelivery,
@@ -25,7 +27,7 @@ from user_engagement.automation.delivery import (
 )
 from user_engagement.errors import SettingsError
 from user_engagement.settings import load_settings
-from user_engagement_tests.support.receiver import SECRET, Answer, Receiver
+from user_engagement_tests.support.receiver import SECRET, Answer, Receiver, running_receiver
 
 LOG = logging.getLogger("tick")
 ALERT = Alert(
@@ -237,3 +239,50 @@ def test_a_bad_webhook_url_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatc
         load_settings()
     printed = "".join(format_exception(raised.value))
     assert not [secret for secret in SECRETS if secret in printed]
+
+
+# -- chats and mailboxes -----------------------------------------------------------------------------------
+
+
+def chat(*receivers: Receiver) -> AppriseDelivery:
+    addresses = []
+    for receiver in receivers:
+        receiver.verifies = False
+        addresses.append(f"json://ann:open-sesame@127.0.0.1:{receiver.port}/path-token")
+    return AppriseDelivery(SecretStr(" ".join(addresses)), pause_seconds=0.01)
+
+
+def test_a_chat_gets_title_text_and_severity(receiver: Receiver) -> None:
+    chat(receiver).deliver(ALERT, LOG)
+    [posted] = receiver.alerts
+    assert (posted["title"], posted["message"], posted["type"]) == (ALERT.title, ALERT.text, "failure")
+
+
+def test_a_chat_that_has_the_alert_does_not_get_it_again_while_another_is_tried(receiver: Receiver) -> None:
+    with running_receiver() as other:
+        other.answers = [Answer(503), Answer(503)]
+        chat(receiver, other).deliver(ALERT, LOG)
+        assert len(receiver.requests) == 1
+        assert len(other.requests) == 3
+
+
+def test_a_chat_that_never_answers_is_told_without_its_address(receiver: Receiver) -> None:
+    receiver.answers = [Answer(500)] * 3
+    with pytest.raises(DeliveryError, match="by json in 3 attempts") as refused:
+        chat(receiver).deliver(ALERT, LOG)
+    assert not [secret for secret in SECRETS if secret in str(refused.value)]
+    assert len(receiver.requests) == 3
+
+
+def test_an_address_that_apprise_cannot_read_is_told_without_it() -> None:
+    with pytest.raises(DeliveryError) as refused:
+        AppriseDelivery(SecretStr("slck://path-token/open-sesame"), pause_seconds=0.01).deliver(ALERT, LOG)
+    assert "open-sesame" not in str(refused.value)
+
+
+def test_an_alert_goes_every_way_even_if_the_first_fails(receiver: Receiver) -> None:
+    with running_receiver() as other:
+        receiver.answers = [Answer(500)] * 3
+        with pytest.raises(DeliveryError, match="in 3 attempts"):
+            Deliveries((webhook(receiver.url), chat(other))).deliver(ALERT, LOG)
+        assert len(other.requests) == 1

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import urlopen
 
 import pandas as pd
 import pyarrow as pa
@@ -17,7 +18,8 @@ from user_engagement.dashboard.contents import PAGES
 from user_engagement.dashboard.data import Generation, UnavailableError, open_generation
 from user_engagement.dashboard.login import is_admitted
 from user_engagement.dashboard.tables import to_csv
-from user_engagement_tests.support.serving import publish_marts
+from user_engagement.settings import PREFIX, load_settings
+from user_engagement_tests.support.serving import dashboard, publish_marts
 
 App = Callable[..., AppTest]
 HEADLINE = 'class="ue-headline"'
@@ -273,3 +275,24 @@ def test_a_login_without_its_secrets_is_refused_with_what_to_do(command: Callabl
     assert done.returncode == 2
     assert "secrets.toml" in done.stderr
     assert "docs/dashboard.md" in done.stderr
+
+
+def test_other_machines_see_the_dashboard_only_with_a_login_or_behind_a_named_proxy(
+    command: Callable[..., object],
+) -> None:
+    done = command("dashboard", USER_ENGAGEMENT_DASHBOARD_HOST="0.0.0.0")
+    assert done.returncode == 2
+    assert "without a login" in done.stderr
+    assert "DASHBOARD_PROXY" in done.stderr
+    for allowed in ({"dashboard_login": "*@example.com"}, {"dashboard_proxy": "oauth2-proxy"}):
+        settings = load_settings(dashboard_host="0.0.0.0", **allowed)
+        assert settings.dashboard_host == "0.0.0.0"
+
+
+def test_the_dashboard_listens_where_the_setting_says(tmp_path: Path) -> None:
+    # another address of this host: what listens on 127.0.0.1 alone is not there
+    where = {PREFIX + "DASHBOARD_HOST": "127.0.0.2", PREFIX + "DASHBOARD_PROXY": "oauth2-proxy"}
+    with dashboard(tmp_path, **where) as url:
+        assert "//127.0.0.2:" in url
+        with urlopen(f"{url}/_stcore/health", timeout=5) as answer:
+            assert answer.read() == b"ok"

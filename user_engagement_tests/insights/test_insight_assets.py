@@ -93,7 +93,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def test_the_assets_write_every_table_with_its_grain(small: Settings) -> None:
     partitions = monthly_partitions(date(2025, 1, 1), AS_OF)
     with at_home(small.home):
-        result = dg.materialize(insight_assets(small, partitions), resources={"dbt": dbt_resource(small)})
+        result = dg.materialize(
+            insight_assets(small, partitions), resources={"user_engagement_dbt": dbt_resource(small)}
+        )
     assert result.success
     with duckdb.connect(str(small.warehouse_file), read_only=True) as connection:
         for name, table in TABLES.items():

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from user_engagement.instance.home import open_instance
-from user_engagement.instance.pruning import prune_folders, prune_runs, prune_scratch
+from user_engagement.instance.pruning import prune, prune_folders, prune_runs, prune_scratch
 from user_engagement.settings import Settings, load_settings
 
 DAY = 86_400
@@ -45,6 +45,19 @@ def test_a_run_goes_once_newer_ones_have_replaced_all_that_it_made(settings: Set
         left = {record.dagster_run.run_id for record in instance.get_run_records()}
         assert left == {runs[1], runs[3]}
         assert instance.get_materialized_partitions(loaded.key) == {"january", "february"}
+
+
+def test_the_runs_of_a_dagster_that_is_not_the_homes_own_stay(settings: Settings, tmp_path: Path) -> None:
+    with open_instance(settings.model_copy(update={"home": tmp_path / "shared"})) as instance:
+        for _ in range(3):
+            dg.materialize([loaded], partition_key="january", instance=instance)
+        prune(instance, settings)
+        assert instance.get_runs_count() == 3
+    with open_instance(settings) as own:
+        for _ in range(3):
+            dg.materialize([loaded], partition_key="january", instance=own)
+        prune(own, settings)
+        assert own.get_runs_count() == 1
 
 
 def aged(folder: Path, days: float) -> Path:

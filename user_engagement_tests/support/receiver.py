@@ -30,6 +30,7 @@ class Receiver:
     """Requests as they came in; ``answers`` are given in turn, and 204 when there are none left."""
 
     def __init__(self) -> None:
+        self.verifies = True
         self.answers: list[Answer] = []
         self.requests: list[tuple[Mapping[str, str], bytes]] = []
         self.stopping = threading.Event()
@@ -51,7 +52,7 @@ class Receiver:
 
     def take(self, headers: Mapping[str, str], body: bytes) -> Answer:
         self.requests.append((headers, body))
-        if not is_signed(headers, body):
+        if self.verifies and not is_signed(headers, body):
             return Answer(401)
         answer = self.answers.pop(0) if self.answers else Answer()
         self.stopping.wait(answer.after_seconds)

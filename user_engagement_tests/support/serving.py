@@ -30,6 +30,7 @@ def dashboard(home: Path, **variables: str) -> Iterator[str]:
     port = free_port(8800, reusing=False)
     program = str(Path(sys.executable).with_name("user-engagement"))
     environment = {**os.environ, PREFIX + "HOME": str(home), **variables}
+    address = f"http://{variables.get(PREFIX + 'DASHBOARD_HOST', '127.0.0.1')}:{port}"
     with (home / "dashboard.log").open("w") as log:
         process = subprocess.Popen(
             [program, "dashboard", "--port", str(port)],
@@ -38,8 +39,8 @@ def dashboard(home: Path, **variables: str) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health", process, home / "dashboard.log")
-        yield f"http://127.0.0.1:{port}"
+        _wait(f"{address}/_stcore/health", process, home / "dashboard.log")
+        yield address
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)

@@ -39,6 +39,10 @@ def page(view: View) -> Page:
             "Tables and their rows; the manifest beside them holds the SHA-256 of each file.",
             tables(generation),
         ),
+        *(
+            Table(name, fmt.label(name), about, generation.frame(name))
+            for name, about in generation.manifest.own.items()
+        ),
     )
     return Page(headline(view, checks), blocks)
 

@@ -16,25 +16,32 @@ from user_engagement.contracts.raw import ARROW_TYPES, IDS, REJECTED_ROWS, SCHEM
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.forgotten import Forgotten
 
 SQL_OF_ARROW = {arrow: sql for sql, arrow in ARROW_TYPES.items()}
 
 
-def replace_slice(connection: duckdb.DuckDBPyConnection, extract: Extract) -> LoadedSlice:
+def replace_slice(
+    connection: duckdb.DuckDBPyConnection, extract: Extract, forgotten: Forgotten | None = None
+) -> LoadedSlice:
     """Replaces one slice of a raw table, and the table's rejected rows, in one transaction.
+
+    Rows of users who were ``forgotten`` are left out.
 
     Raises:
         WarehouseError: the table holds a column of another type, or a row falls outside the slice.
     """
     table, target = extract.table, f"{SCHEMA}.{extract.table.name}"
     failures: list[BaseException] = []
+    # not deleted afterwards, because the blocks that held them would stay in the file
+    kept = f" where {forgotten.excluded('user_id')}" if forgotten else ""
     try:
         with _transaction(connection):
             _ensure_table(connection, table, extract.rows.schema)
             _ensure_table(connection, REJECTED_ROWS, REJECTED_ROWS.schema())
             in_slice = extract.window.predicate(table.date_column)
             replaced = _value(connection, f"delete from {target} where {in_slice}")
-            inserted = _insert(connection, target, extract, failures)
+            inserted = _insert(connection, target, extract, kept, failures)
             dated = f"{table.date_column} is not null and {in_slice}"
             held = _value(connection, f"select count(*) from {target} where {dated}")
             if held != inserted:
@@ -44,7 +51,7 @@ def replace_slice(connection: duckdb.DuckDBPyConnection, extract: Extract) -> Lo
                 )
             rejected_rows = f"{SCHEMA}.{REJECTED_ROWS.name}"
             connection.execute(f"delete from {rejected_rows} where table_name = '{table.name}'")
-            rejected = _insert_rejected(connection, rejected_rows, extract, failures)
+            rejected = _insert_rejected(connection, rejected_rows, extract, kept, failures)
     except duckdb.Error as error:
         if failures:
             raise failures[0] from None
@@ -83,15 +90,19 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, target: str, extract: Extract, failures: list[BaseException]
+    connection: duckdb.DuckDBPyConnection,
+    target: str,
+    extract: Extract,
+    kept: str,
+    failures: list[BaseException],
 ) -> int:
     """Inserts the rows and returns their number; what is wrong with the source is added to ``failures``."""
     if extract.scan is None:
         connection.register("_extract", _watched(extract.rows, failures))
-        return _value(connection, f"insert into {target} by name select * from _extract")
+        return _value(connection, f"insert into {target} by name select * from _extract{kept}")
     connection.execute("set TimeZone = 'UTC'")
     try:
-        return _value(connection, f"insert into {target} by name select * from ({extract.scan})")
+        return _value(connection, f"insert into {target} by name select * from ({extract.scan}){kept}")
     except duckdb.Error:
         # the source says in its own words what is wrong with it, if it was the source
         try:
@@ -103,12 +114,18 @@ def _insert(
 
 
 def _insert_rejected(
-    connection: duckdb.DuckDBPyConnection, target: str, extract: Extract, failures: list[BaseException]
+    connection: duckdb.DuckDBPyConnection,
+    target: str,
+    extract: Extract,
+    kept: str,
+    failures: list[BaseException],
 ) -> int:
     if isinstance(extract, WarehouseExtract):
-        return _value(connection, f"insert into {target} by name select * from ({extract.rejected_scan})")
+        return _value(
+            connection, f"insert into {target} by name select * from ({extract.rejected_scan}){kept}"
+        )
     connection.register("_rejected", _watched(extract.rejected, failures))
-    return _value(connection, f"insert into {target} by name select * from _rejected")
+    return _value(connection, f"insert into {target} by name select * from _rejected{kept}")
 
 
 def _watched(reader: pa.RecordBatchReader, failures: list[BaseException]) -> pa.RecordBatchReader:

@@ -19,6 +19,7 @@ from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
 from user_engagement.warehouse.duckdb.attaching import attached_files
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
+from user_engagement.warehouse.forgotten import read_forgotten
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -32,14 +33,18 @@ HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
 @dataclass(frozen=True)
 class DuckDBWarehouse:
-    """A `Warehouse` in a DuckDB file. ``memory_limit`` bounds each connection."""
+    """A `Warehouse` in a DuckDB file. ``memory_limit`` bounds each connection.
+
+    ``forgotten_file`` lists users whose rows are never loaded.
+    """
 
     file: Path
     memory_limit: str
+    forgotten_file: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> DuckDBWarehouse:
-        return cls(settings.warehouse_file, settings.memory_limit)
+        return cls(settings.warehouse_file, settings.memory_limit, settings.forgotten_file)
 
     def exists(self) -> bool:
         return self.file.exists()
@@ -54,7 +59,8 @@ class DuckDBWarehouse:
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
         attached = extract.attached if isinstance(extract, WarehouseExtract) else {}
         with self.connect() as connection, attached_files(connection, attached):
-            return loading.replace_slice(connection, extract)
+            forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else None
+            return loading.replace_slice(connection, extract, forgotten)
 
     def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
         with self.connect() as connection:

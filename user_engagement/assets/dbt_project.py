@@ -1,0 +1,47 @@
+"""The dbt project with a team's own models: a copy of both in the home.
+
+dbt writes what it compiles under the path of a model within its project; a model elsewhere would be overwritten by it.
+"""
+
+import filecmp
+import os
+import shutil
+from pathlib import Path
+
+from user_engagement.settings import SHIPPED_DBT_PROJECT, Settings
+
+OWN_MODELS = "own_models"
+"""The second of the project's folders of models."""
+
+
+def prepare_project(settings: Settings) -> Path:
+    """The folder of the dbt project; where a team adds models, a copy that is brought up to date, file by file."""
+    project = settings.dbt_project_dir
+    if settings.models is None:
+        return project
+    wanted = {
+        **_files(SHIPPED_DBT_PROJECT, Path()),
+        **_files(settings.models.absolute(), Path(OWN_MODELS)),
+    }
+    for name in _files(project, Path()).keys() - wanted.keys():
+        (project / name).unlink(missing_ok=True)
+    for name, file in wanted.items():
+        copy = project / name
+        if not copy.exists() or not filecmp.cmp(file, copy, shallow=False):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            # another process may read at the same time: it finds the old file or the new one
+            draft = copy.with_name(f".{copy.name}.{os.getpid()}")
+            shutil.copyfile(file, draft)
+            draft.replace(copy)
+    return project
+
+
+def _files(folder: Path, place: Path) -> dict[Path, Path]:
+    """The files of a folder by their names below ``place``, without what dbt writes."""
+    return {
+        place / file.relative_to(folder): file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and not file.name.startswith(".")
+        and not {"target", "logs"} & set(file.relative_to(folder).parts)
+    }

@@ -1,0 +1,87 @@
+"""Users who are forgotten: nothing of the home names them, and the marts are as if they had never been there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from user_engagement import pipeline
+from user_engagement.errors import UserError
+from user_engagement.forgetting import forget
+from user_engagement.instance.home import open_instance
+from user_engagement.settings import Settings
+from user_engagement_tests.support.frames import assert_equal, marts
+
+pytestmark = pytest.mark.slow
+
+TABLES = ("user_signups", "user_engagement", "churn_data")
+
+
+def with_long_ids(company: Path, folder: Path, without: tuple[str, ...] = ()) -> str:
+    """A company's files with ids that stand in no other text, without some users."""
+    folder.mkdir()
+    with duckdb.connect() as connection:
+        connection.execute("set variable without = ?", [list(without)])
+        for name in TABLES:
+            connection.execute(
+                f"copy (select * replace ('customer-' || lpad(user_id::varchar, 8, '0') as user_id)"
+                f" from '{company}/{name}.parquet' where user_id is null or not"
+                " list_contains(getvariable('without'), 'customer-' || lpad(user_id::varchar, 8, '0')))"
+                f" to '{folder}/{name}.parquet'"
+            )
+    return str(folder)
+
+
+def files_with(home: Path, name: str) -> list[Path]:
+    return [file for file in home.rglob("*") if file.is_file() and name.encode() in file.read_bytes()]
+
+
+def run(settings: Settings, full: bool = False) -> None:
+    pipeline.run(settings, pipeline.plan(settings, full))
+
+
+@pytest.fixture
+def users(company: Path) -> tuple[str, ...]:
+    """The two most active of the users who cancelled."""
+    query = f"""
+        select user_id from '{company}/user_engagement.parquet'
+        where user_id in (select user_id from '{company}/churn_data.parquet')
+        group by user_id order by count(*) desc, user_id limit 2
+    """
+    with duckdb.connect() as connection:
+        return tuple(f"customer-{row[0]:08d}" for row in connection.execute(query).fetchall())
+
+
+def test_a_forgotten_user_is_in_no_file_of_the_home_does_not_come_back_and_leaves_marts_as_without_them(
+    settings_for: Callable[..., Settings], company: Path, users: tuple[str, ...], tmp_path: Path
+) -> None:
+    whole = with_long_ids(company, tmp_path / "whole")
+    settings = settings_for(source_path=whole)
+    run(settings)
+    with open_instance(settings) as instance:
+        instance.add_run_tags(instance.get_run_ids(limit=1)[0], {"asked_by": users[0]})
+    assert files_with(settings.home, users[0]), "the search finds what is there"
+    proof = forget(settings, users)
+    assert proof.left == ()
+    assert proof.removed["raw.user_signups"] >= 2
+    assert proof.removed["cohorts.user_lifecycle"] == 2
+    assert proof.searched_files > 20
+    for user in users:
+        assert files_with(settings.home, user) == []
+    without = settings_for(
+        home=tmp_path / "other", source_path=with_long_ids(company, tmp_path / "part", users)
+    )
+    run(without)
+    assert_equal(marts(settings), marts(without))
+    run(settings, full=True)
+    for user in users:
+        assert files_with(settings.home, user) == [], "a full load does not bring them back"
+    assert_equal(marts(settings), marts(without))
+
+
+def test_nobody_is_forgotten_where_nothing_was_loaded(settings_for: Callable[..., Settings]) -> None:
+    with pytest.raises(UserError, match="nothing has been loaded"):
+        forget(settings_for(), ["customer-00000001"])
