@@ -23,7 +23,7 @@ from user_engagement.insights.names import (
     SESSIONS,
     SIGNUPS,
 )
-from user_engagement.insights.panel import Panel
+from user_engagement.insights.panel import HABITS, Panel
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     Array,
@@ -222,15 +222,14 @@ def lost_by_cohorts(
     leaves = panel.members(change.conditions)
     weeks = len(panel.weeks)
     before = older(panel.tenures, weeks, change.since)
-    marks = panel.strata[:, leaves]
-    signups = marks @ panel.leaves.cohorts["signups"][leaves]
-    by_stratum = np.tensordot(marks, panel.leaves.weekly[count][leaves], 1)
-    users = np.tensordot(marks, panel.leaves.weekly["users"][leaves], 1)
+    signups = panel.leaves.cohorts["signups"][leaves]
+    users = panel.leaves.weekly["users"][leaves]
     users[:, 0] = signups
-    keenness, rate = standardised(by_stratum * before, users * before)
-    actual = by_stratum.sum(0)
-    exposure = (users * keenness[:, None, None]).sum(0)
-    arrivals = (signups * keenness[:, None]).sum(0)
+    done, could = ((cells * before).sum(2) for cells in (panel.leaves.weekly[count][leaves], users))
+    keenness, rate = standardised(panel, leaves, done, could)
+    actual = panel.leaves.weekly[count][leaves].sum(0)
+    exposure = np.tensordot(keenness, users, 1)
+    arrivals = keenness @ signups
     recent = before & (np.arange(weeks) >= change.since)[None]
     expected_of_older = (exposure * rate[:, None] * recent).sum(0)
     course = np.where(
@@ -247,19 +246,27 @@ def lost_by_cohorts(
     return Amount(value, value - Z * abs(value) * relative, value + Z * abs(value) * relative)
 
 
-def standardised(actual: Array, exposure: Array) -> tuple[Array, Array]:
-    """Factors of strata and rates of tenures whose products explain both sums of the counts (iterative fitting).
+def standardised(panel: Panel, leaves: NDArray[np.bool_], done: Array, could: Array) -> tuple[Array, Array]:
+    """Factors of leaves, and rates of tenures, whose product explains what was done (iterative proportional fitting).
+
+    A leaf's factor is the product of one for each of its segments' values.
 
     Args:
-        actual, exposure: shape (strata, tenures, weeks).
+        done, could: shape (leaves, tenures).
 
-    Returns arrays of shape (strata,) and (tenures,).
+    Returns arrays of shape (leaves,) and (tenures,).
     """
-    done, could = actual.sum(2), exposure.sum(2)
+    places = [
+        np.unique(values[leaves], return_inverse=True)[1]
+        for name, values in panel.attributes.items()
+        if name not in HABITS
+    ]
     factor, rate = np.ones(len(done)), np.zeros(done.shape[1])
     for _ in range(STANDARDISING_ROUNDS):
         rate = done.sum(0) / np.maximum(factor @ could, 1)
-        factor = (done.sum(1) + 1) / (could @ rate + 1)
+        for place in places:
+            found, expected = np.bincount(place, done.sum(1)), np.bincount(place, factor * (could @ rate))
+            factor *= ((found + 1) / (expected + 1))[place]
     return factor, rate
 
 
