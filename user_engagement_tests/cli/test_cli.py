@@ -162,7 +162,7 @@ def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pauses", [(0.3,), (3, 0.2), (8, 0.5)])
+@pytest.mark.parametrize("pauses", [(4,), (10, 0.2)])
 def test_ctrl_c_ends_a_run_with_130_and_one_line_however_often(
     pauses: tuple[float, ...], company: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +170,13 @@ def test_ctrl_c_ends_a_run_with_130_and_one_line_however_often(
     program = [str(Path(sys.executable).with_name("user-engagement")), "run", "--path", str(company)]
     environment = {**os.environ, "USER_ENGAGEMENT_HOME": str(tmp_path / "home")}
     process = subprocess.Popen(
-        program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        program,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # shells let what they start in the background ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for pause in pauses:
         time.sleep(pause)
