@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 Z = float(stats.norm.ppf(0.975))
 ALPHA = 0.05
@@ -44,12 +44,10 @@ def newcombe(
 
     Method 10 of Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I.
     """
-    p1, low_1, high_1 = wilson(count_1, nobs_1)
-    p2, low_2, high_2 = wilson(count_2, nobs_2)
-    difference = p1 - p2
-    low = difference - np.hypot(p1 - low_1, high_2 - p2)
-    high = difference + np.hypot(high_1 - p1, p2 - low_2)
-    return difference, low, high
+    first, second = (np.asarray(count, dtype=float) for count in (count_1, count_2))
+    of_first, of_second = (np.where(np.asarray(nobs) > 0, nobs, np.nan) for nobs in (nobs_1, nobs_2))
+    low, high = confint_proportions_2indep(first, of_first, second, of_second, method="newcomb")
+    return first / of_first - second / of_second, np.asarray(low), np.asarray(high)
 
 
 def two_sided(z: ArrayLike) -> Floats:
