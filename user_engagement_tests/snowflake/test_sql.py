@@ -58,7 +58,11 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
     results = json.loads((folder / "month" / "run_results.json").read_text())["results"]
     manifest = json.loads((folder / "month" / "manifest.json").read_text())
     return Told(
-        {result["unique_id"].split(".")[2]: result["compiled_code"] for result in results},
+        {
+            result["unique_id"].split(".")[2]: result["compiled_code"]
+            for result in results
+            if not result["unique_id"].startswith("exposure.")
+        },
         {
             node["name"]
             for node in manifest["nodes"].values()

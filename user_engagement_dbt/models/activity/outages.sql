@@ -49,7 +49,7 @@ expected as (
 
     select
         calendar_date,
-        sum(mean_rows * busy_days) / sum(busy_days) as mean_rows,
+        sum(mean_rows * busy_days) / nullif(sum(busy_days), 0) as mean_rows,
         coalesce(
             sum(variance_of_rows * busy_days) / nullif(sum(busy_days) - count(*), 0),
             0
@@ -72,7 +72,7 @@ impossible as (
             when variance_of_rows <= mean_rows then mean_rows
             else
                 mean_rows * mean_rows / nullif(variance_of_rows - mean_rows, 0)
-                * ln(1 + (variance_of_rows - mean_rows) / mean_rows)
+                * ln(1 + (variance_of_rows - mean_rows) / nullif(mean_rows, 0))
         end > {{ impossible }}
 
 ),
