@@ -64,6 +64,7 @@ def test_further_days_of_a_week_keep_the_tables_of_complete_weeks_and_give_what_
     assert_same(path.marts(WORLD), wanted.marts(WORLD))
 
 
+@pytest.mark.exhaustive
 def test_the_end_of_a_week_makes_them_anew(tmp_path: Path) -> None:
     path = LoadPath(tmp_path)
     path.load(WORLD, insights=True, as_of=WEEK_BEFORE)
@@ -82,6 +83,7 @@ def test_a_late_row_of_a_complete_week_makes_them_anew(tmp_path: Path) -> None:
     assert_same(path.insights(WORLD), fresh(tmp_path, WEDNESDAY).insights(WORLD))
 
 
+@pytest.mark.exhaustive
 def test_a_rebuild_that_never_ended_leaves_nothing_to_keep(path: LoadPath) -> None:
     with at_home(path.folder / "home"), open_instance(path.settings(WORLD)) as instance:
         key = dg.AssetKey(["insights", "weekly_counts"])

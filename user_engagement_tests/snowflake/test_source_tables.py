@@ -107,7 +107,14 @@ def loaded(source: Source, warehouse: Warehouse, table: RawTable) -> tuple[Count
     )
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Los_Angeles"])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "Europe/Berlin",
+        pytest.param("UTC", marks=pytest.mark.exhaustive),
+        pytest.param("America/Los_Angeles", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_texts_mean_in_snowflake_what_they_mean_in_files(
     snowflake: Snowflake, tmp_path: Path, zone: str
 ) -> None:
