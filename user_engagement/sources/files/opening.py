@@ -13,6 +13,8 @@ from user_engagement.errors import SourceError
 SAMPLE_BYTES = 1 << 16
 MOST_EXPANSION = 200
 """How many times its size a compressed file may hold: tables expand to ten or twenty times, zeros to a thousand."""
+DEFLATE_EXPANSION = 1_032
+"""The most that the format can do (RFC 1951: 258 bytes in two bits)."""
 SMALL_BYTES = 64 << 20
 """What a file may hold that expands more than that: a few equal rows."""
 LONGEST_LINE = 2_000_000
@@ -37,19 +39,31 @@ def refuse_oversized(file: Path) -> None:
     Raises:
         SourceError: the file is such a one.
     """
+    refuse_bomb(file)
+    if not is_gzipped(file) and file.stat().st_size > LONGEST_LINE:
+        with file.open("rb") as lines:
+            lines.seek(-LONGEST_LINE, io.SEEK_END)
+            if b"\n" not in lines.read(LONGEST_LINE - 1):
+                raise SourceError(f"{file}: the last line is longer than 2 MB. Export the file again.")
+
+
+def refuse_bomb(file: Path) -> None:
+    """Refuses a compressed file that expands beyond all measure.
+
+    Raises:
+        SourceError: the file is such a one.
+    """
     size = file.stat().st_size
     if is_gzipped(file):
-        held = max(_sampled_expansion(file) * size, _size_in_trailer(file))
+        in_trailer = _size_in_trailer(file)
+        # more than deflate can do is the end of a file that was cut
+        known = in_trailer if in_trailer <= DEFLATE_EXPANSION * size else 0
+        held = max(_sampled_expansion(file) * size, known)
         if held > SMALL_BYTES and held > MOST_EXPANSION * size:
             raise SourceError(
                 f"{file}: its {size:,} bytes expand to about {held:,.0f}, more than {MOST_EXPANSION} times as many, "
                 "which no table does. Export it again, or give the file uncompressed."
             )
-    elif size > LONGEST_LINE:
-        with file.open("rb") as lines:
-            lines.seek(-LONGEST_LINE, io.SEEK_END)
-            if b"\n" not in lines.read(LONGEST_LINE - 1):
-                raise SourceError(f"{file}: the last line is longer than 2 MB. Export the file again.")
 
 
 def _sampled_expansion(file: Path) -> float:

@@ -12,7 +12,7 @@ import duckdb
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
 from user_engagement.sources.data_files import data_files, file_state, pattern
-from user_engagement.sources.files.opening import refuse_oversized
+from user_engagement.sources.files.opening import refuse_bomb
 from user_engagement.sources.normalise import quoted
 from user_engagement.sources.snowplow.sessions import (
     FIELDS_READ,
@@ -49,7 +49,7 @@ class SnowplowSource(SessionSource):
     def _load(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
         files = enriched_files(self.folder)
         for file in files:
-            refuse_oversized(file)
+            refuse_bomb(file)
         try:
             source = f"replace(source, {quoted(f'{self.folder}/')}, '') as source"
             others = ", ".join(f"cast(null as varchar) as {name}" for name in TABLE_FIELDS)
