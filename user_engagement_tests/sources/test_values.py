@@ -327,7 +327,9 @@ def test_of_a_file_that_grows_only_whole_lines_are_read_and_the_rest_the_next_ti
     file = tmp_path / "user_signups.csv"
     source = GrowingSource(tmp_path, file)
     assert list(source.fingerprint(USER_SIGNUPS)) == ["2025-03-01"]
-    assert {row["_source"] for row in loaded(source, USER_SIGNUPS)} == {"user_signups.csv"}
+    # its writer has paused for longer than a second: the file may as well have been cut off
+    with pytest.raises(SourceError, match="line 5: a quoted value does not end"):
+        loaded(source, USER_SIGNUPS)
     with file.open("a") as end:
         end.write('-05-01","basic"\n')
     assert list(source.fingerprint(USER_SIGNUPS)) == ["2025-03-01", "2025-04-01", "2025-05-01"]
