@@ -213,7 +213,7 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     parsed = parsed_project(
         prepare_project(settings), settings.warehouse, settings.dbt_target_dir, profile_variables(settings)
     )
-    return json.loads(parsed.with_name("manifest.json").read_text())
+    return json.loads((parsed / "manifest.json").read_text())
 
 
 def dbt_resource(settings: Settings) -> DbtCliResource:

@@ -13,7 +13,9 @@ import ctypes
 import os
 import pickle
 import queue
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -43,6 +45,8 @@ PARSED_VARIABLES = (
     "SNOWFLAKE_SCHEMA_PREFIX",
     "SNOWFLAKE_READER_ROLE",
 )
+PICKLED = "manifest.pickle"
+KEPT_PARSED = 3  # a process may still read what another one has just outdated
 _parsed: dict[Path, bytes] = {}
 
 
@@ -188,17 +192,18 @@ def parsed_manifest(project_dir: Path, target: str, parse_dir: Path, environment
     """
     from dbt.contracts.graph.manifest import Manifest
 
-    file = parsed_project(project_dir, target, parse_dir, environment)
+    file = parsed_project(project_dir, target, parse_dir, environment) / PICKLED
     if file not in _parsed:
         _parsed[file] = file.read_bytes()
     return Manifest(**pickle.loads(_parsed[file]))
 
 
 def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment: Mapping[str, str]) -> Path:
-    """The file of the parsed project in ``parse_dir``, beside the `manifest.json` that Dagster reads.
+    """The folder of the parsed project in ``parse_dir``: `manifest.json` for Dagster, and dbt's own object, pickled.
 
     The project is parsed only if its content has changed. Where nothing has, dbt's own partial parsing takes 5 CPU
-    seconds, and reading this file a few hundredths.
+    seconds, and reading these files a few hundredths. Processes that parse at the same time do so each in a folder of
+    its own, of which the first that is complete takes the place.
 
     Raises:
         RuntimeError: dbt cannot parse the project; the message is dbt's.
@@ -206,40 +211,45 @@ def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment:
     variables = {**os.environ, **environment}
     inputs = [target, installed_version("dbt-core"), *(variables.get(name, "") for name in PARSED_VARIABLES)]
     content = digest([project_fingerprint(project_dir), str(project_dir), *inputs])
-    file = parse_dir / f"parsed-{content}.pickle"
-    if not file.exists() or not (parse_dir / "manifest.json").exists():
-        _parse(project_dir, target, file, environment)
-    return file
+    parsed = parse_dir / f"parsed-{content}"
+    if not parsed.exists():
+        parse_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="parsing-", dir=parse_dir) as folder:
+            _parse(project_dir, target, Path(folder), environment)
+            # refused where another process was first
+            with contextlib.suppress(OSError):
+                Path(folder, "parsed").rename(parsed)
+        _remove_outdated(parse_dir)
+    return parsed
 
 
-def _parse(project_dir: Path, target: str, file: Path, environment: Mapping[str, str]) -> None:
+def _remove_outdated(parse_dir: Path) -> None:
+    """Keeps the newest folders; also removes what a killed process left unfinished."""
+    # another process may remove the same ones
+    with contextlib.suppress(FileNotFoundError):
+        folders = sorted(parse_dir.glob("pars*-*"), key=lambda folder: folder.stat().st_mtime)
+        for outdated in folders[:-KEPT_PARSED]:
+            shutil.rmtree(outdated, ignore_errors=True)
+
+
+def _parse(project_dir: Path, target: str, folder: Path, environment: Mapping[str, str]) -> None:
+    """Parses the project in ``folder``, and leaves what is kept of it in its subfolder ``parsed``."""
     from dbt.cli.main import dbtRunner
 
-    parse_dir = file.parent
-    command = [
-        "--log-level",
-        "none",
-        "parse",
-        "--project-dir",
-        str(project_dir),
-        "--profiles-dir",
-        str(project_dir),
-    ]
-    command += ["--target", target, "--target-path", str(parse_dir), "--log-path", str(parse_dir)]
+    command = ["--log-level", "none", "parse"]
+    command += ["--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
+    command += ["--target", target, "--target-path", str(folder), "--log-path", str(folder)]
     with _one_at_a_time, _environment(dict(environment)), _released_adapters():
         result = dbtRunner().invoke(command)
     if not result.success:
         raise RuntimeError(f"dbt cannot parse {project_dir}: {result.exception}")
     manifest: Any = result.result
-    for outdated in parse_dir.glob("parsed-*.pickle"):
-        outdated.unlink(missing_ok=True)
-    manifest.write(str(parse_dir / "manifest.json"))
+    parsed = folder / "parsed"
+    parsed.mkdir()
+    manifest.write(str(parsed / "manifest.json"))
     # field by field: pickled as a whole, a manifest of dbt 1.11 has its lookups in each other's places
     content = {f.name: getattr(manifest, f.name) for f in fields(manifest) if not f.name.startswith("_")}
-    # another process may read at the same time: it finds the whole file or none
-    written = file.with_suffix(f".{os.getpid()}")
-    written.write_bytes(pickle.dumps(content))
-    written.replace(file)
+    (parsed / PICKLED).write_bytes(pickle.dumps(content))
 
 
 @contextlib.contextmanager

@@ -81,21 +81,40 @@ def test_a_selection_builds_its_models_and_no_others(tiny: InProcessDbt, tmp_pat
 def test_a_project_is_parsed_again_only_when_its_content_has_changed(
     tiny: InProcessDbt, tmp_path: Path
 ) -> None:
-    def parsed() -> list[str]:
-        return [file.name for file in (tmp_path / "parse").glob("parsed-*.pickle")]
+    def parsed() -> list[Path]:
+        return sorted((tmp_path / "parse").glob("*"), key=lambda folder: folder.stat().st_mtime)
 
     model = tmp_path / "project" / "models" / "good.sql"
     assert tiny.cli(["run", "--select", "good"]).is_successful()
-    first = parsed()
+    [first] = parsed()
     model.touch()
-    (tmp_path / "parse" / "manifest.json").write_text("kept")
+    (first / "manifest.json").write_text("kept")
     assert tiny.cli(["run", "--select", "good"]).is_successful()
-    assert (parsed(), (tmp_path / "parse" / "manifest.json").read_text()) == (first, "kept")
+    assert (parsed(), (first / "manifest.json").read_text()) == ([first], "kept")
     model.write_text("select 5 as one")
     assert tiny.cli(["run", "--select", "good"]).is_successful()
-    assert len(parsed()) == 1
-    assert parsed() != first
+    assert len(parsed()) == 2
+    assert parsed()[0] == first
     assert rows(tmp_path / "tiny.duckdb", "good") == [(5,)]
+
+
+def test_processes_that_parse_at_the_same_time_all_read_a_complete_manifest(
+    tiny: InProcessDbt, tmp_path: Path
+) -> None:
+    """A code server and a run start together in a new home."""
+    where = f"Path({tiny.project_dir!r}), 'duckdb', Path({tiny.parse_dir!r}), {{}}"
+    script = (
+        "import json; from pathlib import Path; from user_engagement.assets.dbt_process import parsed_project\n"
+        f"folder = parsed_project({where})\n"
+        "print(len(json.loads((folder / 'manifest.json').read_text())['nodes']))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    printed = [process.communicate()[0].split() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert printed == [printed[0]] * 3
+    [_] = (tmp_path / "parse").glob("*")
 
 
 def test_a_failing_test_and_a_failing_model_are_told_apart_from_success(tiny: InProcessDbt) -> None:
