@@ -34,8 +34,7 @@ from user_engagement.sources import open_source
 from user_engagement.sources.files import FilesSource
 from user_engagement.sources.snowplow import SnowplowSource, SnowplowTableSource
 from user_engagement.sources.snowplow.files import enriched_events
-from user_engagement.sources.snowplow.session_sql import EXTRA_COLUMNS
-from user_engagement.sources.snowplow.sessions import FIELDS_READ
+from user_engagement.sources.snowplow.session_sql import EXTRA_COLUMNS, FIELDS_READ
 from user_engagement_tests.support.postgres import running_server
 
 ALWAYS = Window()

@@ -8,11 +8,22 @@ The relation ``events``, from which all start, has the columns of `EVENT_COLUMNS
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
-from user_engagement.sources.normalise import ZONED, ValueRules, quoted
+from user_engagement.sources.normalise import ValueRules
+
+FIELDS_READ = (
+    *("app_id", "platform", "collector_tstamp", "derived_tstamp", "dvce_created_tstamp", "true_tstamp"),
+    *("event", "event_name", "event_id", "se_category", "se_action"),
+    *("user_id", "domain_userid", "domain_sessionid"),
+    *("contexts", "derived_contexts", "useragent", "dvce_type", "dvce_ismobile"),
+)
+"""What sessions are made from. The other fields of a line are counted and left alone."""
+
+TABLE_FIELDS = ("client_session", "spiders_and_robots")
+"""Contexts that tables hold in columns of their own; in files they are among `contexts` and `derived_contexts`."""
 
 EVENT_COLUMNS = {
     "event_id": "VARCHAR",
@@ -42,6 +53,46 @@ EXTRA_COLUMNS = (
     *("duplicate_events", "events", "page_pings", "page_views", "platform"),
 )
 """What a session row says beside the contract's columns."""
+
+# over FIELDS_READ, as text with nulls for what is empty, or as `EventDialect` reads them
+EVENTS = """
+    select
+        {carried}, {event_id} as event_id, {user_id} as user_id,
+        coalesce({device_id}, {client_user}) as device_id,
+        coalesce({session_id}, {client_session}) as session_id,
+        coalesce({derived_tstamp}, {collector_tstamp}) as happened,
+        {collector_tstamp} as collected,
+        case when event_name = 'page_ping'
+            then coalesce({true_tstamp}, {dvce_created_tstamp}, {derived_tstamp}, {collector_tstamp}) end as pinged,
+        case when event_name = 'page_ping' then {view_id} end as view_id,
+        case when event = 'struct' then coalesce(se_action, se_category, event_name) else event_name end as name,
+        case when event_name = 'page_ping' then 2
+            when event_name in ('page_view', 'screen_view') then 1 else 0 end as tier,
+        {device} as device, app_id, platform,
+        case when coalesce({derived_tstamp}, {collector_tstamp}) is null
+            then coalesce({derived_text}, {collector_text}) end as time_text,
+        {bot} as bot
+    from {incoming}
+"""
+
+DEVICE = """
+    case
+        when lower(dvce_type) in ('computer', 'desktop') then 'desktop'
+        when lower(dvce_type) in ('mobile', 'phone') then 'phone'
+        when lower(dvce_type) <> 'unknown' then lower(dvce_type)
+        when {is_desktop} then 'desktop'
+        when {is_phone} then 'phone'
+        when {is_tablet} then 'tablet'
+        when {names_tablet_or_android} and not contains(useragent, 'Mobi') then 'tablet'
+        when {names_tablet} then 'tablet'
+        when {names_phone} then 'phone'
+        when lower(dvce_ismobile) in ('1', 'true') or platform = 'mob' then 'phone'
+        when {names_desktop} then 'desktop'
+    end
+"""
+
+BOT_AGENTS = "(^|[^u])bot([^a-z0-9_]|$)|crawl|spider|slurp|headless|lighthouse|pingdom|bingpreview"
+"""By the user agent, beside the YAUAA context and that of the IAB's list of spiders and robots."""
 
 # `place` is the event's own, and decides between events that are otherwise equal; events of one `unit` depend on no
 # event of another one, but for the owners of devices
@@ -79,7 +130,7 @@ KEPT_EVENTS = """
 
 # of a device that several users share, nobody but the session tells whose an event is
 DEVICE_OWNERS = """
-    select device_id, min(user_id) as user_id
+    select device_id, min(user_id) as device_owner
     from {identities} where device_id is not null and user_id is not null
     group by device_id having min(user_id) = max(user_id)
 """
@@ -107,7 +158,7 @@ OWNED_EVENTS = """
             ) as owner
         from {kept} as kept inner join mixed on kept.scope = mixed.scope
     )
-    select kept.*, coalesce(claimed.owner, kept.user_id, device_owners.user_id) as owner
+    select kept.*, coalesce(claimed.owner, kept.user_id, device_owners.device_owner) as owner
     from {kept} as kept
     left join claimed on kept.place = claimed.place
     left join {device_owners} as device_owners on kept.device_id = device_owners.device_id
@@ -320,8 +371,25 @@ BOTS = """
 """
 
 
+EventColumns = Mapping[str, tuple[str, str]]
+"""Names and types of a table's columns by what they hold: FIELDS_READ, TABLE_FIELDS and ``loaded``, when a row was."""
+
+
 class EventDialect(Protocol):
     """Expressions over events in the SQL of one warehouse. Moments are timestamps without a zone, in UTC."""
+
+    def events(self, relation: str, columns: EventColumns, rules: ValueRules, condition: str) -> str:
+        """A query for the events of a table.
+
+        Args:
+            relation: the table, as SQL.
+            columns: the columns to read.
+            rules: what stands for a missing value.
+            condition: which rows.
+
+        Returns columns ``loaded``, a moment, and those of `EVENT_COLUMNS`.
+        """
+        ...
 
     def local_time(self, moment: str, rules: ValueRules) -> str:
         """A moment on the clock of the rules' zone; null if it is not plausible."""
@@ -348,26 +416,17 @@ class EventDialect(Protocol):
         ...
 
 
-class DuckDBDialect:
-    """`EventDialect` of DuckDB. The connection's zone is UTC."""
-
-    def local_time(self, moment: str, rules: ValueRules) -> str:
-        return rules.local_time(f"timezone('UTC', {moment})", ZONED)
-
-    def begin_of(self, day: str, zone: str) -> str:
-        return f"timezone('UTC', timezone({quoted(zone)}, cast({day} as timestamp)))"
-
-    def later(self, moment: str, seconds: float) -> str:
-        return f"({moment} + to_seconds({seconds}))"
-
-    def ignoring_nulls(self, function: str, value: str) -> str:
-        return f"{function}({value} ignore nulls)"
-
-    def stamp(self, moment: str) -> str:
-        return f"strftime({moment}, '%Y-%m-%dT%H:%M:%S.%f')"
-
-    def moment_text(self, moment: str) -> str:
-        return f"cast({moment} as varchar)"
+def device_of(says: Callable[[str], str], searches: Callable[..., str]) -> str:
+    """The kind of device, from a condition on YAUAA's class of device and one on the user agent."""
+    return DEVICE.format(
+        is_desktop=says("Desktop"),
+        is_phone=says("Phone|Mobile"),
+        is_tablet=says("Tablet"),
+        names_tablet_or_android=searches("useragent", "ipad|tablet|android", ignore_case=True),
+        names_tablet=searches("useragent", "ipad|tablet", ignore_case=True),
+        names_phone=searches("useragent", "Mobi|iPhone|iPod"),
+        names_desktop=searches("useragent", "Windows NT|Macintosh|X11|CrOS"),
+    )
 
 
 Duration = Literal["engaged", "elapsed"]

@@ -23,25 +23,19 @@ from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 from user_engagement.sources.data_files import scratch_folder
 from user_engagement.sources.normalise import (
-    CLOCK,
-    DAY,
     DEFAULT_RULES,
     NO_DATE,
-    OFFSET,
     ValueRules,
     quoted,
 )
+from user_engagement.sources.snowplow.duckdb_events import DuckDBDialect, events_of_texts
 from user_engagement.sources.snowplow.session_sql import (
     DEVICE_OWNERS,
     EVENT_COLUMNS,
     EXTRA_COLUMNS,
-    DuckDBDialect,
     Duration,
     SessionRules,
 )
-
-LAST_DAY = "9999-12-31"
-"""Not usable itself: in a zone east of UTC it can lie beyond the calendar."""
 
 WIDTH = len(ENRICHED_EVENT)
 
@@ -53,86 +47,9 @@ RELATIONS = (
 VIEWS = ("kept", "bots")
 """Relations that are computed where they are read."""
 
-FIELDS_READ = (
-    *("app_id", "platform", "collector_tstamp", "derived_tstamp", "dvce_created_tstamp", "true_tstamp"),
-    *("event", "event_name", "event_id", "se_category", "se_action"),
-    *("user_id", "domain_userid", "domain_sessionid"),
-    *("contexts", "derived_contexts", "useragent", "dvce_type", "dvce_ismobile"),
-)
-"""What sessions are made from. The other fields of a line are counted and left alone."""
-
 EVENTS_TABLE = f"""
     create table events (
         source varchar, fields bigint, {", ".join(f"{name} {kind}" for name, kind in EVENT_COLUMNS.items())}
-    )
-"""
-
-TABLE_FIELDS = ("client_session", "spiders_and_robots")
-"""Contexts that tables hold in columns of their own; in files they are among `contexts` and `derived_contexts`."""
-
-CLIENT_SESSION = """
-    coalesce(
-        try(json_extract(client_session, '$[0]')),
-        case when contains(contexts, '/client_session/') then try(list_filter(
-            json_extract(contexts, '$.data[*]'), lambda item: contains(item ->> 'schema', '/client_session/')
-        )[1] -> '$.data') end
-    )
-"""
-
-BOT = r"""
-    coalesce(regexp_matches(
-        useragent, '(?i)(^|[^u])bot\b|crawl|spider|slurp|headless|lighthouse|pingdom|bingpreview'
-    ), false)
-    or coalesce(regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Robot|"spiderOrRobot"\s*:\s*true'), false)
-    or coalesce(regexp_matches(spiders_and_robots, '"spider_?[oO]r_?[rR]obot"\s*:\s*true'), false)
-"""
-"""By the user agent, the YAUAA context, or that of the IAB's list of spiders and robots."""
-
-DEVICE = r"""
-    case
-        when lower(dvce_type) in ('computer', 'desktop') then 'desktop'
-        when lower(dvce_type) in ('mobile', 'phone') then 'phone'
-        when lower(dvce_type) <> 'unknown' then lower(dvce_type)
-        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Desktop"') then 'desktop'
-        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"(Phone|Mobile)"') then 'phone'
-        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Tablet"') then 'tablet'
-        when regexp_matches(useragent, '(?i)ipad|tablet|android') and not contains(useragent, 'Mobi') then 'tablet'
-        when regexp_matches(useragent, '(?i)ipad|tablet') then 'tablet'
-        when regexp_matches(useragent, 'Mobi|iPhone|iPod') then 'phone'
-        when lower(dvce_ismobile) in ('1', 'true') or platform = 'mob' then 'phone'
-        when regexp_matches(useragent, 'Windows NT|Macintosh|X11|CrOS') then 'desktop'
-    end
-"""
-
-VIEW_ID = """
-    coalesce(
-        try(list_filter(
-            json_extract(contexts, '$.data[*]'), lambda item: contains(item ->> 'schema', '/web_page/')
-        )[1] ->> '$.data.id'),
-        try(json_extract_string(contexts, '$[0].id'))
-    )
-"""
-
-# every name below exists in `incoming`, the relation of FIELDS_READ as text with nulls for what is empty
-INSERT_EVENTS = """
-    insert into events by name
-    select
-        source, fields, {event_id} as event_id, {user_id} as user_id,
-        coalesce({device_id}, client ->> 'userId', client ->> 'user_id') as device_id,
-        coalesce({session_id}, client ->> 'sessionId', client ->> 'session_id') as session_id,
-        coalesce({derived}, {collector}) as happened,
-        {collector} as collected,
-        case when event_name = 'page_ping' then coalesce({true}, {created}, {derived}, {collector}) end as pinged,
-        case when event_name = 'page_ping' then {view_id} end as view_id,
-        case when event = 'struct' then coalesce(se_action, se_category, event_name) else event_name end as name,
-        case when event_name = 'page_ping' then 2
-            when event_name in ('page_view', 'screen_view') then 1 else 0 end as tier,
-        {device} as device, app_id, platform,
-        case when coalesce({derived}, {collector}) is null then coalesce(derived_tstamp, collector_tstamp) end
-            as time_text,
-        {bot} as bot
-    from (
-        select * replace (coalesce(event_name, event) as event_name), {client_session} as client from {incoming}
     )
 """
 
@@ -207,27 +124,7 @@ def insert_events(incoming: str, rules: ValueRules) -> str:
 
     The relation also has ``source`` and ``fields``.
     """
-    return INSERT_EVENTS.format(
-        incoming=incoming,
-        derived=_instant("derived_tstamp"),
-        collector=_instant("collector_tstamp"),
-        created=_instant("dvce_created_tstamp"),
-        true=_instant("true_tstamp"),
-        view_id=VIEW_ID,
-        device=DEVICE,
-        bot=BOT,
-        client_session=CLIENT_SESSION,
-        event_id=rules.value("event_id", "event_id", "VARCHAR"),
-        user_id=rules.value("user_id", "user_id", "VARCHAR"),
-        device_id=rules.clean("domain_userid"),
-        session_id=rules.clean("domain_sessionid"),
-    )
-
-
-def _instant(name: str) -> str:
-    """A text as a UTC timestamp; null for what is none. The connection's zone is UTC."""
-    usable = f"regexp_full_match({name}, '{DAY}{CLOCK}({OFFSET})?') and {name} < '{LAST_DAY}'"
-    return f"timezone('UTC', case when {usable} then try_cast({name} as timestamptz) end)"
+    return f"insert into events by name {events_of_texts(incoming, rules, 'source, fields')}"
 
 
 class SessionOptions(TypedDict, total=False):

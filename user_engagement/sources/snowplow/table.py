@@ -18,9 +18,8 @@ from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS
 from user_engagement.sources.database.connection import Database
 from user_engagement.sources.normalise import identifier, quoted
+from user_engagement.sources.snowplow.session_sql import FIELDS_READ, TABLE_FIELDS
 from user_engagement.sources.snowplow.sessions import (
-    FIELDS_READ,
-    TABLE_FIELDS,
     WIDTH,
     SessionOptions,
     SessionSource,
