@@ -461,7 +461,7 @@ class SessionRules:
         local_at = dialect.local_time("happened", self.rules)
         return SCOPED_EVENTS.format(events=events, local_at=local_at)
 
-    def kept(self, dialect: EventDialect, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def kept(self, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         """Queries for repeated and for kept events, over ``scoped`` events and all their ``deliveries``."""
         yield "repeated", REPEATED_EVENTS.format_map(names)
         yield "kept", KEPT_EVENTS.format(**names, with_bots=_boolean(self.with_bots))
@@ -471,7 +471,7 @@ class SessionRules:
 
         Args:
             dialect: of the warehouse that runs them.
-            names: the relation for each name, those of the results included.
+            names: the relation for each name; that of a result is looked up when the next query is asked for.
         """
         local_at = dialect.local_time("happened", self.rules)
         elapsed = "case when domain_sessionid is not null then elapsed end"

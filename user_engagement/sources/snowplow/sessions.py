@@ -227,7 +227,7 @@ class SessionSource(ABC):
         events = f"(select * exclude (fields), rowid as place from events where fields = {WIDTH})"
         yield f"create table scoped as {made.scoped(DIALECT, events)}"
         for name, query in (
-            *made.kept(DIALECT, names),
+            *made.kept(names),
             ("device_owners", DEVICE_OWNERS.format_map(names)),
             *made.sessions(DIALECT, names),
         ):
