@@ -57,12 +57,6 @@ class DuckDBDialect:
     def ignoring_nulls(self, function: str, value: str) -> str:
         return f"{function}({value} ignore nulls)"
 
-    def stamp(self, moment: str) -> str:
-        return f"strftime({moment}, '%Y-%m-%dT%H:%M:%S.%f')"
-
-    def moment_text(self, moment: str) -> str:
-        return f"cast({moment} as varchar)"
-
 
 def events_of_texts(incoming: str, rules: ValueRules, carried: str) -> str:
     """The query for events out of a relation of FIELDS_READ and TABLE_FIELDS as text, and of columns to carry."""

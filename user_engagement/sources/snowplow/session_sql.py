@@ -348,7 +348,7 @@ SESSIONS = """
         end as event_id,
         device_type,
         {extra_columns},
-        coalesce(time_text, {any_time_text}) as time_text,
+        coalesce(time_text, case when is_stray then {any_time_text} end) as time_text,
         parts.unit,
         parts.place,
         is_stray
@@ -407,13 +407,21 @@ class EventDialect(Protocol):
         """A window function that ignores nulls, without its window."""
         ...
 
-    def stamp(self, moment: str) -> str:
-        """A moment as text such as ``2025-01-31T10:00:00.000000``."""
-        ...
 
-    def moment_text(self, moment: str) -> str:
-        """A moment as text such as ``2025-01-31 10:00:00``, with as many digits of its fraction as it needs."""
-        ...
+def stamp(moment: str, separator: str) -> str:
+    """A moment as text such as ``2025-01-31T10:00:00.000000``; formats of the session have no part in it."""
+    parts = (f"lpad(cast({part}({moment}) as varchar), 2, '0')" for part in ("hour", "minute", "second"))
+    clock = " || ':' || ".join(parts)
+    fraction = f"datediff('microsecond', date_trunc('second', {moment}), {moment})"
+    return (
+        f"(cast(cast({moment} as date) as varchar) || '{separator}' || {clock} || '.' "
+        f"|| lpad(cast({fraction} as varchar), 6, '0'))"
+    )
+
+
+def moment_text(moment: str) -> str:
+    """A moment as text such as ``2025-01-31 10:00:00``, with as many digits of its fraction as it needs."""
+    return f"rtrim(rtrim({stamp(moment, ' ')}, '0'), '.')"
 
 
 def device_of(says: Callable[[str], str], searches: Callable[..., str]) -> str:
@@ -504,12 +512,12 @@ class SessionRules:
                 day_ends=dialect.begin_of("day + 1", self.rules.timezone),
                 heartbeat=self.heartbeat_seconds,
                 minimum=self.minimum_visit_seconds,
-                stamp=dialect.stamp("happened"),
-                any_time_text=dialect.moment_text("any_time"),
+                stamp=stamp("happened", "T"),
+                any_time_text=moment_text("any_time"),
                 extra_columns=", ".join(f"cast({name} as varchar) as {name}" for name in EXTRA_COLUMNS),
             ),
         )
-        first_time = dialect.moment_text("min(happened)")
+        first_time = moment_text("min(happened)")
         yield "bots", BOTS.format(**names, first_time_text=first_time, with_bots=_boolean(self.with_bots))
 
 

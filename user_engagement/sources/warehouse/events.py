@@ -27,7 +27,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
+from user_engagement.contracts.raw import REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
 from user_engagement.sources.base import Extract, TableReport, WarehouseExtract
 from user_engagement.sources.normalise import NO_DATE, day_and_position, identifier, quoted
@@ -112,15 +112,12 @@ class WarehouseEvents:
     def inspect(self, table: RawTable) -> TableReport | None:
         with self.tables.workspace() as work:
             self._refresh(work)
-            rows, usable, first, last, text = work.run(
-                "select count(*), count(engagement_date), min(engagement_date), max(engagement_date), min(time_text) "
+            rows, usable, first, last = work.run(
+                "select count(*), count(engagement_date), min(engagement_date), max(engagement_date) "
                 f"from {work.own('sessions')}"
             )[0]
-        if rows and not usable:
-            raise SourceError(
-                f"{self.table}: none of its events has a usable derived_tstamp or collector_tstamp, or all are those "
-                f"of bots; the first time found is {text!r}. Correct the mapping of {USER_ENGAGEMENT.name}."
-            )
+            if rows and not usable:
+                self._refuse_timeless(work)
         return TableReport(
             table=table,
             rows=rows,
@@ -130,6 +127,16 @@ class WarehouseEvents:
             extra_columns=EXTRA_COLUMNS,
             locations=(self.table,),
         )
+
+    def _refuse_timeless(self, work: Workspace) -> None:
+        events, timed, text = work.run(
+            f"select count(*), count(happened), min(time_text) from {work.own('events')}"
+        )[0]
+        if not timed:
+            raise SourceError(
+                f"{self.table}: none of {events} events has a usable derived_tstamp or collector_tstamp; the first "
+                f"found is {text!r}. Load the events again, with times such as 2025-01-31 10:00:00.000."
+            )
 
     def extract(self, table: RawTable, window: Window) -> Extract:
         self.inspect(table)

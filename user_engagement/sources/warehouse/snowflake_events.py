@@ -72,12 +72,6 @@ class SnowflakeDialect:
     def ignoring_nulls(self, function: str, value: str) -> str:
         return f"{function}({value}) ignore nulls"
 
-    def stamp(self, moment: str) -> str:
-        return f"""to_char({moment}, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')"""
-
-    def moment_text(self, moment: str) -> str:
-        return f"rtrim(rtrim(to_char({moment}, 'YYYY-MM-DD HH24:MI:SS.FF6'), '0'), '.')"
-
 
 def _raw(column: tuple[str, str] | None) -> tuple[str, str]:
     """A column as SQL, and its type."""
