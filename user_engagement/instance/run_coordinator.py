@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from dagster import DagsterRun, QueuedRunCoordinator, SubmitRunContext
 
+from user_engagement.settings import load_settings
+
+LOADS_POOL = "loads"
+
 
 class PooledRunCoordinator(QueuedRunCoordinator):
-    """`QueuedRunCoordinator` that sets the default limit of a run's pools before it queues the run."""
+    """`QueuedRunCoordinator` that sets the limits of a run's pools before it queues the run.
+
+    That of the pool of raw extracts is the setting `PARALLEL_LOADS`; others get the instance's default.
+    """
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         concurrency = context.dagster_run.run_op_concurrency
@@ -18,4 +25,6 @@ class PooledRunCoordinator(QueuedRunCoordinator):
         if concurrency and concurrency.all_pools:
             for pool in set(concurrency.all_pools) - events.get_concurrency_keys():
                 events.initialize_concurrency_limit_to_default(pool)
+            if LOADS_POOL in concurrency.all_pools:
+                events.set_concurrency_slots(LOADS_POOL, load_settings().parallel_loads)
         return super().submit_run(context)

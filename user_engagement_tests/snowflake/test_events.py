@@ -139,7 +139,7 @@ def test_events_in_snowflake_become_the_sessions_of_files_load_by_load(
     assert loaded(snowflake) == wanted(tmp_path / "first", first)
     arrive(snowflake, second, AT + timedelta(days=20))
     assert loaded(snowflake) == wanted(tmp_path / "both", events)
-    left = snowflake.rows("show tables in schema snowplow")
+    left = snowflake.rows("show tables in schema event_sessions")
     assert sorted(row[1] for row in left) == ["EVENTS", "PROGRESS", "SESSIONS", "UNITS"]
 
 
