@@ -21,6 +21,7 @@ from user_engagement.insights.names import (
     ACTIVE_USERS,
     CHURN,
     DURATION,
+    FIRST_DAYS,
     FREQUENCY,
     LENGTH,
     LENGTH_SCALE,
@@ -36,16 +37,16 @@ from user_engagement.insights.panel import LEVEL, Counts, Floats, Panel
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     RAMP_WEEKS,
+    SHARED_PERSISTENCE,
     Array,
     Bank,
     Noise,
     NullTail,
+    RandomGroups,
+    autoregressive,
     bank_of,
     fit_noise,
-    fitted,
     shared_variance,
-    simulated_tail,
-    without_odd_weeks,
 )
 
 COMPLETE = {SIGNUPS: "signups", ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}
@@ -57,6 +58,8 @@ HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
 LEAST_COUNT = 1e-3
+LEAST_SHARED = 0.005**2
+"""Variance of a week's log ratio that all users share, at least."""
 
 
 def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
@@ -86,6 +89,8 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
         mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
         beyond = weekly["log_seconds"] - np.float32(mean) * weekly["sessions"]
         return of_all_tenures(weekly["sessions"] + beyond / np.float32(LENGTH_SCALE), weekly["sessions"])
+    if name == FIRST_DAYS:
+        return weekly["active_days"][:, :1], cohorts["signups"][:, None]
     if name == SIGNUPS:
         return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
     numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
@@ -112,8 +117,7 @@ class Measure:
     drawn_exposure: Floats = field(init=False)
     noise: Noise = field(init=False)
     bank: Bank = field(init=False)
-    inflation: Array = field(init=False)
-    null: NullTail = field(init=False)
+    random: RandomGroups = field(init=False)
 
     def __post_init__(self) -> None:
         actual, exposure = parts(self.panel.leaves, self.name)
@@ -155,10 +159,9 @@ class Measure:
         return other
 
     def prepare(self) -> None:
-        """Noise of the users from random unions of buckets, and how large t gets in these, which have no cause."""
+        """Noise of the users from random unions of buckets, which have no cause."""
         drawn, drawn_exposure = self.drawn, self.drawn_exposure
         rng = np.random.default_rng(0)
-        weeks = len(self.panel.weeks)
         shares = (0.1, 0.2, 0.35, 0.5) if self.name in OF_COHORTS else (0.03, 0.05, 0.12, 0.2, 0.35)
         chosen = rng.random((PSEUDO_GROUPS, len(drawn))) < rng.choice(shares, PSEUDO_GROUPS)[:, None]
         chosen[np.arange(PSEUDO_GROUPS), rng.integers(0, len(drawn), PSEUDO_GROUPS)] = True
@@ -166,25 +169,18 @@ class Measure:
         inside = self._totals(marks, drawn), self._totals(marks, drawn_exposure)
         everybody = drawn.sum(0)[None], drawn_exposure.sum(0)[None]
         contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
-        self.noise = fit_noise(contrasts, sampling)
         ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
-        self.bank = bank_of(weeks, ramps=ramps)
-        usable = self.noise.total() * sampling < MOST_VARIANCE
-        enough = usable.sum(1) >= min(20, weeks // 2)
-        self.inflation = np.ones(len(self.bank.since))
-        if enough.sum() > 9:
-            clean = without_odd_weeks(contrasts[enough], usable[enough])
-            none = np.zeros(int(enough.sum()))
-            covariance = self.noise.covariance(sampling[enough], none)
-            t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
-            for kind in np.unique(self.bank.kinds):
-                alike = self.bank.kinds == kind
-                # of slopes that hardly begin before the end there is nothing to see
-                shown = t[:, alike][t[:, alike] != 0]
-                self.inflation[alike] = max(1.0, float(np.sqrt((shown**2).mean()))) if len(shown) else 1.0
-        middle = np.median(sampling, axis=0, keepdims=True)
-        typical = self.noise.covariance(middle, np.zeros(1))
-        self.null = simulated_tail(typical, np.ones((weeks, 1)), self.bank, rng)
+        self.bank = bank_of(len(self.panel.weeks), ramps=ramps)
+        self.random = RandomGroups(contrasts, sampling, fit_noise(contrasts, sampling), self.bank)
+        self.noise = self.random.noise
+
+    @property
+    def inflation(self) -> Array:
+        return self.random.inflation
+
+    @property
+    def null(self) -> NullTail:
+        return self.random.null
 
     # -- courses -------------------------------------------------------------------------------------------
 
@@ -265,11 +261,27 @@ class Measure:
     def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
         """The own course of some leaves net of the season, its sampling variance, and that of what a week shares."""
         course, sampling = self.own_course(leaves)
-        base = self.own_base()
-        usable = self.noise.total() * sampling[0] < MOST_VARIANCE
-        fit = np.linalg.lstsq(base[usable], course[0][usable], rcond=None)[0]
-        residual = course - base @ fit
-        return residual, sampling, max(shared_variance(residual[0], sampling[0], self.noise), 0.005**2)
+        residual = self.net_of_base(course, sampling)
+        return residual, sampling, max(shared_variance(residual[0], sampling[0], self.noise), LEAST_SHARED)
+
+    def net_of_base(self, series: Array, sampling: Array) -> Array:
+        """Series, shape (series, weeks), less what the base explains of each over weeks that say something."""
+        base, usable = self.own_base(), self.noise.total() * sampling[0] < MOST_VARIANCE
+        return series - series[:, usable] @ np.linalg.pinv(base[usable]).T @ base.T
+
+    def own_covariance(self, shared: float) -> Array:
+        """Covariance of everybody's own course: what users differ by, and what a week shares; shape (weeks, weeks).
+
+        The course is fitted beside the tenure curve, and the users of a tenure come with the weeks; so a bent curve may
+        pass for a trend. What that leaves open shows when the whole fit is repeated without one bucket of users after
+        the other (delete-a-group jackknife: Kott 2001, J. Off. Stat. 17(4), 521-526).
+        """
+        actual, exposure = (cells.sum(0) - cells for cells in (self.drawn, self.drawn_exposure))
+        courses, _ = self.course(actual, exposure)
+        apart = courses - courses.mean(axis=0)
+        groups = len(courses)
+        common = autoregressive(len(self.panel.weeks), SHARED_PERSISTENCE)
+        return (groups - 1) / groups * (apart.T @ apart) + shared * common
 
     # -- taking out ----------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ PERSISTENT_RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0, 8.0)
 MOST_VARIANCE = 0.10
 """Of a log ratio: weeks with more hold too few counts for a normal logarithm."""
 LEAST_WEEKS_USED = 10
+LEAST_RANDOM_GROUPS = 9
 LEAST_BEFORE = 6
 """Weeks of a series before a change."""
 NULL_DRAWS, TAIL_FROM, NULL_FREEDOM = 2_000, 0.9, 100
@@ -207,6 +208,48 @@ def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Ge
     scores = np.where(t != 0, t**2 - bank.penalties, -1).max(axis=1)
     start = float(np.quantile(scores, TAIL_FROM))
     return NullTail(start, float((scores[scores > start] - start).mean()))
+
+
+@dataclass(frozen=True)
+class RandomGroups:
+    """How random groups of users, which have no cause, differ from all others, and what a scan finds in them.
+
+    Attributes:
+        contrasts: log ratios; sampling: their variances, were all counts Poisson; each of shape (groups, weeks).
+        noise: fitted to them. bank: shapes that are scanned for.
+    """
+
+    contrasts: Array
+    sampling: Array
+    noise: Noise
+    bank: Bank
+
+    @cached_property
+    def inflation(self) -> Array:
+        """How large t of a shape's kind gets, as a root mean square, at least 1; shape (shapes,)."""
+        weeks = self.sampling.shape[1]
+        usable = self.noise.total() * self.sampling < MOST_VARIANCE
+        enough = usable.sum(1) >= min(20, weeks // 2)
+        result = np.ones(len(self.bank.since))
+        if enough.sum() <= LEAST_RANDOM_GROUPS:
+            return result
+        clean = without_odd_weeks(self.contrasts[enough], usable[enough])
+        covariance = self.noise.covariance(self.sampling[enough], np.zeros(int(enough.sum())))
+        t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
+        for kind in np.unique(self.bank.kinds):
+            alike = self.bank.kinds == kind
+            # of slopes that hardly begin before the end there is nothing to see
+            shown = t[:, alike][t[:, alike] != 0]
+            result[alike] = max(1.0, float(np.sqrt((shown**2).mean()))) if len(shown) else 1.0
+        return result
+
+    @cached_property
+    def null(self) -> NullTail:
+        """The tail of the best score of a series with the noise of a typical group."""
+        middle = np.median(self.sampling, axis=0, keepdims=True)
+        covariance = self.noise.covariance(middle, np.zeros(1))
+        flat = np.ones((self.sampling.shape[1], 1))
+        return simulated_tail(covariance, flat, self.bank, np.random.default_rng(0))
 
 
 def fit_noise(contrasts: Array, sampling: Array) -> Noise:
