@@ -346,10 +346,10 @@ class Explainer:
 
     def next_change(self) -> Change | None:
         candidates, shared = self.scan_groups()
-        fresh = [each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)]
+        fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
         if fresh:
-            noise = shared[self.panel.groups.index(fresh[0].conditions)]
-            return self.of_two(self.promoted(fresh[0], float(noise)))
+            noise = shared[self.panel.groups.index(fresh.conditions)]
+            return self.of_two(self.promoted(fresh, float(noise)))
         everybody = self.scan_everybody()
         if everybody and everybody.q_value < ALPHA:
             return None if self.is_told(everybody) else everybody

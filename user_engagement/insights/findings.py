@@ -251,7 +251,7 @@ def users_of(panel: Panel, change: Change, leaves: NDArray[np.bool_]) -> int:
         window = window_of(panel, change, change.measure)
         return int(panel.leaves.cohorts["signups"][leaves][:, window].sum())
     week = window_of(panel, change, change.measure)[-1]
-    return int(panel.leaves.weekly["active_users_28"][leaves][:, :, week].sum())
+    return int(panel.leaves.total("active_users_28", leaves)[:, week].sum())
 
 
 def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict[str, Amount]:
@@ -263,8 +263,7 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
     if change.measure in (NEW_USERS, ACTIVATION):
-        reading = read(readers.measure(change.measure), change)
-        return {count: lost_by_cohorts(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
+        return {count: lost_by_cohorts(panel, change, count, window) for count in (DAYS, PEOPLE)}
     found = {}
     for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
         measure = readers.measure(name)
@@ -386,7 +385,7 @@ def recording_finding(panel: Panel, change: Change, also: tuple[str, ...]) -> Fi
         effect=-lost,
         lost={DAYS: lost, PEOPLE: none},
         lost_now={DAYS: lost, PEOPLE: none},
-        users=int(panel.leaves.weekly["active_users_28"][panel.members(change.conditions)][:, :, -1].sum())
+        users=int(panel.leaves.total("active_users_28", panel.members(change.conditions))[:, -1].sum())
         if set(change.conditions) <= set(panel.attributes)
         else 0,
         q_value=0.0,
@@ -458,7 +457,7 @@ def series_of(panel: Panel, metric: str, leaves: NDArray[np.bool_], reading: Rea
             "expected": expected,
             "expected_low": expected * np.exp(-Z * reading.spread),
             "expected_high": expected * np.exp(Z * reading.spread),
-            "users": panel.leaves.weekly["active_users_28"][leaves].sum((0, 1)).astype(int),
+            "users": panel.leaves.total("active_users_28", leaves).sum(0).astype(int),
         }
     )
     if metric in OF_COHORTS:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,8 @@ HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
 LEAST_COUNT = 1e-3
+SPARSE = 0.25
+"""Share of the leaves below which it is quicker to copy them than to multiply all by 0."""
 LEAST_SHARED = 0.005**2
 """Variance of a week's log ratio that all users share, at least."""
 
@@ -104,7 +107,10 @@ def of_all_tenures(done: Floats, could: Floats) -> tuple[Floats, Floats]:
 
 @dataclass
 class Measure:
-    """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again."""
+    """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again.
+
+    `among` (leaves,) and `seen` (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere.
+    """
 
     panel: Panel
     name: str
@@ -113,6 +119,10 @@ class Measure:
     by_level: Floats | None = field(init=False, default=None)
     unit: float = field(init=False, default=1.0)
     tenures: NDArray[np.int64] = field(init=False)
+    among: Floats = field(init=False)
+    seen: Floats = field(init=False)
+    is_shared: bool = field(init=False, default=False)
+    wholes: dict[str, Floats] = field(init=False, default_factory=dict)
     drawn: Floats = field(init=False)
     drawn_exposure: Floats = field(init=False)
     noise: Noise = field(init=False)
@@ -139,6 +149,8 @@ class Measure:
         if self.name == USE and LEVEL in self.panel.attributes:
             self.by_level = self._weighted(exposure, [LEVEL])
         self.drawn, self.drawn_exposure = drawn, drawn_exposure
+        self.among = np.ones(len(self.panel.users), np.float32)
+        self.seen = np.ones(self.actual.shape[1:], np.float32)
         self.prepare()
 
     def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
@@ -154,8 +166,7 @@ class Measure:
     def fresh(self) -> Measure:
         """The same measure, to take changes out of while this one stays as it is."""
         other = copy(self)
-        other.actual, other.exposure = self.actual.copy(), self.exposure.copy()
-        other.by_level = None if self.by_level is None else self.by_level.copy()
+        other.is_shared, other.wholes = True, dict(self.wholes)
         return other
 
     def prepare(self) -> None:
@@ -185,7 +196,10 @@ class Measure:
     # -- courses -------------------------------------------------------------------------------------------
 
     def _totals(self, marks: Floats, cells: Floats) -> Floats:
-        return (marks @ cells.reshape(len(cells), -1)).reshape(len(marks), *cells.shape[1:])
+        flat, used = cells.reshape(len(cells), -1), marks.any(axis=0)
+        # of a few groups most leaves are no part, and need not be read
+        totals = marks[:, used] @ flat[used] if used.mean() < SPARSE else marks @ flat
+        return totals.reshape(len(marks), *cells.shape[1:])
 
     def course(self, actual: Floats, exposure: Floats) -> tuple[Array, Array]:
         """The log of a group's weekly course net of its tenures, and the count expected of each week without it.
@@ -226,25 +240,33 @@ class Measure:
             membership: shape (groups, leaves).
             has_level: whether a group is one of an activity level; shape (groups,).
         """
-        actual, exposure = self._totals(membership, self.actual), self._totals(membership, self.exposure)
-        everybody = self.actual.sum(0)[None] - actual
-        others = self.exposure.sum(0)[None] - exposure
+        actual, everybody = self._inside_and_outside(membership, "actual")
+        exposure, others = self._inside_and_outside(membership, "exposure")
         if has_level.any() and self.by_level is not None:
-            weights = self.by_level * (self.exposure > 0)
-            exposure[has_level] = self._totals(membership[has_level], weights)
-            others[has_level] = weights.sum(0)[None] - exposure[has_level]
+            of_level = self._inside_and_outside(membership[has_level], "by_level")
+            exposure[has_level], others[has_level] = of_level
             settled = (self.tenures >= SETTLED_WEEKS).astype(np.float32)[None, :, None]
             for each in (actual, exposure, everybody, others):
                 each[has_level] *= settled
         return self._difference(actual, exposure, everybody, others)
+
+    def _inside_and_outside(self, membership: Floats, name: str) -> tuple[Floats, Floats]:
+        """Totals of each group, and of all others; each of shape (groups, tenures, weeks)."""
+        cells = getattr(self, name)
+        if name not in self.wholes:
+            self.wholes[name] = self._totals(np.ones((1, len(cells)), np.float32), cells)
+        inside, absent = membership * self.among, 1 - self.among
+        totals = self._totals(np.vstack([inside, absent]) if absent.any() else inside, cells)
+        of_groups, missing = totals[: len(inside)], totals[len(inside) :].sum(0)
+        return of_groups * self.seen, (self.wholes[name] - missing - of_groups) * self.seen
 
     def own_course(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
         """The course of some leaves by themselves, each combination of segments with a tenure curve of its own.
 
         Returns the log of it and its sampling variance, each of shape (1, weeks).
         """
-        marks = self.panel.strata[:, leaves]
-        actual, exposure = (self._totals(marks, cells[leaves]) for cells in (self.actual, self.exposure))
+        marks = self.panel.strata * leaves
+        actual, exposure = (self._totals(marks, cells) * self.seen for cells in (self.actual, self.exposure))
         weeks = len(self.panel.weeks)
         if self.name == SIGNUPS:
             actual, exposure = actual.sum(0, keepdims=True), exposure.sum(0, keepdims=True)
@@ -253,7 +275,7 @@ class Measure:
 
     def own_base(self) -> Array:
         """What everybody's course may do without a change: season where the history holds it, growth of signups."""
-        base = season(self.panel.weeks)
+        base = season(self.panel.weeks[0], len(self.panel.weeks))
         if self.name == SIGNUPS:
             base = np.column_stack([base, np.linspace(0, 1, len(base))])
         return base
@@ -287,6 +309,11 @@ class Measure:
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
         """Explains a change away: from here on it is expected of these leaves."""
+        if self.is_shared:
+            self.actual, self.exposure = self.actual.copy(), self.exposure.copy()
+            self.by_level = None if self.by_level is None else self.by_level.copy()
+            self.is_shared = False
+        self.wholes.clear()
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
         if self.name == SIGNUPS:
             self.actual[leaves] = self.actual[leaves] / factor
@@ -298,41 +325,61 @@ class Measure:
     @contextmanager
     def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:
         """As if these leaves were not there."""
-        kept = self.actual, self.exposure
-        stays = (~leaves).astype(np.float32)[:, None, None]
-        self.actual, self.exposure = self.actual * stays, self.exposure * stays
+        kept, self.among = self.among, (~leaves).astype(np.float32)
         try:
             yield
         finally:
-            self.actual, self.exposure = kept
+            self.among = kept
 
     @contextmanager
     def only(self, cells: NDArray[np.bool_]) -> Iterator[None]:
         """As if only these cells of tenure and week were there; shape (tenures, weeks)."""
-        kept = self.actual, self.exposure
-        stays = cells.astype(np.float32)[None]
-        self.actual, self.exposure = self.actual * stays, self.exposure * stays
+        kept, self.seen = self.seen, cells.astype(np.float32)
         try:
             yield
         finally:
-            self.actual, self.exposure = kept
+            self.seen = kept
 
     def renew(self, leaves: NDArray[np.bool_], since: int) -> None:
         """Users of these leaves who signed up from a week on get a tenure curve of their own."""
         weeks = len(self.panel.weeks)
         new = newer(self.tenures, weeks, since)
-        neither = ~new & ~older(self.tenures, weeks, since)
-        for name in ("actual", "exposure", "by_level", "drawn", "drawn_exposure"):
+        stays = older(self.tenures, weeks, since)
+        # the band after the last one, too, says where that ends
+        bands = np.flatnonzero(new.any(axis=1))
+        bands = np.union1d(bands, bands[bands + 1 < len(new)] + 1)
+        everybody = np.full(len(self.drawn), leaves.all())
+        for name, inside in (
+            ("actual", leaves),
+            ("exposure", leaves),
+            ("by_level", leaves),
+            ("drawn", everybody),
+            ("drawn_exposure", everybody),
+        ):
             cells = getattr(self, name)
-            if cells is None:
-                continue
-            if name in ("drawn", "drawn_exposure"):
-                inside = np.full((len(cells), 1, 1), leaves.all())
-            else:
-                inside = leaves[:, None, None]
-            moved = cells * (inside & new[None])
-            setattr(self, name, np.concatenate([cells * ~(inside & (new | neither)[None]), moved], axis=1))
-        self.tenures = np.concatenate([self.tenures, self.tenures])
+            if cells is not None:
+                setattr(self, name, _with_new_bands(cells, np.flatnonzero(inside), stays, new, bands))
+        self.tenures = np.concatenate([self.tenures, self.tenures[bands]])
+        self.seen = np.ones((len(self.tenures), weeks), np.float32)
+        self.is_shared = False
+        self.wholes.clear()
+
+
+def _with_new_bands(
+    cells: Floats,
+    inside: NDArray[np.int64],
+    stays: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    bands: NDArray[np.int64],
+) -> Floats:
+    """Counts, shape (leaves, tenures, weeks), with those of new users of the leaves inside in bands of their own."""
+    tenures = cells.shape[1]
+    result = np.zeros((len(cells), tenures + len(bands), cells.shape[2]), np.float32)
+    result[:, :tenures] = cells
+    result[inside, :tenures] *= stays
+    for place, band in enumerate(bands):
+        result[inside, tenures + place] = cells[inside, band] * new[band]
+    return result
 
 
 def older(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:
@@ -354,8 +401,10 @@ def smoothed(counts: Floats) -> Array:
     return np.maximum(np.array(rows), 0.5)
 
 
-def season(weeks: pd.DatetimeIndex) -> Array:
+@lru_cache(maxsize=4)
+def season(first_week: pd.Timestamp, length: int) -> Array:
     """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
+    weeks = pd.date_range(first_week, periods=length, freq="7D")
     columns = [np.ones(len(weeks))]
     if len(weeks) >= HARMONICS_FROM:
         middle = weeks + pd.Timedelta(days=3)

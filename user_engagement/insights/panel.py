@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from user_engagement.insights.cells import EVERYBODY, OTHER
 
 Floats = NDArray[np.float32]
+Array = NDArray[np.floating]
 Conditions = dict[str, str]
 
 HABITS = ("main_device", "interaction_type", "activity_level")
@@ -50,6 +51,12 @@ class Counts:
 
     weekly: Mapping[str, Floats]
     cohorts: Mapping[str, Floats]
+
+    def total(self, name: str, cells: NDArray[np.bool_]) -> Array:
+        """A weekly count of some cells together; shape (tenures, weeks)."""
+        counts = self.weekly[name]
+        flat = cells.astype(np.float32) @ counts.reshape(len(counts), -1)
+        return flat.reshape(counts.shape[1:]).astype(float)
 
 
 @dataclass(frozen=True)
@@ -149,9 +156,9 @@ def panel_of(
         return None
     if group:
         return _of_group(group_cells, weekly_counts, cohort_counts, segment_values, group)
-    weekly_counts = weekly_counts.assign(week_start=pd.to_datetime(weekly_counts.week_start))
     cohort_counts = cohort_counts.assign(signup_week=pd.to_datetime(cohort_counts.signup_week))
-    weeks = pd.date_range(weekly_counts.week_start.min(), weekly_counts.week_start.max(), freq="7D")
+    known_weeks = pd.to_datetime(weekly_counts.week_start.unique())
+    weeks = pd.date_range(known_weeks.min(), known_weeks.max(), freq="7D")
     first_signups = cohort_counts.signup_week.min()
     tenures = TENURES[max(0, (weeks[-1] - first_signups).days // 7) >= TENURES]
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
@@ -254,7 +261,7 @@ def _counts(
         since = max(0, age - earlier)
         users[:, band, since:] += signups[:, since + earlier - age : earlier + len(weeks) - age]
     place = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy()) * len(weeks)
-    place = place + (weekly.week_start - weeks[0]).dt.days.to_numpy() // 7
+    place += (pd.to_datetime(weekly.week_start) - weeks[0]).dt.days.to_numpy() // 7
     flat = _summed(
         number_of.loc[weekly.cell].to_numpy(), place, weekly[list(WEEKLY)], (size, len(tenures) * len(weeks))
     )
@@ -267,9 +274,7 @@ def _summed(
     rows: NDArray[np.int64], columns: NDArray[np.int64], counts: pd.DataFrame, shape: tuple[int, int]
 ) -> dict[str, Floats]:
     place = rows * shape[1] + columns
-    return {
-        str(name): np.bincount(place, counts[name].to_numpy(float), minlength=shape[0] * shape[1])
-        .reshape(shape)
-        .astype(np.float32)
-        for name in counts
-    }
+    summed = {str(name): np.zeros(shape[0] * shape[1], np.float32) for name in counts}
+    for name, total in summed.items():
+        np.add.at(total, place, counts[name].to_numpy(np.float32))
+    return {name: total.reshape(shape) for name, total in summed.items()}

@@ -234,7 +234,7 @@ def metric_parts(panel: Panel, metric: str, leaves: NDArray[np.bool_]) -> tuple[
     """Numerator and denominator of a metric, week by week, as people read it; each of shape (weeks,)."""
 
     def weekly(name: str, from_tenure: int = 0) -> Array:
-        return panel.leaves.weekly[name][leaves][:, from_tenure:].sum((0, 1)).astype(float)
+        return panel.leaves.total(name, leaves)[from_tenure:].sum(0)
 
     def cohorts(name: str) -> Array:
         return panel.leaves.cohorts[name][leaves].sum(0).astype(float)
@@ -276,7 +276,7 @@ def lost_by_users(
         count: `active_days` or `active_users`.
     """
     leaves = panel.members(change.conditions)
-    return over_curves(reading, panel.leaves.weekly[count][leaves][:, 1:].sum((0, 1)), window)
+    return over_curves(reading, panel.leaves.total(count, leaves)[1:].sum(0), window)
 
 
 def over_curves(reading: Reading, actual: Array, window: NDArray[np.int64]) -> Amount:
@@ -293,38 +293,80 @@ def lost_in_first_week(measure: Measure, change: Change, count: str, window: NDA
     """
     panel = measure.panel
     leaves = panel.members(change.conditions)
-    return over_curves(read(measure, change), panel.leaves.weekly[count][leaves][:, 0].sum(0), window)
+    return over_curves(read(measure, change), panel.leaves.total(count, leaves)[0], window)
 
 
-def lost_by_cohorts(
-    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
-) -> Amount:
-    """What users who signed up since a change would have had on top, a week, had they been as those before."""
+def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
+    """What users who signed up since a change would have had on top, a week, had they been as those before.
+
+    The interval has what users differ by: that of everybody is a jackknife over the buckets, and a group's variance is
+    the part of it that its signups are of all.
+    """
     leaves = panel.members(change.conditions)
-    weeks = len(panel.weeks)
-    before = older(panel.tenures, weeks, change.since)
+    before = older(panel.tenures, len(panel.weeks), change.since)
     signups = panel.leaves.cohorts["signups"][leaves]
     users = panel.leaves.weekly["users"][leaves]
     users[:, 0] = signups
     done, could = ((cells * before).sum(2) for cells in (panel.leaves.weekly[count][leaves], users))
     keenness, rate = standardised(panel, leaves, done, could)
-    actual = panel.leaves.weekly[count][leaves].sum(0)
-    exposure = np.tensordot(keenness, users, 1)
-    arrivals = keenness @ signups
-    recent = before & (np.arange(weeks) >= change.since)[None]
+    counts = panel.leaves.total(count, leaves), np.tensordot(keenness, users, 1), keenness @ signups
+    value = missing_of_newer(panel, change.since, window, *counts, rate)
+    drawn = lost_without_buckets(panel, change.since, count, window)
+    share = signups[:, change.since :].sum() / panel.leaves.cohorts["signups"][:, change.since :].sum()
+    error = np.sqrt((len(drawn) - 1) * drawn.var() * share)
+    return Amount(value, value - Z * float(error), value + Z * float(error))
+
+
+def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:
+    """What all users who signed up since a week miss, without one bucket of users after the other; shape (buckets,)."""
+    signups, users = panel.buckets.cohorts["signups"], panel.buckets.weekly["users"].copy()
+    users[:, 0] = signups
+    before = older(panel.tenures, len(panel.weeks), since)
+    counts = [cells.sum(0) - cells for cells in (panel.buckets.weekly[count], users, signups)]
+    return np.array(
+        [
+            missing_of_newer(
+                panel,
+                since,
+                window,
+                actual,
+                could,
+                arrivals,
+                (actual * before).sum(1) / np.maximum((could * before).sum(1), 1),
+            )
+            for actual, could, arrivals in zip(*counts, strict=True)
+        ]
+    )
+
+
+def missing_of_newer(
+    panel: Panel,
+    since: int,
+    window: NDArray[np.int64],
+    actual: Array,
+    exposure: Array,
+    arrivals: Array,
+    rate: Array,
+) -> float:
+    """The counts that are missing, a week, of users who signed up since a week, at the rates of those before.
+
+    Args:
+        actual, exposure: of all users, shape (tenures, weeks). arrivals: signups, shape (weeks,).
+        rate: of those who signed up before, shape (tenures,).
+    """
+    weeks = len(panel.weeks)
+    recent = older(panel.tenures, weeks, since) & (np.arange(weeks) >= since)[None]
     expected_of_older = (exposure * rate[:, None] * recent).sum(0)
     course = np.where(
         expected_of_older > 0, (actual * recent).sum(0) / np.maximum(expected_of_older, 1e-9), 1.0
     )
     usual = rate[:, None] * course[None]
-    since = newer(panel.tenures, weeks, change.since)
-    expected = (exposure * usual * since)[:, window].sum()
-    beside = (newer_beside_older(panel, arrivals, change.since) * usual * ~since)[:, window].sum()
-    value = float(expected - (actual * since)[:, window].sum()) / len(window)
+    new = newer(panel.tenures, weeks, since)
+    expected = (exposure * usual * new)[:, window].sum()
+    beside = (newer_beside_older(panel, arrivals, since) * usual * ~new)[:, window].sum()
+    value = float(expected - (actual * new)[:, window].sum()) / len(window)
     # of those who share a band of tenure with older users as much is taken as of the others
-    value *= 1 + beside / max(expected, 1)
-    relative = reading.error / max(abs(reading.height), 1e-9)
-    return Amount(value, value - Z * abs(value) * relative, value + Z * abs(value) * relative)
+    return value * float(1 + beside / max(expected, 1))
 
 
 def standardised(panel: Panel, leaves: NDArray[np.bool_], done: Array, could: Array) -> tuple[Array, Array]:
@@ -372,8 +414,8 @@ def lost_by_signups(
     weeks = len(panel.weeks)
     total = 0.0
     for leaves, shortfall in missing:
-        done = panel.leaves.weekly[count][leaves][:, :, -RATE_WEEKS:].sum((0, 2))
-        could = panel.leaves.weekly["users"][leaves][:, :, -RATE_WEEKS:].sum((0, 2))
+        done = panel.leaves.total(count, leaves)[:, -RATE_WEEKS:].sum(1)
+        could = panel.leaves.total("users", leaves)[:, -RATE_WEEKS:].sum(1)
         could[0] = panel.leaves.cohorts["signups"][leaves][:, -RATE_WEEKS:].sum()
         rate = done / np.maximum(could, 1)
         for week in window:

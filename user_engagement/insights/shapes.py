@@ -283,22 +283,23 @@ def fit_noise(contrasts: Array, sampling: Array) -> Noise:
 def without_odd_weeks(series: Array, usable: NDArray[np.bool_]) -> Array:
     """Single weeks that stand out (Hampel) as the median of the five around them; the last two weeks stay."""
     result = series.copy()
-    for row, chosen in zip(result, usable, strict=True):
-        places = np.flatnonzero(chosen)
+    masks, mask_of = np.unique(usable, axis=0, return_inverse=True)
+    for number, mask in enumerate(masks):
+        places, rows = np.flatnonzero(mask), np.flatnonzero(mask_of == number)
         if len(places) < 5:
             continue
-        values = row[places]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2, mode="edge"), 5)
-        middle = np.median(windows, axis=1)
-        scatter = np.sqrt(robust_variance(np.diff(values)) / 2) + 1e-9
-        odd = (np.abs(values - middle) > 4 * scatter) & (np.arange(len(values)) < len(values) - 2)
-        row[places] = np.where(odd, middle, values)
+        values = series[np.ix_(rows, places)]
+        padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
+        middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5, axis=1), axis=2)
+        scatter = np.sqrt(robust_variance(np.diff(values)) / 2)[:, None] + 1e-9
+        odd = (np.abs(values - middle) > 4 * scatter) & (np.arange(len(places)) < len(places) - 2)
+        result[np.ix_(rows, places)] = np.where(odd, middle, values)
     return result
 
 
-def robust_variance(values: Array) -> float:
-    """From the median absolute deviation about 0: 0.4549 is the median of chi-square(1)."""
-    return float(np.median(np.abs(values)) ** 2 / 0.4549)
+def robust_variance(values: Array) -> Array:
+    """Of the last axis, from the median absolute deviation about 0: 0.4549 is the median of chi-square(1)."""
+    return np.median(np.abs(values), axis=-1) ** 2 / 0.4549
 
 
 def understatement(residual: Array, covariance: Array, usable: NDArray[np.bool_]) -> float:
@@ -325,4 +326,4 @@ def shared_variance(series: Array, sampling: Array, noise: Noise) -> float:
     if pairs.sum() < LEAST_WEEKS_USED:
         return 0.0
     own = (sampling[1:] + sampling[:-1]) * noise.white * (1 + noise.ratio * (1 - noise.persistence))
-    return max(0.0, robust_variance(np.diff(series)[pairs]) - float(np.median(own[pairs])))
+    return max(0.0, float(robust_variance(np.diff(series)[pairs]) - np.median(own[pairs])))
