@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from user_engagement.insights.explain import FAMILY, Change, Measures
+from user_engagement.insights.explain import Measures
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     ACTIVATION,
@@ -35,7 +35,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import LEVEL, Conditions, Panel
+from user_engagement.insights.panel import LEVEL, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
@@ -50,6 +50,7 @@ from user_engagement.insights.readings import (
     read,
     window_of,
 )
+from user_engagement.insights.scan import Change, Conditions
 from user_engagement.insights.shapes import Array, fitted
 from user_engagement.insights.statistics import ALPHA, Z
 
@@ -510,8 +511,7 @@ def least_change(measure: Measure) -> float | None:
     bank = measure.bank
     step = bank.only(np.flatnonzero((bank.kinds == STEP) & (bank.since == max(weeks - 8, 6))))
     error = float(fitted(series, covariance, measure.own_base(), step).error[0, 0])
-    family = FAMILY * (len(measure.panel.groups) + 1)
-    height = error * float(np.sqrt(max(measure.null.score_at(ALPHA / family), 0)))
+    height = error * float(np.sqrt(max(measure.null.score_at(ALPHA / measure.family), 0)))
     return float(-np.expm1(-height)) if np.isfinite(height) else None
 
 

@@ -7,7 +7,7 @@ rates of the users' attributes, so that a shift of the mix among all others is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -34,7 +34,8 @@ from user_engagement.insights.names import (
     SIGNUPS,
     USE,
 )
-from user_engagement.insights.panel import LEVEL, Counts, Floats, Panel
+from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, Counts, Panel
+from user_engagement.insights.scan import Conditions, Floats
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     RAMP_WEEKS,
@@ -59,6 +60,8 @@ HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
 LEAST_COUNT = 1e-3
+FAMILY = 8
+"""Measures that every group is scanned in."""
 SPARSE = 0.25
 """Share of the leaves below which it is quicker to copy them than to multiply all by 0."""
 LEAST_SHARED = 0.005**2
@@ -186,8 +189,29 @@ class Measure:
         self.noise = self.random.noise
 
     @property
+    def family(self) -> int:
+        return FAMILY * (len(self.panel.groups) + 1)
+
+    def tells(self, group: Conditions) -> bool:
+        """Whether a group says something about the measure: habits of new users are part of what they do."""
+        if self.name == SIGNUPS:
+            return not set(group) & set(HABITS)
+        if self.name in OF_COHORTS:
+            return not set(group) & {"interaction_type", LEVEL}
+        return self.name == USE or LEVEL not in group
+
+    def known_groups(self) -> NDArray[np.bool_]:
+        """Shapes that begin when a group has enough users; shape (groups, shapes)."""
+        return self.panel.cumulative_users[:, np.maximum(self.bank.since - 2, 0)] >= LEAST_USERS
+
+    @property
     def inflation(self) -> Array:
         return self.random.inflation
+
+    @property
+    def own_inflation(self) -> Array:
+        """Of use, what users do by themselves averages out over all of them."""
+        return np.ones(1) if self.name == USE else self.inflation
 
     @property
     def null(self) -> NullTail:
@@ -233,13 +257,14 @@ class Measure:
         sampling = 1 / np.maximum(count, LEAST_COUNT) + 1 / np.maximum(other_count, LEAST_COUNT)
         return own - others, sampling
 
-    def contrasts(self, membership: Floats, has_level: NDArray[np.bool_]) -> tuple[Array, Array]:
+    def contrasts(self, membership: Floats, groups: Sequence[Conditions]) -> tuple[Array, Array]:
         """Log ratio of each group's course to that of all others, and its sampling variance.
 
         Args:
             membership: shape (groups, leaves).
-            has_level: whether a group is one of an activity level; shape (groups,).
+            groups: their conditions.
         """
+        has_level = np.array([LEVEL in group for group in groups], dtype=bool)
         actual, everybody = self._inside_and_outside(membership, "actual")
         exposure, others = self._inside_and_outside(membership, "exposure")
         if has_level.any() and self.by_level is not None:

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.cells import EVERYBODY, OTHER
+from user_engagement.insights.scan import Conditions, Floats, Groups, singles_and_pairs
 
-Floats = NDArray[np.float32]
 Array = NDArray[np.floating]
-Conditions = dict[str, str]
 
 HABITS = ("main_device", "interaction_type", "activity_level")
 LEVEL = "activity_level"
@@ -60,7 +58,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Groups):
     """All counts of a company, and the groups of users that are told apart.
 
     Attributes:
@@ -82,6 +80,10 @@ class Panel:
     unrecorded: NDArray[np.bool_]
     leaf_of: pd.Series
 
+    @property
+    def size(self) -> int:
+        return len(self.users)
+
     @cached_property
     def users(self) -> Floats:
         """Users of each leaf; shape (leaves,)."""
@@ -92,25 +94,16 @@ class Panel:
         """Every value, and every pair of values of two attributes, that enough users have."""
         total = self.users.sum()
         found: list[Conditions] = []
-        singles = [
-            {name: str(value)}
-            for name, values in self.attributes.items()
-            for value in np.unique(values)
-            if value not in (NONE, OTHER)
-        ]
-        pairs = [{**one, **two} for one, two in combinations(singles, 2) if one.keys() != two.keys()]
-        for group in singles + pairs:
+        values = {
+            name: [str(value) for value in np.unique(of) if value not in (NONE, OTHER)]
+            for name, of in self.attributes.items()
+        }
+        for group in singles_and_pairs(values):
             users = self.users[self.members(group)].sum()
             least = LEAST_USERS if len(group) == 1 else max(LEAST_USERS, LEAST_SHARE * total)
             if least <= users <= total - LEAST_USERS:
                 found.append(group)
         return found
-
-    @cached_property
-    def membership(self) -> Floats:
-        """1 where a leaf is part of a group; shape (groups, leaves)."""
-        rows = [self.members(group) for group in self.groups]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.users))
 
     @cached_property
     def cumulative_users(self) -> Floats:
@@ -127,13 +120,6 @@ class Panel:
         if number.max() >= MOST_STRATA:
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
-
-    def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
-        """Whether each leaf is part of the group; shape (leaves,)."""
-        inside = np.ones(len(self.users), dtype=bool)
-        for name, value in group.items():
-            inside &= self.attributes[name] == value
-        return inside
 
 
 def panel_of(

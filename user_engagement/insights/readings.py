@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.explain import Change, Explainer, level_of
 from user_engagement.insights.measures import COMPLETE, Measure, newer, older
 from user_engagement.insights.names import (
     ACTIVATION,
@@ -24,6 +23,7 @@ from user_engagement.insights.names import (
     SIGNUPS,
 )
 from user_engagement.insights.panel import HABITS, Panel
+from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     Array,
@@ -106,7 +106,7 @@ def course_of(measure: Measure, change: Change) -> Course:
     explainer, leaves = Explainer(measure), measure.panel.members(change.conditions)
     if change.conditions:
         marks = leaves[None].astype(np.float32)
-        series, sampling = measure.contrasts(marks, np.array([level_of(change.conditions)]))
+        series, sampling = measure.contrasts(marks, [change.conditions])
         base, shared = explainer.flat, explainer.shared_beside(series, sampling, change)
     else:
         series, sampling, shared = measure.own_residual(leaves)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from user_engagement.insights.analysis import company_panel
-from user_engagement.insights.explain import Change, Explainer, Measures, new_user_changes
+from user_engagement.insights.explain import Measures, new_user_changes
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import BEHAVIOUR, DAYS, FIRST_DAYS, LENGTH, NEW_USERS, SLOPE, STEP, USE
 from user_engagement.insights.panel import Panel
@@ -20,6 +20,7 @@ from user_engagement.insights.readings import (
     lost_in_first_week,
     read,
 )
+from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import Noise, bank_of, fitted
 from user_engagement_tests.support.counted_company import WEEKS, counted_company
 
