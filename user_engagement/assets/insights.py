@@ -119,7 +119,7 @@ def read_frames(settings: Settings, rollups: type[DailyRollups]) -> dict[str, pd
     keys = rollup_keys()
     with open_warehouse(settings).reader() as reader:
         return {
-            field.name: reader.ordered(*keys[field.name].path).read_all().to_pandas()
+            field.name: reader.ordered(*keys[field.name].path).read_all().to_pandas(date_as_object=False)
             for field in fields(rollups)
         }
 

@@ -32,6 +32,21 @@ from user_engagement_tests.support.servers import RUN_SECONDS, Deployment
 
 DEPLOY = PROJECT_ROOT / "deploy"
 IN_A_NEW_NETWORK = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
+SANDBOX = [
+    *(
+        "bwrap",
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-uts",
+        "--unshare-ipc",
+        "--uid",
+        "1000",
+        "--gid",
+        "1000",
+    ),
+    *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"),
+]
+"""What must be allowed inside a new network."""
 READY_SECONDS = 300
 MONTHS = ("2025-01-01", "2025-02-01")
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
