@@ -11,6 +11,7 @@ from dagster._core.test_utils import environ
 from user_engagement.warehouse.snowflake.doctor import (
     examine,
     judged_grants,
+    judged_loader,
     judged_parameters,
     judged_schemas,
 )
@@ -30,6 +31,7 @@ def test_an_account_that_will_do_passes_and_nothing_is_left_in_it(snowflake: Sno
         "session",
         "database",
         "rights",
+        "loading role",
         "reader role",
     ]
     assert [row[1] for row in snowflake.rows("show schemas")] == ["information_schema"]
@@ -55,6 +57,29 @@ def test_a_session_parameter_that_is_not_as_set_is_named_with_the_statement_that
     assert judged_parameters(
         {"WEEK_START": "1", "QUOTED_IDENTIFIERS_IGNORE_CASE": "false"}, snowflake.account
     ).passed
+
+
+def test_a_loading_role_that_may_change_the_source_is_named_with_the_statement_that_takes_it_back(
+    snowflake: Snowflake,
+) -> None:
+    """The source `warehouse` needs to read, no more; a mistake could otherwise replace a table of the source."""
+    account = snowflake.account
+    own = [
+        ("USAGE", "DATABASE", snowflake.database),
+        ("CREATE SCHEMA", "DATABASE", snowflake.database),
+        ("OWNERSHIP", "SCHEMA", f"{snowflake.database}.RAW"),
+        ("OWNERSHIP", "TABLE", f"{snowflake.database}.RAW.USER_SIGNUPS"),
+        ("OPERATE", "WAREHOUSE", "USER_ENGAGEMENT_WH"),
+    ]
+    reading = [("USAGE", "SCHEMA", "CRM.PUBLIC"), ("SELECT", "TABLE", "CRM.PUBLIC.SESSIONS")]
+    assert judged_loader([*own, *reading], account).passed
+    owned = ("OWNERSHIP", "TABLE", f"{snowflake.database}.RAWER.SESSIONS")
+    found = judged_loader([*own, *reading, owned, ("INSERT", "TABLE", "CRM.PUBLIC.SESSIONS")], account)
+    assert not found.passed
+    assert found.remedy == (
+        f"grant ownership on TABLE {snowflake.database}.RAWER.SESSIONS to role <its owner> copy current grants; "
+        "revoke INSERT on TABLE CRM.PUBLIC.SESSIONS from role USER_ENGAGEMENT_ROLE;"
+    )
 
 
 def test_a_reader_who_may_read_rows_of_users_is_named_with_the_statement_that_takes_it_back(

@@ -167,7 +167,7 @@ def test_no_staging_table_is_left(snowflake: Snowflake) -> None:
     found = snowflake.rows(
         f"select table_name from {snowflake.database}.information_schema.tables order by 1"
     )
-    assert [row[0] for row in found] == ["REJECTED_ROWS", "USER_SIGNUPS"]
+    assert [row[0] for row in found] == ["REJECTED_ROWS", "USER_SIGNUPS", "USER_SIGNUPS__LOCK"]
 
 
 def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake: Snowflake) -> None:

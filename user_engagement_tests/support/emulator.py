@@ -37,6 +37,9 @@ IGNORED = ["alter session set query_tag", r"alter table \S+ set data_retention_t
 
 LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGNORECASE)
 
+SHOW_GRANTS = re.compile(r"show grants to role \w+", re.IGNORECASE)
+ONE_GRANT = """select 'USAGE' as "privilege", 'DATABASE' as "granted_on", current_database() as "name\""""
+
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
 _to_timestamp, _trim = fakesnow.transforms.to_timestamp, fakesnow.transforms.trim_cast_varchar
@@ -47,10 +50,12 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     """An error of the data is an error of the statement, and role and warehouse are those of the login.
 
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
-    others, nor of when a table changed: the number of its rows stands for that. A row that another transaction has
-    changed is an error at once, where Snowflake waits: it is that of a lock that was waited for too long.
+    others, nor of when a table changed: the number of its rows stands for that. A role may use the database,
+    and no more. A row that another transaction has changed is an error at once, where Snowflake waits: it is that of a
+    lock that was waited for too long.
     """
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
+    command = SHOW_GRANTS.sub(ONE_GRANT, command)
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:

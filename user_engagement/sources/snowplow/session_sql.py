@@ -123,7 +123,7 @@ REPEATED_EVENTS = """
 """
 
 KEPT_EVENTS = """
-    select scoped.*, coalesce(repeated.deliveries - 1, 0) as repeats
+    select scoped.* exclude (collected, bot), coalesce(repeated.deliveries - 1, 0) as repeats
     from {scoped} as scoped left join {repeated} as repeated on scoped.place = repeated.place
     where coalesce(repeated.delivery, 1) = 1 and ({with_bots} or not scoped.bot)
 """

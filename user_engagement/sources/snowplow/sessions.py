@@ -224,8 +224,8 @@ class SessionSource(ABC):
     def _statements(self) -> Iterator[str]:
         made = self.session_rules
         names = {name: name for name in RELATIONS} | {"deliveries": "scoped", "identities": "kept"}
-        events = f"(select * exclude (fields), rowid as place from events where fields = {WIDTH})"
-        yield f"create table scoped as {made.scoped(DIALECT, events)}"
+        events = f"(select * exclude (source, fields), rowid as place from events where fields = {WIDTH})"
+        yield f"create view scoped as {made.scoped(DIALECT, events)}"
         for name, query in (
             *made.kept(names),
             ("device_owners", DEVICE_OWNERS.format_map(names)),

@@ -33,6 +33,8 @@ TRIED = pa.table(
 """Values that a wrong reading of Parquet's types would change."""
 # a key pair's token is refused by an account whose clock differs by more
 MOST_SECONDS_APART = 30
+READING = ("USAGE", "SELECT", "REFERENCES", "MONITOR", "READ", "OPERATE")
+"""Privileges that change nothing of what they are granted on."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def examine(account: SnowflakeAccount) -> Iterator[Finding]:
     try:
         with connect(account, asset="doctor") as connection:
             yield Finding("connection", True, f"{account.user} at {account.account}")
-            for look in (_role, _warehouse, _clock, _session, _schemas, _rights, _reader):
+            for look in (_role, _warehouse, _clock, _session, _schemas, _rights, _loader, _reader):
                 finding = look(connection, account)
                 yield finding
                 if not finding.passed and look in (_role, _warehouse):
@@ -120,17 +122,51 @@ def _literal(value: str | int | bool) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 
+def _loader(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    try:
+        return judged_loader(_grants(connection, account.role), account)
+    except Error as error:
+        return Finding("loading role", False, essence(error), "Log in with the role itself.")
+
+
+def judged_loader(grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount) -> Finding:
+    """Grants (privilege, kind of object, name): in schemas other than the project's own the role may only read."""
+    role = account.role
+    own = tuple(f"{account.database}.{account.schema_name(schema)}" for schema in SCHEMAS)
+    extra = [
+        (privilege, kind, name)
+        for privilege, kind, name in grants
+        if "." in name
+        and privilege not in READING
+        and not (name in own or name.startswith(tuple(f"{schema}." for schema in own)))
+    ]
+    if not extra:
+        return Finding("loading role", True, f"{role} changes nothing outside its own schemas")
+    remedy = " ".join(
+        f"grant ownership on {kind} {name} to role <its owner> copy current grants;"
+        if privilege == "OWNERSHIP"
+        else f"revoke {privilege} on {kind} {name} from role {role};"
+        for privilege, kind, name in extra
+    )
+    names = ", ".join(dict.fromkeys(name for _, _, name in extra))
+    return Finding("loading role", False, f"{role} may change what is not its own: {names}", remedy)
+
+
+def _grants(connection: SnowflakeConnection, role: str) -> list[tuple[str, str, str]]:
+    """Privilege, kind of object and name of each grant to a role."""
+    with connection.cursor(DictCursor) as cursor:
+        cursor.execute(f"show grants to role {role}")
+        return [(row["privilege"], row["granted_on"], row["name"]) for row in cursor]
+
+
 def _reader(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
     if not account.reader_role:
         return Finding("reader role", True, "none is set (SNOWFLAKE_READER_ROLE)")
     try:
-        with connection.cursor(DictCursor) as cursor:
-            cursor.execute(f"show grants to role {account.reader_role}")
-            grants = [(row["privilege"], row["granted_on"], row["name"]) for row in cursor]
+        return judged_grants(_grants(connection, account.reader_role), account)
     except Error as error:
         remedy = f"create role if not exists {account.reader_role};"
         return Finding("reader role", False, essence(error), remedy)
-    return judged_grants(grants, account)
 
 
 def judged_grants(grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount) -> Finding:
