@@ -40,6 +40,10 @@ months = {"dagster/asset_partition_range_start": "2025-01-01", "dagster/asset_pa
 with dg.DagsterInstance.ephemeral() as instance:
     for job, tags in (("everything", {}), ("engagement__everything", months)):
         assert defs.resolve_job_def(job).execute_in_process(instance=instance, tags=tags).success
+    repository = defs.get_repository_def()
+    for sensor in ("engagement__new_source_data", "engagement__cohorts_follow_activity"):
+        with dg.build_sensor_context(instance, repository_def=repository) as context:
+            print(repository.get_sensor_def(sensor)(context).skip_message)
 groups = {spec.group_name for spec in defs.resolve_all_asset_specs()}
 print(sorted(groups))
 """
@@ -73,6 +77,8 @@ def test_a_team_merges_the_pipeline_into_a_code_location_that_has_a_dbt_project_
     groups = shown.splitlines()[-1]
     assert "'engagement__marts'" in groups
     assert "'marts'" not in groups
+    assert "nothing has changed" in shown
+    assert "all are up to date" in shown, "sensors find the events of prefixed assets"
     warehouse = team / "state" / "warehouse.duckdb"
     segments = rows(warehouse, "select distinct segment_name from marts.churn_monthly order by all")
     assert segments == [("all",), ("country",), ("product_type",)], "segments set in code reach dbt"
