@@ -22,7 +22,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, table_of
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
-from user_engagement.assets.dbt_project import prepare_project
+from user_engagement.assets.dbt_project import own_kpis, prepare_project
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -232,8 +232,12 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
 
 
 def profile_variables(settings: Settings) -> dict[str, str]:
-    """The variables that dbt's profile reads, for settings that did not come from the environment."""
-    return {f"{PREFIX}HOME": str(settings.home.absolute()), f"{PREFIX}MEMORY_LIMIT": settings.memory_limit}
+    """The variables that dbt reads: settings that did not come from the environment, and a team's KPIs."""
+    return {
+        f"{PREFIX}HOME": str(settings.home.absolute()),
+        f"{PREFIX}MEMORY_LIMIT": settings.memory_limit,
+        "OWN_KPI_MODELS": " ".join(own_kpis(settings)),
+    }
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
