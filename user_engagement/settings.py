@@ -82,11 +82,13 @@ class TableMapping:
         table: the table or view, schema-qualified where it is not in the default schema.
         columns: name in the raw table to name of the source's column; others keep their names.
         updated_at: the source's column that changes with every change of a row, for fingerprints.
+        events: the kind of events that the table holds, out of which sessions are made; None if its rows are sessions.
     """
 
     table: str
     columns: dict[str, str] = Field(default_factory=dict)
     updated_at: str | None = None
+    events: Literal["snowplow"] | None = None
 
 
 class Settings(BaseSettings):
@@ -121,6 +123,12 @@ class Settings(BaseSettings):
     )
     snowplow_bots: bool = Field(False, description="Count events of bots and crawlers as engagement.")
     snowplow_table: str = Field("atomic.events", description="Table of Snowplow events, if in a database.")
+    snowplow_look_back_days: int = Field(
+        3,
+        ge=0,
+        le=365,
+        description="Days by which the load times of events in a warehouse may be out of order.",
+    )
     start: date | None = Field(None, description="First month to load, YYYY-MM; the source's first if unset.")
     end: date | None = Field(None, description="Last month to load, YYYY-MM; the source's last if unset.")
     as_of: date | None = Field(None, description="Last complete day of data; the newest day if unset.")

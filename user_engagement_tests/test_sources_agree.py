@@ -252,6 +252,7 @@ def test_schemas_of_the_warehouse_file_give_the_marts_of_the_files_after_late_de
             pipeline.plan(settings)
 
 
+@pytest.mark.exhaustive
 def test_another_duckdb_file_and_parquet_give_the_marts_of_the_files(
     tmp_path: Path, files: Path, read_as_files: Marts
 ) -> None:
@@ -302,6 +303,7 @@ def test_a_table_that_the_warehouse_cannot_read_ends_in_one_line(
 # -- the second run ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_after_some_days_more_only_the_months_touched_are_loaded_and_the_marts_are_those_of_one_load(
     tmp_path: Path,
 ) -> None:

@@ -7,6 +7,7 @@ it. So two runs that were queued together on a new instance would write to the w
 from __future__ import annotations
 
 from dagster import DagsterRun, QueuedRunCoordinator, SubmitRunContext
+from sqlalchemy.exc import DBAPIError
 
 
 class PooledRunCoordinator(QueuedRunCoordinator):
@@ -17,5 +18,10 @@ class PooledRunCoordinator(QueuedRunCoordinator):
         events = self._instance.event_log_storage
         if concurrency and concurrency.all_pools:
             for pool in set(concurrency.all_pools) - events.get_concurrency_keys():
-                events.initialize_concurrency_limit_to_default(pool)
+                try:
+                    events.initialize_concurrency_limit_to_default(pool)
+                except DBAPIError:
+                    # Dagster's PostgreSQL storage fails if another process sets the limit at the same time
+                    if pool not in events.get_concurrency_keys():
+                        raise
         return super().submit_run(context)

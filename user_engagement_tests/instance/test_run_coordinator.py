@@ -9,6 +9,7 @@ from typing import cast
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
@@ -19,6 +20,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 from user_engagement.instance.run_coordinator import PooledRunCoordinator
 from user_engagement.settings import PROJECT_ROOT
+from user_engagement_tests.support.postgres import running_server
 
 
 @dg.op(pool="warehouse")
@@ -69,3 +71,34 @@ def test_of_two_runs_that_write_only_one_starts(instance: dg.DagsterInstance) ->
 
 def test_runs_that_only_read_do_not_wait(instance: dg.DagsterInstance) -> None:
     assert sorted(started_first(instance, writing, reading, reading)) == ["reading", "reading", "writing"]
+
+
+@pytest.mark.slow
+def test_on_postgresql_a_run_is_queued_though_another_process_sets_the_limit_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The webserver answered with status 500 when the first run was launched while a sensor launched one."""
+    shutil.copy(PROJECT_ROOT / "deploy" / "dagster-postgresql.yaml", tmp_path / "dagster.yaml")
+    with running_server() as server, server.database() as url:
+        database = sa.make_url(url)
+        for name, value in {
+            "HOST": database.host,
+            "PORT": database.port,
+            "DB": database.database,
+            "USER": database.username,
+            "PASSWORD": database.password,
+        }.items():
+            monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", str(value))
+        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
+            events = instance.event_log_storage
+            known = events.get_concurrency_keys
+
+            def set_by_another_process_afterwards() -> set[str]:
+                monkeypatch.setattr(events, "get_concurrency_keys", known)
+                before = known()
+                events.initialize_concurrency_limit_to_default("warehouse")
+                return before
+
+            monkeypatch.setattr(events, "get_concurrency_keys", set_by_another_process_afterwards)
+            assert started_first(instance, writing, writing) == ["writing"]
+            assert known() == {"warehouse"}

@@ -211,6 +211,7 @@ def test_a_cut_connection_leaves_the_slice_whole_and_once(
 
 # the connector asks to cancel what timed out, in a thread of its own, over the same dead wire
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.exhaustive
 def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: Snowflake) -> None:
     load(snowflake, extract_of(JANUARY, [signup("old", 1)]))
     cut = Cut("insert into", "before", times=1_000)

@@ -164,7 +164,7 @@ def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: s
         for window in windows:
             in_window = window.predicate(day)
             query = f"({extract.scan}) where {in_window} order by {day}"
-            with _transaction(connection):
+            with transaction(connection):
                 counts = _insert(connection, target, types, query, in_window)
                 if window is windows[-1]:
                     query, of_table = f"({extract.rejected_scan})", f"table_name = '{table}'"
@@ -251,7 +251,7 @@ def _replace(
             for part in parts:
                 _ensure_table(connection, account, schema, part.table, part.types)
                 staged.append(stack.enter_context(_staged(connection, account, schema, part)))
-            with _transaction(connection):
+            with transaction(connection):
                 replaced = [
                     _swap(connection, account.table_name(schema, part.table), loaded, part)
                     for part, loaded in zip(parts, staged, strict=True)
@@ -288,7 +288,8 @@ def _in_a_session(
 
 
 @contextmanager
-def _transaction(connection: SnowflakeConnection) -> Iterator[None]:
+def transaction(connection: SnowflakeConnection) -> Iterator[None]:
+    """Commits what is done within it, or takes it back."""
     rows_of(connection, "begin transaction")
     try:
         yield
