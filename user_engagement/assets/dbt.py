@@ -353,6 +353,13 @@ def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, fl
     }
 
 
+def kpi_figures(settings: Settings) -> dict[str, float]:
+    """The value of each KPI that has one, which Dagster plots over the runs."""
+    with open_warehouse(settings).reader() as reader:
+        found = reader.query("select kpi, value from marts.kpi_summary where value is not null").to_pylist()
+    return {row["kpi"]: row["value"] for row in found}
+
+
 def build_dbt_assets(
     settings: Settings, partitions: dg.MonthlyPartitionsDefinition
 ) -> Sequence[dg.AssetsDefinition]:
@@ -396,6 +403,10 @@ def build_dbt_assets(
         manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
     )
     def marts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, user_engagement_dbt, settings, window=None).replay()
+        build = dbt_build(context, user_engagement_dbt, settings, window=None)
+        summary = asset_key(settings, "marts", "kpi_summary")
+        if build.error is None and summary in context.selected_asset_keys:
+            context.add_asset_metadata(kpi_figures(settings), asset_key=summary)
+        yield from build.replay()
 
     return [activity, cohorts, marts]
