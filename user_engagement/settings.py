@@ -98,6 +98,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
     warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the tables live.")
+    parallel_loads: int = Field(
+        1, ge=1, le=8, description="Runs that may load raw tables at the same time; 1 in DuckDB."
+    )
     source: str = Field("simulated", description="Kind of source to extract from.")
     source_path: str | None = Field(
         None, repr=False, description="Folder, database URL, or place in the warehouse, of the source."
@@ -384,6 +387,15 @@ class Settings(BaseSettings):
         if self.start and self.end and self.start > self.end:
             raise ValueError(
                 f"{PREFIX}START {self.start:%Y-%m} is after {PREFIX}END {self.end:%Y-%m}; swap them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_writer_of_a_file(self) -> Settings:
+        if self.parallel_loads > 1 and self.warehouse == "duckdb":
+            raise ValueError(
+                f"{PREFIX}PARALLEL_LOADS={self.parallel_loads}: a DuckDB file takes one writer; set it to 1, or "
+                f"{PREFIX}WAREHOUSE=snowflake"
             )
         return self
 

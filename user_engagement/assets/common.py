@@ -1,10 +1,11 @@
-"""Owners, keys, the freshness policy, and the pool of assets that write to the warehouse."""
+"""Owners, keys, the freshness policy, and the pools of assets that write to the warehouse."""
 
 from datetime import timedelta
 
 import dagster as dg
 
 from user_engagement.contracts.raw import RawTable
+from user_engagement.instance.run_coordinator import LOADS_POOL
 from user_engagement.settings import Settings
 
 OWNERS = ["team:data-platform"]
@@ -34,6 +35,11 @@ def raw_key(settings: Settings, table: RawTable) -> dg.AssetKey:
 
 def published_key(settings: Settings) -> dg.AssetKey:
     return asset_key(settings, *PUBLISHED)
+
+
+def raw_pool(settings: Settings) -> str:
+    """The pool of raw extracts: one of their own where several runs may load at the same time."""
+    return LOADS_POOL if settings.parallel_loads > 1 else WAREHOUSE_POOL
 
 
 def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:

@@ -23,6 +23,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, table_of
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
 from user_engagement.assets.dbt_project import own_kpis, prepare_project
+from user_engagement.assets.fingerprints import REBUILD_TAG
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -269,6 +270,7 @@ def dbt_build(
     """Builds and tests the selected models but those of ``exclude``; describes all tables, by month in a window."""
     with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
+    variables["rebuild"] = REBUILD_TAG in context.run.tags
     command = [
         "build",
         *NO_UNIT_TESTS,

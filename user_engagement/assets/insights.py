@@ -121,7 +121,7 @@ def read_frames(settings: Settings, rollups: type[DailyRollups]) -> dict[str, pd
     keys = rollup_keys(settings)
     with open_warehouse(settings).reader() as reader:
         return {
-            field.name: reader.ordered(*table_of(keys[field.name])).read_all().to_pandas()
+            field.name: reader.ordered(*table_of(keys[field.name])).read_all().to_pandas(date_as_object=False)
             for field in fields(rollups)
         }
 

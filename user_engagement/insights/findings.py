@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from user_engagement.insights.explain import FAMILY, Change, Measures
+from user_engagement.insights.explain import Measures
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     ACTIVATION,
@@ -18,6 +18,7 @@ from user_engagement.insights.names import (
     DAYS,
     DURATION,
     EPISODE,
+    FIRST_DAYS,
     FREQUENCY,
     LENGTH,
     MEASUREMENT,
@@ -34,7 +35,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import Conditions, Panel
+from user_engagement.insights.panel import LEVEL, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
@@ -44,16 +45,20 @@ from user_engagement.insights.readings import (
     lost_by_cohorts,
     lost_by_signups,
     lost_by_users,
+    lost_in_first_week,
     metric_parts,
     read,
     window_of,
 )
-from user_engagement.insights.shapes import MOST_VARIANCE, Array, fitted, understatement
+from user_engagement.insights.scan import Change, Conditions
+from user_engagement.insights.shapes import Array, fitted
 from user_engagement.insights.statistics import ALPHA, Z
 
 CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LENGTH)
 """From signing up to the length of a session: the earliest link that broke is the finding."""
 NEAR_WEEKS = 6
+KNOWN_LATER = ("interaction_type", LEVEL)
+"""Attributes that what users do after their signup decides."""
 LEAST_T = 3.0
 """Of a link of the chain that is named as part of a change found otherwise."""
 
@@ -161,12 +166,11 @@ def follows(change: Change, cause: Change) -> bool:
     mine, theirs = change.conditions.items(), cause.conditions.items()
     is_near = abs(change.since - cause.since) <= NEAR_WEEKS
     if mine == theirs:
-        lasting = cause.measure in (NEW_USERS, ACTIVATION, CHURN) and change.measure not in (
-            SESSIONS,
-            DURATION,
-            LENGTH,
-        )
-        return is_near or (lasting and change.since > cause.since)
+        # who is active on ever fewer days pauses more, and so returns more
+        is_slow = cause.measure == USE and cause.shape == SLOPE
+        lasting = is_slow or cause.measure in (NEW_USERS, ACTIVATION, CHURN)
+        is_of_use = change.measure not in (SESSIONS, LENGTH)
+        return is_near or (lasting and is_of_use and change.since > cause.since)
     if change.measure in (SESSIONS, LENGTH):
         return False
     # what all users went through sets no group apart from the others
@@ -195,14 +199,10 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
     window = window_of(panel, change, change.measure)
     leaves = panel.members(change.conditions)
     done, could = metric_parts(panel, metric, leaves)
-    shape = change.values[window]
     total = max(could[window].sum(), 1e-9)
     actual = float(done[window].sum() / total)
-
-    def expected(height: float) -> float:
-        return float((done[window] * np.exp(np.clip(-height * shape, -6, 6))).sum() / total)
-
-    effects = [actual - expected(reading.height + Z * sign * reading.error) for sign in (0, 1, -1)]
+    expected = np.exp(np.clip(-reading.curves[:, window], -6, 6)) @ done[window] / total
+    effects = actual - expected
     first, last = dates(readers.measure(change.measure), change)
     has_week = change.shape != SLOPE
     also = tuple(name for name in (*also, *further) if name != metric)
@@ -215,9 +215,9 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
         since_low=panel.weeks[first] if has_week else None,
         since_high=panel.weeks[last] if has_week else None,
         until=panel.weeks[change.until] if change.until is not None else None,
-        value_expected=expected(reading.height),
+        value_expected=float(expected[0]),
         value_actual=actual,
-        effect=Amount(effects[0], min(effects[1:]), max(effects[1:])),
+        effect=Amount(*(float(each) for each in (effects[0], effects.min(), effects.max()))),
         lost=amounts(readers, change, window),
         lost_now=amounts(readers, change, np.arange(len(panel.weeks))[-4:]),
         users=users_of(panel, change, leaves),
@@ -252,7 +252,7 @@ def users_of(panel: Panel, change: Change, leaves: NDArray[np.bool_]) -> int:
         window = window_of(panel, change, change.measure)
         return int(panel.leaves.cohorts["signups"][leaves][:, window].sum())
     week = window_of(panel, change, change.measure)[-1]
-    return int(panel.leaves.weekly["active_users_28"][leaves][:, :, week].sum())
+    return int(panel.leaves.total("active_users_28", leaves)[:, week].sum())
 
 
 def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict[str, Amount]:
@@ -264,13 +264,15 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
     if change.measure in (NEW_USERS, ACTIVATION):
-        reading = read(readers.measure(change.measure), change)
-        return {count: lost_by_cohorts(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
+        return {count: lost_by_cohorts(panel, change, count, window) for count in (DAYS, PEOPLE)}
     found = {}
     for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
         measure = readers.measure(name)
         shown = as_shown(measure, change)
         found[count] = lost_by_users(panel, shown, read(measure, shown), count, window)
+    if change.conditions.keys().isdisjoint(KNOWN_LATER):
+        first = readers.measure(FIRST_DAYS)
+        found[DAYS] += lost_in_first_week(first, as_shown(first, change), DAYS, window)
     return found
 
 
@@ -384,7 +386,7 @@ def recording_finding(panel: Panel, change: Change, also: tuple[str, ...]) -> Fi
         effect=-lost,
         lost={DAYS: lost, PEOPLE: none},
         lost_now={DAYS: lost, PEOPLE: none},
-        users=int(panel.leaves.weekly["active_users_28"][panel.members(change.conditions)][:, :, -1].sum())
+        users=int(panel.leaves.total("active_users_28", panel.members(change.conditions))[:, -1].sum())
         if set(change.conditions) <= set(panel.attributes)
         else 0,
         q_value=0.0,
@@ -456,7 +458,7 @@ def series_of(panel: Panel, metric: str, leaves: NDArray[np.bool_], reading: Rea
             "expected": expected,
             "expected_low": expected * np.exp(-Z * reading.spread),
             "expected_high": expected * np.exp(Z * reading.spread),
-            "users": panel.leaves.weekly["active_users_28"][leaves].sum((0, 1)).astype(int),
+            "users": panel.leaves.total("active_users_28", leaves).sum(0).astype(int),
         }
     )
     if metric in OF_COHORTS:
@@ -509,8 +511,7 @@ def least_change(measure: Measure) -> float | None:
     bank = measure.bank
     step = bank.only(np.flatnonzero((bank.kinds == STEP) & (bank.since == max(weeks - 8, 6))))
     error = float(fitted(series, covariance, measure.own_base(), step).error[0, 0])
-    family = FAMILY * (len(measure.panel.groups) + 1)
-    height = error * float(np.sqrt(max(measure.null.score_at(ALPHA / family), 0)))
+    height = error * float(np.sqrt(max(measure.null.score_at(ALPHA / measure.family), 0)))
     return float(-np.expm1(-height)) if np.isfinite(height) else None
 
 
@@ -530,10 +531,9 @@ def importance(finding: Finding) -> tuple[object, ...]:
 def left_over(measure: Measure, actual: float, window: NDArray[np.int64]) -> Amount:
     """What is above (or below) the course expected after all findings, a week."""
     residual, sampling, shared = measure.own_residual(measure.panel.members({}))
-    covariance = measure.noise.covariance(sampling, np.array([shared]))[0]
-    usable = measure.noise.total() * sampling[0] < MOST_VARIANCE
+    # the mean of the window, as a sum over the weeks of the course before the base is taken off
+    weights = measure.net_of_base(np.eye(residual.shape[1]), sampling)[:, window].mean(axis=1)
+    spread = float(np.sqrt(weights @ measure.own_covariance(shared) @ weights))
     middle = float(residual[0][window].mean())
-    spread = float(np.sqrt(covariance[np.ix_(window, window)].mean()))
-    spread *= understatement(residual[0], covariance, usable)
     bounds = [actual * -np.expm1(-(middle + Z * sign * spread)) for sign in (0, -1, 1)]
     return Amount(*(float(each) for each in bounds))

@@ -7,10 +7,11 @@ rates of the users' attributes, so that a shift of the mix among all others is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from user_engagement.insights.names import (
     ACTIVE_USERS,
     CHURN,
     DURATION,
+    FIRST_DAYS,
     FREQUENCY,
     LENGTH,
     LENGTH_SCALE,
@@ -32,20 +34,21 @@ from user_engagement.insights.names import (
     SIGNUPS,
     USE,
 )
-from user_engagement.insights.panel import LEVEL, Counts, Floats, Panel
+from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, Counts, Panel
+from user_engagement.insights.scan import Conditions, Floats
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     RAMP_WEEKS,
+    SHARED_PERSISTENCE,
     Array,
     Bank,
     Noise,
     NullTail,
+    RandomGroups,
+    autoregressive,
     bank_of,
     fit_noise,
-    fitted,
     shared_variance,
-    simulated_tail,
-    without_odd_weeks,
 )
 
 COMPLETE = {SIGNUPS: "signups", ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}
@@ -57,6 +60,12 @@ HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
 LEAST_COUNT = 1e-3
+FAMILY = 8
+"""Measures that every group is scanned in."""
+SPARSE = 0.25
+"""Share of the leaves below which it is quicker to copy them than to multiply all by 0."""
+LEAST_SHARED = 0.005**2
+"""Variance of a week's log ratio that all users share, at least."""
 
 
 def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
@@ -86,6 +95,8 @@ def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
         mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
         beyond = weekly["log_seconds"] - np.float32(mean) * weekly["sessions"]
         return of_all_tenures(weekly["sessions"] + beyond / np.float32(LENGTH_SCALE), weekly["sessions"])
+    if name == FIRST_DAYS:
+        return weekly["active_days"][:, :1], cohorts["signups"][:, None]
     if name == SIGNUPS:
         return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
     numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
@@ -99,7 +110,10 @@ def of_all_tenures(done: Floats, could: Floats) -> tuple[Floats, Floats]:
 
 @dataclass
 class Measure:
-    """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again."""
+    """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again.
+
+    `among` (leaves,) and `seen` (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere.
+    """
 
     panel: Panel
     name: str
@@ -108,12 +122,15 @@ class Measure:
     by_level: Floats | None = field(init=False, default=None)
     unit: float = field(init=False, default=1.0)
     tenures: NDArray[np.int64] = field(init=False)
+    among: Floats = field(init=False)
+    seen: Floats = field(init=False)
+    is_shared: bool = field(init=False, default=False)
+    wholes: dict[str, Floats] = field(init=False, default_factory=dict)
     drawn: Floats = field(init=False)
     drawn_exposure: Floats = field(init=False)
     noise: Noise = field(init=False)
     bank: Bank = field(init=False)
-    inflation: Array = field(init=False)
-    null: NullTail = field(init=False)
+    random: RandomGroups = field(init=False)
 
     def __post_init__(self) -> None:
         actual, exposure = parts(self.panel.leaves, self.name)
@@ -135,6 +152,8 @@ class Measure:
         if self.name == USE and LEVEL in self.panel.attributes:
             self.by_level = self._weighted(exposure, [LEVEL])
         self.drawn, self.drawn_exposure = drawn, drawn_exposure
+        self.among = np.ones(len(self.panel.users), np.float32)
+        self.seen = np.ones(self.actual.shape[1:], np.float32)
         self.prepare()
 
     def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
@@ -150,15 +169,13 @@ class Measure:
     def fresh(self) -> Measure:
         """The same measure, to take changes out of while this one stays as it is."""
         other = copy(self)
-        other.actual, other.exposure = self.actual.copy(), self.exposure.copy()
-        other.by_level = None if self.by_level is None else self.by_level.copy()
+        other.is_shared, other.wholes = True, dict(self.wholes)
         return other
 
     def prepare(self) -> None:
-        """Noise of the users from random unions of buckets, and how large t gets in these, which have no cause."""
+        """Noise of the users from random unions of buckets, which have no cause."""
         drawn, drawn_exposure = self.drawn, self.drawn_exposure
         rng = np.random.default_rng(0)
-        weeks = len(self.panel.weeks)
         shares = (0.1, 0.2, 0.35, 0.5) if self.name in OF_COHORTS else (0.03, 0.05, 0.12, 0.2, 0.35)
         chosen = rng.random((PSEUDO_GROUPS, len(drawn))) < rng.choice(shares, PSEUDO_GROUPS)[:, None]
         chosen[np.arange(PSEUDO_GROUPS), rng.integers(0, len(drawn), PSEUDO_GROUPS)] = True
@@ -166,30 +183,47 @@ class Measure:
         inside = self._totals(marks, drawn), self._totals(marks, drawn_exposure)
         everybody = drawn.sum(0)[None], drawn_exposure.sum(0)[None]
         contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
-        self.noise = fit_noise(contrasts, sampling)
         ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
-        self.bank = bank_of(weeks, ramps=ramps)
-        usable = self.noise.total() * sampling < MOST_VARIANCE
-        enough = usable.sum(1) >= min(20, weeks // 2)
-        self.inflation = np.ones(len(self.bank.since))
-        if enough.sum() > 9:
-            clean = without_odd_weeks(contrasts[enough], usable[enough])
-            none = np.zeros(int(enough.sum()))
-            covariance = self.noise.covariance(sampling[enough], none)
-            t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
-            for kind in np.unique(self.bank.kinds):
-                alike = self.bank.kinds == kind
-                # of slopes that hardly begin before the end there is nothing to see
-                shown = t[:, alike][t[:, alike] != 0]
-                self.inflation[alike] = max(1.0, float(np.sqrt((shown**2).mean()))) if len(shown) else 1.0
-        middle = np.median(sampling, axis=0, keepdims=True)
-        typical = self.noise.covariance(middle, np.zeros(1))
-        self.null = simulated_tail(typical, np.ones((weeks, 1)), self.bank, rng)
+        self.bank = bank_of(len(self.panel.weeks), ramps=ramps)
+        self.random = RandomGroups(contrasts, sampling, fit_noise(contrasts, sampling), self.bank)
+        self.noise = self.random.noise
+
+    @property
+    def family(self) -> int:
+        return FAMILY * (len(self.panel.groups) + 1)
+
+    def tells(self, group: Conditions) -> bool:
+        """Whether a group says something about the measure: habits of new users are part of what they do."""
+        if self.name == SIGNUPS:
+            return not set(group) & set(HABITS)
+        if self.name in OF_COHORTS:
+            return not set(group) & {"interaction_type", LEVEL}
+        return self.name == USE or LEVEL not in group
+
+    def known_groups(self) -> NDArray[np.bool_]:
+        """Shapes that begin when a group has enough users; shape (groups, shapes)."""
+        return self.panel.cumulative_users[:, np.maximum(self.bank.since - 2, 0)] >= LEAST_USERS
+
+    @property
+    def inflation(self) -> Array:
+        return self.random.inflation
+
+    @property
+    def own_inflation(self) -> Array:
+        """Of use, what users do by themselves averages out over all of them."""
+        return np.ones(1) if self.name == USE else self.inflation
+
+    @property
+    def null(self) -> NullTail:
+        return self.random.null
 
     # -- courses -------------------------------------------------------------------------------------------
 
     def _totals(self, marks: Floats, cells: Floats) -> Floats:
-        return (marks @ cells.reshape(len(cells), -1)).reshape(len(marks), *cells.shape[1:])
+        flat, used = cells.reshape(len(cells), -1), marks.any(axis=0)
+        # of a few groups most leaves are no part, and need not be read
+        totals = marks[:, used] @ flat[used] if used.mean() < SPARSE else marks @ flat
+        return totals.reshape(len(marks), *cells.shape[1:])
 
     def course(self, actual: Floats, exposure: Floats) -> tuple[Array, Array]:
         """The log of a group's weekly course net of its tenures, and the count expected of each week without it.
@@ -223,32 +257,41 @@ class Measure:
         sampling = 1 / np.maximum(count, LEAST_COUNT) + 1 / np.maximum(other_count, LEAST_COUNT)
         return own - others, sampling
 
-    def contrasts(self, membership: Floats, has_level: NDArray[np.bool_]) -> tuple[Array, Array]:
+    def contrasts(self, membership: Floats, groups: Sequence[Conditions]) -> tuple[Array, Array]:
         """Log ratio of each group's course to that of all others, and its sampling variance.
 
         Args:
             membership: shape (groups, leaves).
-            has_level: whether a group is one of an activity level; shape (groups,).
+            groups: their conditions.
         """
-        actual, exposure = self._totals(membership, self.actual), self._totals(membership, self.exposure)
-        everybody = self.actual.sum(0)[None] - actual
-        others = self.exposure.sum(0)[None] - exposure
+        has_level = np.array([LEVEL in group for group in groups], dtype=bool)
+        actual, everybody = self._inside_and_outside(membership, "actual")
+        exposure, others = self._inside_and_outside(membership, "exposure")
         if has_level.any() and self.by_level is not None:
-            weights = self.by_level * (self.exposure > 0)
-            exposure[has_level] = self._totals(membership[has_level], weights)
-            others[has_level] = weights.sum(0)[None] - exposure[has_level]
+            of_level = self._inside_and_outside(membership[has_level], "by_level")
+            exposure[has_level], others[has_level] = of_level
             settled = (self.tenures >= SETTLED_WEEKS).astype(np.float32)[None, :, None]
             for each in (actual, exposure, everybody, others):
                 each[has_level] *= settled
         return self._difference(actual, exposure, everybody, others)
+
+    def _inside_and_outside(self, membership: Floats, name: str) -> tuple[Floats, Floats]:
+        """Totals of each group, and of all others; each of shape (groups, tenures, weeks)."""
+        cells = getattr(self, name)
+        if name not in self.wholes:
+            self.wholes[name] = self._totals(np.ones((1, len(cells)), np.float32), cells)
+        inside, absent = membership * self.among, 1 - self.among
+        totals = self._totals(np.vstack([inside, absent]) if absent.any() else inside, cells)
+        of_groups, missing = totals[: len(inside)], totals[len(inside) :].sum(0)
+        return of_groups * self.seen, (self.wholes[name] - missing - of_groups) * self.seen
 
     def own_course(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
         """The course of some leaves by themselves, each combination of segments with a tenure curve of its own.
 
         Returns the log of it and its sampling variance, each of shape (1, weeks).
         """
-        marks = self.panel.strata[:, leaves]
-        actual, exposure = (self._totals(marks, cells[leaves]) for cells in (self.actual, self.exposure))
+        marks = self.panel.strata * leaves
+        actual, exposure = (self._totals(marks, cells) * self.seen for cells in (self.actual, self.exposure))
         weeks = len(self.panel.weeks)
         if self.name == SIGNUPS:
             actual, exposure = actual.sum(0, keepdims=True), exposure.sum(0, keepdims=True)
@@ -257,7 +300,7 @@ class Measure:
 
     def own_base(self) -> Array:
         """What everybody's course may do without a change: season where the history holds it, growth of signups."""
-        base = season(self.panel.weeks)
+        base = season(self.panel.weeks[0], len(self.panel.weeks))
         if self.name == SIGNUPS:
             base = np.column_stack([base, np.linspace(0, 1, len(base))])
         return base
@@ -265,16 +308,37 @@ class Measure:
     def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
         """The own course of some leaves net of the season, its sampling variance, and that of what a week shares."""
         course, sampling = self.own_course(leaves)
-        base = self.own_base()
-        usable = self.noise.total() * sampling[0] < MOST_VARIANCE
-        fit = np.linalg.lstsq(base[usable], course[0][usable], rcond=None)[0]
-        residual = course - base @ fit
-        return residual, sampling, max(shared_variance(residual[0], sampling[0], self.noise), 0.005**2)
+        residual = self.net_of_base(course, sampling)
+        return residual, sampling, max(shared_variance(residual[0], sampling[0], self.noise), LEAST_SHARED)
+
+    def net_of_base(self, series: Array, sampling: Array) -> Array:
+        """Series, shape (series, weeks), less what the base explains of each over weeks that say something."""
+        base, usable = self.own_base(), self.noise.total() * sampling[0] < MOST_VARIANCE
+        return series - series[:, usable] @ np.linalg.pinv(base[usable]).T @ base.T
+
+    def own_covariance(self, shared: float) -> Array:
+        """Covariance of everybody's own course: what users differ by, and what a week shares; shape (weeks, weeks).
+
+        The course is fitted beside the tenure curve, and the users of a tenure come with the weeks; so a bent curve may
+        pass for a trend. What that leaves open shows when the whole fit is repeated without one bucket of users after
+        the other (delete-a-group jackknife: Kott 2001, J. Off. Stat. 17(4), 521-526).
+        """
+        actual, exposure = (cells.sum(0) - cells for cells in (self.drawn, self.drawn_exposure))
+        courses, _ = self.course(actual, exposure)
+        apart = courses - courses.mean(axis=0)
+        groups = len(courses)
+        common = autoregressive(len(self.panel.weeks), SHARED_PERSISTENCE)
+        return (groups - 1) / groups * (apart.T @ apart) + shared * common
 
     # -- taking out ----------------------------------------------------------------------------------------
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
         """Explains a change away: from here on it is expected of these leaves."""
+        if self.is_shared:
+            self.actual, self.exposure = self.actual.copy(), self.exposure.copy()
+            self.by_level = None if self.by_level is None else self.by_level.copy()
+            self.is_shared = False
+        self.wholes.clear()
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
         if self.name == SIGNUPS:
             self.actual[leaves] = self.actual[leaves] / factor
@@ -286,41 +350,61 @@ class Measure:
     @contextmanager
     def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:
         """As if these leaves were not there."""
-        kept = self.actual, self.exposure
-        stays = (~leaves).astype(np.float32)[:, None, None]
-        self.actual, self.exposure = self.actual * stays, self.exposure * stays
+        kept, self.among = self.among, (~leaves).astype(np.float32)
         try:
             yield
         finally:
-            self.actual, self.exposure = kept
+            self.among = kept
 
     @contextmanager
     def only(self, cells: NDArray[np.bool_]) -> Iterator[None]:
         """As if only these cells of tenure and week were there; shape (tenures, weeks)."""
-        kept = self.actual, self.exposure
-        stays = cells.astype(np.float32)[None]
-        self.actual, self.exposure = self.actual * stays, self.exposure * stays
+        kept, self.seen = self.seen, cells.astype(np.float32)
         try:
             yield
         finally:
-            self.actual, self.exposure = kept
+            self.seen = kept
 
     def renew(self, leaves: NDArray[np.bool_], since: int) -> None:
         """Users of these leaves who signed up from a week on get a tenure curve of their own."""
         weeks = len(self.panel.weeks)
         new = newer(self.tenures, weeks, since)
-        neither = ~new & ~older(self.tenures, weeks, since)
-        for name in ("actual", "exposure", "by_level", "drawn", "drawn_exposure"):
+        stays = older(self.tenures, weeks, since)
+        # the band after the last one, too, says where that ends
+        bands = np.flatnonzero(new.any(axis=1))
+        bands = np.union1d(bands, bands[bands + 1 < len(new)] + 1)
+        everybody = np.full(len(self.drawn), leaves.all())
+        for name, inside in (
+            ("actual", leaves),
+            ("exposure", leaves),
+            ("by_level", leaves),
+            ("drawn", everybody),
+            ("drawn_exposure", everybody),
+        ):
             cells = getattr(self, name)
-            if cells is None:
-                continue
-            if name in ("drawn", "drawn_exposure"):
-                inside = np.full((len(cells), 1, 1), leaves.all())
-            else:
-                inside = leaves[:, None, None]
-            moved = cells * (inside & new[None])
-            setattr(self, name, np.concatenate([cells * ~(inside & (new | neither)[None]), moved], axis=1))
-        self.tenures = np.concatenate([self.tenures, self.tenures])
+            if cells is not None:
+                setattr(self, name, _with_new_bands(cells, np.flatnonzero(inside), stays, new, bands))
+        self.tenures = np.concatenate([self.tenures, self.tenures[bands]])
+        self.seen = np.ones((len(self.tenures), weeks), np.float32)
+        self.is_shared = False
+        self.wholes.clear()
+
+
+def _with_new_bands(
+    cells: Floats,
+    inside: NDArray[np.int64],
+    stays: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    bands: NDArray[np.int64],
+) -> Floats:
+    """Counts, shape (leaves, tenures, weeks), with those of new users of the leaves inside in bands of their own."""
+    tenures = cells.shape[1]
+    result = np.zeros((len(cells), tenures + len(bands), cells.shape[2]), np.float32)
+    result[:, :tenures] = cells
+    result[inside, :tenures] *= stays
+    for place, band in enumerate(bands):
+        result[inside, tenures + place] = cells[inside, band] * new[band]
+    return result
 
 
 def older(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:
@@ -342,8 +426,10 @@ def smoothed(counts: Floats) -> Array:
     return np.maximum(np.array(rows), 0.5)
 
 
-def season(weeks: pd.DatetimeIndex) -> Array:
+@lru_cache(maxsize=4)
+def season(first_week: pd.Timestamp, length: int) -> Array:
     """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
+    weeks = pd.date_range(first_week, periods=length, freq="7D")
     columns = [np.ones(len(weeks))]
     if len(weeks) >= HARMONICS_FROM:
         middle = weeks + pd.Timedelta(days=3)

@@ -11,6 +11,8 @@ LENGTH = "length"
 LENGTH_SCALE = 10.0
 """A change of the mean logarithm over this is the log ratio of `length`: so that groups of all levels change alike."""
 SIGNUPS, ACTIVATION, NEW_USERS = "signups", "activation", "new_user_retention"
+FIRST_DAYS = "first_days"
+"""Active days per signup in the week of the signup, which has no whole week of exposure."""
 OF_COHORTS = (SIGNUPS, ACTIVATION, NEW_USERS)
 
 STEP, RAMP, SLOPE, EPISODE = "step", "ramp", "slope", "episode"

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.cells import EVERYBODY, OTHER
+from user_engagement.insights.scan import Conditions, Floats, Groups, singles_and_pairs
 
-Floats = NDArray[np.float32]
-Conditions = dict[str, str]
+Array = NDArray[np.floating]
 
 HABITS = ("main_device", "interaction_type", "activity_level")
 LEVEL = "activity_level"
@@ -51,9 +50,15 @@ class Counts:
     weekly: Mapping[str, Floats]
     cohorts: Mapping[str, Floats]
 
+    def total(self, name: str, cells: NDArray[np.bool_]) -> Array:
+        """A weekly count of some cells together; shape (tenures, weeks)."""
+        counts = self.weekly[name]
+        flat = cells.astype(np.float32) @ counts.reshape(len(counts), -1)
+        return flat.reshape(counts.shape[1:]).astype(float)
+
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Groups):
     """All counts of a company, and the groups of users that are told apart.
 
     Attributes:
@@ -75,6 +80,10 @@ class Panel:
     unrecorded: NDArray[np.bool_]
     leaf_of: pd.Series
 
+    @property
+    def size(self) -> int:
+        return len(self.users)
+
     @cached_property
     def users(self) -> Floats:
         """Users of each leaf; shape (leaves,)."""
@@ -85,25 +94,16 @@ class Panel:
         """Every value, and every pair of values of two attributes, that enough users have."""
         total = self.users.sum()
         found: list[Conditions] = []
-        singles = [
-            {name: str(value)}
-            for name, values in self.attributes.items()
-            for value in np.unique(values)
-            if value not in (NONE, OTHER)
-        ]
-        pairs = [{**one, **two} for one, two in combinations(singles, 2) if one.keys() != two.keys()]
-        for group in singles + pairs:
+        values = {
+            name: [str(value) for value in np.unique(of) if value not in (NONE, OTHER)]
+            for name, of in self.attributes.items()
+        }
+        for group in singles_and_pairs(values):
             users = self.users[self.members(group)].sum()
             least = LEAST_USERS if len(group) == 1 else max(LEAST_USERS, LEAST_SHARE * total)
             if least <= users <= total - LEAST_USERS:
                 found.append(group)
         return found
-
-    @cached_property
-    def membership(self) -> Floats:
-        """1 where a leaf is part of a group; shape (groups, leaves)."""
-        rows = [self.members(group) for group in self.groups]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.users))
 
     @cached_property
     def cumulative_users(self) -> Floats:
@@ -120,13 +120,6 @@ class Panel:
         if number.max() >= MOST_STRATA:
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
-
-    def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
-        """Whether each leaf is part of the group; shape (leaves,)."""
-        inside = np.ones(len(self.users), dtype=bool)
-        for name, value in group.items():
-            inside &= self.attributes[name] == value
-        return inside
 
 
 def panel_of(
@@ -149,9 +142,9 @@ def panel_of(
         return None
     if group:
         return _of_group(group_cells, weekly_counts, cohort_counts, segment_values, group)
-    weekly_counts = weekly_counts.assign(week_start=pd.to_datetime(weekly_counts.week_start))
     cohort_counts = cohort_counts.assign(signup_week=pd.to_datetime(cohort_counts.signup_week))
-    weeks = pd.date_range(weekly_counts.week_start.min(), weekly_counts.week_start.max(), freq="7D")
+    known_weeks = pd.to_datetime(weekly_counts.week_start.unique())
+    weeks = pd.date_range(known_weeks.min(), known_weeks.max(), freq="7D")
     first_signups = cohort_counts.signup_week.min()
     tenures = TENURES[max(0, (weeks[-1] - first_signups).days // 7) >= TENURES]
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
@@ -254,7 +247,7 @@ def _counts(
         since = max(0, age - earlier)
         users[:, band, since:] += signups[:, since + earlier - age : earlier + len(weeks) - age]
     place = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy()) * len(weeks)
-    place = place + (weekly.week_start - weeks[0]).dt.days.to_numpy() // 7
+    place += (pd.to_datetime(weekly.week_start) - weeks[0]).dt.days.to_numpy() // 7
     flat = _summed(
         number_of.loc[weekly.cell].to_numpy(), place, weekly[list(WEEKLY)], (size, len(tenures) * len(weeks))
     )
@@ -267,9 +260,7 @@ def _summed(
     rows: NDArray[np.int64], columns: NDArray[np.int64], counts: pd.DataFrame, shape: tuple[int, int]
 ) -> dict[str, Floats]:
     place = rows * shape[1] + columns
-    return {
-        str(name): np.bincount(place, counts[name].to_numpy(float), minlength=shape[0] * shape[1])
-        .reshape(shape)
-        .astype(np.float32)
-        for name in counts
-    }
+    summed = {str(name): np.zeros(shape[0] * shape[1], np.float32) for name in counts}
+    for name, total in summed.items():
+        np.add.at(total, place, counts[name].to_numpy(np.float32))
+    return {name: total.reshape(shape) for name, total in summed.items()}

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.explain import Change, Explainer, level_of
 from user_engagement.insights.measures import COMPLETE, Measure, newer, older
 from user_engagement.insights.names import (
     ACTIVATION,
@@ -24,9 +23,12 @@ from user_engagement.insights.names import (
     SIGNUPS,
 )
 from user_engagement.insights.panel import HABITS, Panel
+from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
     MOST_VARIANCE,
     Array,
+    Bank,
+    Fits,
     fitted,
     understatement,
     without_odd_weeks,
@@ -47,6 +49,8 @@ class Reading:
 
     Attributes:
         height, error, t: of the shape, in log ratios.
+        curves: the change as a log ratio week by week: the likeliest one, then the bounds of those whose beginning and
+            height are nearly as likely (profile likelihood, 95 %); shape (curves, weeks).
         gap: log ratio of each week to what is expected of it; shape (weeks,).
         spread: its standard deviation; shape (weeks,).
     """
@@ -54,6 +58,7 @@ class Reading:
     height: float
     error: float
     t: float
+    curves: Array
     gap: Array
     spread: Array
 
@@ -69,56 +74,127 @@ class Amount:
     def __neg__(self) -> Amount:
         return Amount(-self.value, -self.high, -self.low)
 
+    def __add__(self, other: Amount) -> Amount:
+        """The sum of two amounts that vary independently of each other."""
+        low = np.hypot(self.value - self.low, other.value - other.low)
+        high = np.hypot(self.high - self.value, other.high - other.value)
+        value = self.value + other.value
+        return Amount(value, value - float(low), value + float(high))
 
-def read(measure: Measure, change: Change) -> Reading:
-    """Fits the shape of a change to its group's course: against all others, or of everybody against the season."""
-    leaves = measure.panel.members(change.conditions)
-    explainer = Explainer(measure)
+
+@dataclass(frozen=True)
+class Course:
+    """The course of a change's group: against all others, or of everybody against the season.
+
+    Attributes:
+        series: log ratios; clean: the same without odd weeks; each of shape (1, weeks).
+        base: what it may do without a change; shape (weeks, terms).
+        covariance: that its shapes are fitted with; shape (1, weeks, weeks).
+        usable: weeks with enough counts; shape (weeks,).
+        shared: variance of what the users of a week share.
+    """
+
+    series: Array
+    clean: Array
+    base: Array
+    covariance: Array
+    usable: NDArray[np.bool_]
+    shared: float
+
+
+def course_of(measure: Measure, change: Change) -> Course:
+    explainer, leaves = Explainer(measure), measure.panel.members(change.conditions)
     if change.conditions:
         marks = leaves[None].astype(np.float32)
-        series, sampling = measure.contrasts(marks, np.array([level_of(change.conditions)]))
-        base = explainer.flat
-        shared = explainer.shared_beside(series, sampling, change)
+        series, sampling = measure.contrasts(marks, [change.conditions])
+        base, shared = explainer.flat, explainer.shared_beside(series, sampling, change)
     else:
         series, sampling, shared = measure.own_residual(leaves)
         base = measure.own_base()
     usable = measure.noise.total() * sampling < MOST_VARIANCE
     covariance = measure.noise.covariance(sampling, np.array([shared]))
-    clean = without_odd_weeks(series, usable)
-    fit = fitted(clean, covariance, base, change.bank)
-    t, height, error = (float(each[0, 0]) for each in (fit.t, fit.height, fit.error))
-    terms = np.column_stack([base, change.values])[usable[0]]
-    inverse = np.linalg.inv(covariance[0][np.ix_(usable[0], usable[0])])
+    return Course(series, without_odd_weeks(series, usable), base, covariance, usable[0], shared)
+
+
+def read(measure: Measure, change: Change) -> Reading:
+    """Fits the shape of a change to its group's course."""
+    course = course_of(measure, change)
+    usable = course.usable
+    fit = fitted(course.clean, course.covariance, course.base, measure.bank)
+    own = fitted(course.clean, course.covariance, course.base, change.bank)
+    t, height, error = (float(each[0, 0]) for each in (own.t, own.height, own.error))
+    terms = np.column_stack([course.base, change.values])[usable]
+    inverse = np.linalg.inv(course.covariance[0][np.ix_(usable, usable)])
     known = terms.T @ inverse
-    level = np.linalg.lstsq(known @ terms, known @ clean[0][usable[0]], rcond=None)[0][:-1]
-    gap = np.where(usable[0], series[0] - base @ level, np.nan)
-    wider = understatement(clean[0] - base @ level - height * change.values, covariance[0], usable[0])
-    spread = wider * np.sqrt(np.where(usable[0], np.diagonal(covariance[0]), np.nan))
-    error *= wider
-    return Reading(height, error if np.isfinite(error) else 0.0, t, gap, spread)
+    weights = np.linalg.pinv(known @ terms) @ known
+    level = course.base @ (weights @ course.clean[0][usable])[:-1]
+    if change.conditions:
+        rest = course.clean[0] - level - height * change.values
+        wider = understatement(rest, course.covariance[0], usable)
+        variance = wider**2 * np.diagonal(course.covariance[0])
+    else:
+        whole = measure.own_covariance(course.shared)
+        wider = float(np.sqrt(weights[-1] @ whole[np.ix_(usable, usable)] @ weights[-1])) / error
+        variance = np.diagonal(whole)
+    return Reading(
+        height,
+        error * wider if np.isfinite(error) else 0.0,
+        t,
+        curves_of(measure.bank, change, fit, (t, height, error), wider),
+        np.where(usable, course.series[0] - level, np.nan),
+        np.sqrt(np.where(usable, variance, np.nan)),
+    )
+
+
+def curves_of(bank: Bank, change: Change, fit: Fits, own: tuple[float, float, float], wider: float) -> Array:
+    """A change as a log ratio week by week, and the bounds of what is nearly as likely; shape (curves, weeks).
+
+    The deviance of a beginning and a height is that of the beginning, at its best height, and that of the height. Both
+    together may be as large as the quantile: this is the profile likelihood of whatever follows from both.
+
+    Args:
+        fit: of all shapes of the bank, one series. own: t, height and its error of the change itself.
+        wider: how much larger the error of a height is than the fit says.
+    """
+    t, height, error = own
+    if not np.isfinite(error):
+        return np.zeros((1, len(change.values)))
+    deviance = np.maximum(t**2 - fit.t[0] ** 2, 0) / wider**2
+    same = alike(bank, change) & (fit.t[0] * t > 0) & (deviance <= DATED_WITHIN)
+    near = np.flatnonzero(same & adjoining(bank.since, same, change.since))
+    reach = np.sqrt(DATED_WITHIN - deviance[near]) * fit.error[0, near] * wider
+    heights = [(change.values, height, Z * error * wider)]
+    heights += [
+        (bank.values[:, place], fit.height[0, place], far) for place, far in zip(near, reach, strict=True)
+    ]
+    bounds = [values * (middle + sign * far) for values, middle, far in heights for sign in (1, -1)]
+    return np.array([change.values * height, *bounds])
+
+
+def adjoining(since: NDArray[np.int64], chosen: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """Those of the chosen shapes whose first weeks make one stretch around a week, without a gap of three weeks."""
+    weeks = np.unique(np.append(since[chosen], start))
+    stretch = np.cumsum(np.diff(weeks, prepend=weeks[0]) > 2)
+    return np.isin(since, weeks[stretch == stretch[weeks == start]])
 
 
 def squared_t(measure: Measure, change: Change) -> Array:
     """Squared t of all shapes of the bank in the course of a change's group; shape (shapes,)."""
-    explainer = Explainer(measure)
-    if change.conditions:
-        marks = measure.panel.members(change.conditions)[None].astype(np.float32)
-        series, sampling = measure.contrasts(marks, np.array([level_of(change.conditions)]))
-        base, shared = explainer.flat, explainer.shared_beside(series, sampling, change)
-    else:
-        series, sampling, shared = measure.own_residual(measure.panel.members({}))
-        base = measure.own_base()
-    usable = measure.noise.total() * sampling < MOST_VARIANCE
-    covariance = measure.noise.covariance(sampling, np.array([shared]))
-    return fitted(without_odd_weeks(series, usable), covariance, base, measure.bank).t[0] ** 2
+    course = course_of(measure, change)
+    return fitted(course.clean, course.covariance, course.base, measure.bank).t[0] ** 2
+
+
+def alike(bank: Bank, change: Change) -> NDArray[np.bool_]:
+    """Shapes of the change's kind, that end when it does; shape (shapes,)."""
+    same = bank.kinds == change.shape
+    if change.until is not None:
+        same = same & (np.abs(bank.until - change.until) <= 1)
+    return same
 
 
 def alternatives(measure: Measure, change: Change) -> Array:
     """Squared t of all shapes of the change's kind in its group's course; -inf of others; shape (shapes,)."""
-    alike = measure.bank.kinds == change.shape
-    if change.until is not None:
-        alike &= np.abs(measure.bank.until - change.until) <= 1
-    return np.where(alike, squared_t(measure, change), -np.inf)
+    return np.where(alike(measure.bank, change), squared_t(measure, change), -np.inf)
 
 
 def dated(measure: Measure, change: Change) -> Change:
@@ -158,7 +234,7 @@ def metric_parts(panel: Panel, metric: str, leaves: NDArray[np.bool_]) -> tuple[
     """Numerator and denominator of a metric, week by week, as people read it; each of shape (weeks,)."""
 
     def weekly(name: str, from_tenure: int = 0) -> Array:
-        return panel.leaves.weekly[name][leaves][:, from_tenure:].sum((0, 1)).astype(float)
+        return panel.leaves.total(name, leaves)[from_tenure:].sum(0)
 
     def cohorts(name: str) -> Array:
         return panel.leaves.cohorts[name][leaves].sum(0).astype(float)
@@ -200,50 +276,97 @@ def lost_by_users(
         count: `active_days` or `active_users`.
     """
     leaves = panel.members(change.conditions)
-    actual = panel.leaves.weekly[count][leaves][:, 1:, window].sum((0, 1))
-    shape = change.values[window]
-
-    def lost(height: float) -> float:
-        return float((actual * np.expm1(np.clip(-height * shape, -6, 6))).mean())
-
-    return _over(lost, reading)
+    return over_curves(reading, panel.leaves.total(count, leaves)[1:].sum(0), window)
 
 
-def _over(lost: object, reading: Reading) -> Amount:
-    heights = (reading.height, reading.height + Z * reading.error, reading.height - Z * reading.error)
-    value, one, two = (lost(height) for height in heights)  # type: ignore[operator]
-    return Amount(value, min(one, two), max(one, two))
+def over_curves(reading: Reading, actual: Array, window: NDArray[np.int64]) -> Amount:
+    """What is missing, a week, of counts by week, shape (weeks,), that a change of the log ratio took."""
+    missing = np.expm1(np.clip(-reading.curves[:, window], -6, 6)) @ actual[window] / len(window)
+    return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
 
 
-def lost_by_cohorts(
-    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
-) -> Amount:
-    """What users who signed up since a change would have had on top, a week, had they been as those before."""
+def lost_in_first_week(measure: Measure, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
+    """The same of users in the week of their signup, whose first day is what it always was.
+
+    Args:
+        measure: the active days of that week per signup.
+    """
+    panel = measure.panel
     leaves = panel.members(change.conditions)
-    weeks = len(panel.weeks)
-    before = older(panel.tenures, weeks, change.since)
+    return over_curves(read(measure, change), panel.leaves.total(count, leaves)[0], window)
+
+
+def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
+    """What users who signed up since a change would have had on top, a week, had they been as those before.
+
+    The interval has what users differ by: that of everybody is a jackknife over the buckets, and a group's variance is
+    the part of it that its signups are of all.
+    """
+    leaves = panel.members(change.conditions)
+    before = older(panel.tenures, len(panel.weeks), change.since)
     signups = panel.leaves.cohorts["signups"][leaves]
     users = panel.leaves.weekly["users"][leaves]
     users[:, 0] = signups
     done, could = ((cells * before).sum(2) for cells in (panel.leaves.weekly[count][leaves], users))
     keenness, rate = standardised(panel, leaves, done, could)
-    actual = panel.leaves.weekly[count][leaves].sum(0)
-    exposure = np.tensordot(keenness, users, 1)
-    arrivals = keenness @ signups
-    recent = before & (np.arange(weeks) >= change.since)[None]
+    counts = panel.leaves.total(count, leaves), np.tensordot(keenness, users, 1), keenness @ signups
+    value = missing_of_newer(panel, change.since, window, *counts, rate)
+    drawn = lost_without_buckets(panel, change.since, count, window)
+    share = signups[:, change.since :].sum() / panel.leaves.cohorts["signups"][:, change.since :].sum()
+    error = np.sqrt((len(drawn) - 1) * drawn.var() * share)
+    return Amount(value, value - Z * float(error), value + Z * float(error))
+
+
+def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:
+    """What all users who signed up since a week miss, without one bucket of users after the other; shape (buckets,)."""
+    signups, users = panel.buckets.cohorts["signups"], panel.buckets.weekly["users"].copy()
+    users[:, 0] = signups
+    before = older(panel.tenures, len(panel.weeks), since)
+    counts = [cells.sum(0) - cells for cells in (panel.buckets.weekly[count], users, signups)]
+    return np.array(
+        [
+            missing_of_newer(
+                panel,
+                since,
+                window,
+                actual,
+                could,
+                arrivals,
+                (actual * before).sum(1) / np.maximum((could * before).sum(1), 1),
+            )
+            for actual, could, arrivals in zip(*counts, strict=True)
+        ]
+    )
+
+
+def missing_of_newer(
+    panel: Panel,
+    since: int,
+    window: NDArray[np.int64],
+    actual: Array,
+    exposure: Array,
+    arrivals: Array,
+    rate: Array,
+) -> float:
+    """The counts that are missing, a week, of users who signed up since a week, at the rates of those before.
+
+    Args:
+        actual, exposure: of all users, shape (tenures, weeks). arrivals: signups, shape (weeks,).
+        rate: of those who signed up before, shape (tenures,).
+    """
+    weeks = len(panel.weeks)
+    recent = older(panel.tenures, weeks, since) & (np.arange(weeks) >= since)[None]
     expected_of_older = (exposure * rate[:, None] * recent).sum(0)
     course = np.where(
         expected_of_older > 0, (actual * recent).sum(0) / np.maximum(expected_of_older, 1e-9), 1.0
     )
     usual = rate[:, None] * course[None]
-    since = newer(panel.tenures, weeks, change.since)
-    expected = (exposure * usual * since)[:, window].sum()
-    beside = (newer_beside_older(panel, arrivals, change.since) * usual * ~since)[:, window].sum()
-    value = float(expected - (actual * since)[:, window].sum()) / len(window)
+    new = newer(panel.tenures, weeks, since)
+    expected = (exposure * usual * new)[:, window].sum()
+    beside = (newer_beside_older(panel, arrivals, since) * usual * ~new)[:, window].sum()
+    value = float(expected - (actual * new)[:, window].sum()) / len(window)
     # of those who share a band of tenure with older users as much is taken as of the others
-    value *= 1 + beside / max(expected, 1)
-    relative = reading.error / max(abs(reading.height), 1e-9)
-    return Amount(value, value - Z * abs(value) * relative, value + Z * abs(value) * relative)
+    return value * float(1 + beside / max(expected, 1))
 
 
 def standardised(panel: Panel, leaves: NDArray[np.bool_], done: Array, could: Array) -> tuple[Array, Array]:
@@ -291,8 +414,8 @@ def lost_by_signups(
     weeks = len(panel.weeks)
     total = 0.0
     for leaves, shortfall in missing:
-        done = panel.leaves.weekly[count][leaves][:, :, -RATE_WEEKS:].sum((0, 2))
-        could = panel.leaves.weekly["users"][leaves][:, :, -RATE_WEEKS:].sum((0, 2))
+        done = panel.leaves.total(count, leaves)[:, -RATE_WEEKS:].sum(1)
+        could = panel.leaves.total("users", leaves)[:, -RATE_WEEKS:].sum(1)
         could[0] = panel.leaves.cohorts["signups"][leaves][:, -RATE_WEEKS:].sum()
         rate = done / np.maximum(could, 1)
         for week in window:

@@ -27,6 +27,7 @@ PERSISTENT_RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0, 8.0)
 MOST_VARIANCE = 0.10
 """Of a log ratio: weeks with more hold too few counts for a normal logarithm."""
 LEAST_WEEKS_USED = 10
+LEAST_RANDOM_GROUPS = 9
 LEAST_BEFORE = 6
 """Weeks of a series before a change."""
 NULL_DRAWS, TAIL_FROM, NULL_FREEDOM = 2_000, 0.9, 100
@@ -209,6 +210,48 @@ def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Ge
     return NullTail(start, float((scores[scores > start] - start).mean()))
 
 
+@dataclass(frozen=True)
+class RandomGroups:
+    """How random groups of users, which have no cause, differ from all others, and what a scan finds in them.
+
+    Attributes:
+        contrasts: log ratios; sampling: their variances, were all counts Poisson; each of shape (groups, weeks).
+        noise: fitted to them. bank: shapes that are scanned for.
+    """
+
+    contrasts: Array
+    sampling: Array
+    noise: Noise
+    bank: Bank
+
+    @cached_property
+    def inflation(self) -> Array:
+        """How large t of a shape's kind gets, as a root mean square, at least 1; shape (shapes,)."""
+        weeks = self.sampling.shape[1]
+        usable = self.noise.total() * self.sampling < MOST_VARIANCE
+        enough = usable.sum(1) >= min(20, weeks // 2)
+        result = np.ones(len(self.bank.since))
+        if enough.sum() <= LEAST_RANDOM_GROUPS:
+            return result
+        clean = without_odd_weeks(self.contrasts[enough], usable[enough])
+        covariance = self.noise.covariance(self.sampling[enough], np.zeros(int(enough.sum())))
+        t = fitted(clean, covariance, np.ones((weeks, 1)), self.bank).t
+        for kind in np.unique(self.bank.kinds):
+            alike = self.bank.kinds == kind
+            # of slopes that hardly begin before the end there is nothing to see
+            shown = t[:, alike][t[:, alike] != 0]
+            result[alike] = max(1.0, float(np.sqrt((shown**2).mean()))) if len(shown) else 1.0
+        return result
+
+    @cached_property
+    def null(self) -> NullTail:
+        """The tail of the best score of a series with the noise of a typical group."""
+        middle = np.median(self.sampling, axis=0, keepdims=True)
+        covariance = self.noise.covariance(middle, np.zeros(1))
+        flat = np.ones((self.sampling.shape[1], 1))
+        return simulated_tail(covariance, flat, self.bank, np.random.default_rng(0))
+
+
 def fit_noise(contrasts: Array, sampling: Array) -> Noise:
     """White and persistent user noise, by maximum likelihood from random groups of users, which have no cause.
 
@@ -240,22 +283,23 @@ def fit_noise(contrasts: Array, sampling: Array) -> Noise:
 def without_odd_weeks(series: Array, usable: NDArray[np.bool_]) -> Array:
     """Single weeks that stand out (Hampel) as the median of the five around them; the last two weeks stay."""
     result = series.copy()
-    for row, chosen in zip(result, usable, strict=True):
-        places = np.flatnonzero(chosen)
+    masks, mask_of = np.unique(usable, axis=0, return_inverse=True)
+    for number, mask in enumerate(masks):
+        places, rows = np.flatnonzero(mask), np.flatnonzero(mask_of == number)
         if len(places) < 5:
             continue
-        values = row[places]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2, mode="edge"), 5)
-        middle = np.median(windows, axis=1)
-        scatter = np.sqrt(robust_variance(np.diff(values)) / 2) + 1e-9
-        odd = (np.abs(values - middle) > 4 * scatter) & (np.arange(len(values)) < len(values) - 2)
-        row[places] = np.where(odd, middle, values)
+        values = series[np.ix_(rows, places)]
+        padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
+        middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5, axis=1), axis=2)
+        scatter = np.sqrt(robust_variance(np.diff(values)) / 2)[:, None] + 1e-9
+        odd = (np.abs(values - middle) > 4 * scatter) & (np.arange(len(places)) < len(places) - 2)
+        result[np.ix_(rows, places)] = np.where(odd, middle, values)
     return result
 
 
-def robust_variance(values: Array) -> float:
-    """From the median absolute deviation about 0: 0.4549 is the median of chi-square(1)."""
-    return float(np.median(np.abs(values)) ** 2 / 0.4549)
+def robust_variance(values: Array) -> Array:
+    """Of the last axis, from the median absolute deviation about 0: 0.4549 is the median of chi-square(1)."""
+    return np.median(np.abs(values), axis=-1) ** 2 / 0.4549
 
 
 def understatement(residual: Array, covariance: Array, usable: NDArray[np.bool_]) -> float:
@@ -282,4 +326,4 @@ def shared_variance(series: Array, sampling: Array, noise: Noise) -> float:
     if pairs.sum() < LEAST_WEEKS_USED:
         return 0.0
     own = (sampling[1:] + sampling[:-1]) * noise.white * (1 + noise.ratio * (1 - noise.persistence))
-    return max(0.0, robust_variance(np.diff(series)[pairs]) - float(np.median(own[pairs])))
+    return max(0.0, float(robust_variance(np.diff(series)[pairs]) - np.median(own[pairs])))

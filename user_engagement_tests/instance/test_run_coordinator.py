@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import cast
 
@@ -14,12 +15,15 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
-from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.test_utils import create_test_daemon_workspace_context, environ
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from user_engagement.instance.run_coordinator import PooledRunCoordinator
-from user_engagement.settings import PROJECT_ROOT
+from user_engagement.assets.raw import raw_assets
+from user_engagement.instance.run_coordinator import LOADS_POOL, PooledRunCoordinator
+from user_engagement.partitions import monthly_partitions
+from user_engagement.settings import PROJECT_ROOT, Settings, load_settings
+from user_engagement.sources.files import FilesSource
 from user_engagement_tests.support.postgres import running_server
 
 
@@ -29,6 +33,15 @@ def write() -> None: ...
 
 @dg.op
 def read() -> None: ...
+
+
+@dg.op(pool=LOADS_POOL)
+def load() -> None: ...
+
+
+@dg.job
+def loading() -> None:
+    load()
 
 
 @dg.job
@@ -102,3 +115,24 @@ def test_on_postgresql_a_run_is_queued_though_another_process_sets_the_limit_at_
             monkeypatch.setattr(events, "get_concurrency_keys", set_by_another_process_afterwards)
             assert started_first(instance, writing, writing) == ["writing"]
             assert known() == {"warehouse"}
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_as_many_runs_load_raw_tables_at_a_time_as_the_setting_says(
+    instance: dg.DagsterInstance, limit: int
+) -> None:
+    variables = {"USER_ENGAGEMENT_WAREHOUSE": "snowflake", "USER_ENGAGEMENT_PARALLEL_LOADS": str(limit)}
+    with environ(variables):
+        started = started_first(instance, loading, loading, loading, writing, writing)
+    assert sorted(started) == [*["loading"] * limit, "writing"]
+
+
+def pools_of(settings: Settings) -> set[str | None]:
+    source = FilesSource("nowhere")
+    return {each.op.pool for each in raw_assets(source, settings, monthly_partitions(date(2025, 1, 1), None))}
+
+
+def test_raw_tables_have_a_pool_of_their_own_only_where_several_runs_may_load() -> None:
+    assert pools_of(load_settings()) == {"warehouse"}
+    assert pools_of(load_settings(warehouse="snowflake")) == {"warehouse"}
+    assert pools_of(load_settings(warehouse="snowflake", parallel_loads=2)) == {LOADS_POOL}

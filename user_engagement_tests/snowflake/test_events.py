@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dagster._core.test_utils import environ
 
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, Window
 from user_engagement.errors import SourceError
@@ -18,6 +19,7 @@ from user_engagement.sources.warehouse.events import WarehouseEvents
 from user_engagement.warehouse.snowflake import source_tables
 from user_engagement.warehouse.snowflake.connection import connect
 from user_engagement.warehouse.snowflake.source_tables import SnowflakeTables
+from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import Snowflake
 from user_engagement_tests.support.snowplow_events import Event, content, event, history, line
 
@@ -137,7 +139,7 @@ def test_events_in_snowflake_become_the_sessions_of_files_load_by_load(
     assert loaded(snowflake) == wanted(tmp_path / "first", first)
     arrive(snowflake, second, AT + timedelta(days=20))
     assert loaded(snowflake) == wanted(tmp_path / "both", events)
-    left = snowflake.rows("show tables in schema snowplow")
+    left = snowflake.rows("show tables in schema event_sessions")
     assert sorted(row[1] for row in left) == ["EVENTS", "PROGRESS", "SESSIONS", "UNITS"]
 
 
@@ -154,6 +156,30 @@ def test_while_the_table_says_that_it_is_as_it_was_its_events_are_not_read(snowf
     snowflake.rows("insert into atomic.events select * from atomic.events")
     source_of(snowflake).fingerprint(USER_ENGAGEMENT)
     assert reads() > read
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update",
+        "insert into",
+        pytest.param("delete from", marks=pytest.mark.exhaustive),
+        pytest.param("commit", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_a_lost_answer_leaves_each_session_whole_and_once(
+    snowflake: Snowflake, tmp_path: Path, statement: str
+) -> None:
+    """What is sent again after its answer was lost runs twice on the emulator."""
+    events = [event(60 * n, domain_sessionid=f"s{n % 3}") for n in range(9)]
+    arrive(snowflake, events, AT)
+    source_of(snowflake).inspect(USER_ENGAGEMENT)
+    arrive(snowflake, later := [event(3600, domain_sessionid="s1")], AT + timedelta(days=9))
+    cut = Cut(statement, "after")
+    with cut_wire(snowflake.emulator.port, cut) as port, environ({"SNOWFLAKE_PORT": str(port)}):
+        source_of(snowflake).inspect(USER_ENGAGEMENT)
+    assert cut.made == 1
+    assert loaded(snowflake) == wanted(tmp_path, [*events, *later])
 
 
 def test_a_table_of_events_without_rights_is_one_sentence_with_the_grants(snowflake: Snowflake) -> None:

@@ -83,7 +83,7 @@ class Collector:
     def version(self) -> int:
         """How often sessions were made."""
         with self.warehouse.connect() as connection:
-            return connection.execute("select version from snowplow.progress").fetchall()[0][0]
+            return connection.execute("select version from event_sessions.progress").fetchall()[0][0]
 
     def wanted(self) -> dict[str, list[tuple[Any, ...]]]:
         timeout = self.rules.visit_timeout_seconds

@@ -220,6 +220,10 @@ class WarehouseEvents:
         return {name: (column, found[column]) for name, column in {**chosen, "loaded": loaded}.items()}
 
 
+class _OvertakenError(Exception):
+    """Nothing may be written: another process was faster, or a statement ran twice."""
+
+
 class _Refresh:
     """One attempt to bring the sessions up to date."""
 
@@ -248,14 +252,17 @@ class _Refresh:
         set_to = (
             f"version = version + 1, loaded = {_moment(newest)}, rules = '{rules}', mark = {_literal(mark)}"
         )
-        with self.work.transaction():
-            updated = self.work.run(
-                f"update {self.work.own('progress')} set {set_to} where version = {self.progress.version}"
-            )[0][0]
-            if not updated:
-                return False
-            if count or self.start is None:
-                self._write()
+        try:
+            with self.work.transaction():
+                moved = (
+                    f"update {self.work.own('progress')} set {set_to} where version = {self.progress.version}"
+                )
+                if not self.work.run(moved)[0][0]:
+                    raise _OvertakenError
+                if count or self.start is None:
+                    self._write()
+        except _OvertakenError:
+            return False
         return True
 
     def _keep(self, name: str, query: str) -> None:
@@ -384,21 +391,28 @@ class _Refresh:
     # -- writing -----------------------------------------------------------------------------------------
 
     def _write(self) -> None:
+        """Replaces what was made again.
+
+        Raises:
+            _OvertakenError: a table then holds another number of rows than were inserted: a statement ran twice.
+        """
         work, names = self.work, self.names
         remade = f"unit in (select unit from {names['remade']})" if self.start else "true"
-        gone = f"place in (select place from {names['changed']} where not is_new)" if self.start else "true"
-        new = f"where place in (select place from {names['changed']} where is_new)" if self.start else ""
-        found = {
-            "events": (
-                gone,
-                f"select {', '.join(STORED_EVENTS)} from {names['incoming']} {new} order by loaded",
-            ),
-            "units": (remade, self._new_units()),
-            "sessions": (remade, self._new_sessions()),
-        }
-        for name, (condition, query) in found.items():
-            work.run(f"delete from {work.own(name)} where {condition}")
-            work.run(f"insert into {work.own(name)} ({', '.join(TABLES[name])}) {query}")
+        gone, new = (
+            f"place in (select place from {names['changed']} where {which})" if self.start else "true"
+            for which in ("not is_new", "is_new")
+        )
+        incoming = f"select {', '.join(STORED_EVENTS)} from {names['incoming']} where {new} order by loaded"
+        for name, old, query, held in (
+            ("events", gone, incoming, new),
+            ("units", remade, self._new_units(), remade),
+            ("sessions", remade, self._new_sessions(), remade),
+        ):
+            table = work.own(name)
+            work.run(f"delete from {table} where {old}")
+            inserted = work.run(f"insert into {table} ({', '.join(TABLES[name])}) {query}")[0][0]
+            if work.run(f"select count(*) from {table} where {held}")[0][0] != inserted:
+                raise _OvertakenError
 
     def _new_units(self) -> str:
         return (

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from user_engagement.sources.normalise import ValueRules
 from user_engagement.sources.snowplow.session_sql import EventDialect
 
-SESSIONS_SCHEMA = "snowplow"
+SESSIONS_SCHEMA = "event_sessions"
 """The project's own schema for what sessions out of events are made from."""
 
 

@@ -13,7 +13,17 @@ from user_engagement.errors import SettingsError
 
 PREFIX = "SNOWFLAKE_"
 SCHEMAS = (
-    *("raw", "snowplow", "staging", "lookups", "activity", "cohorts", "intermediate", "marts", "insights"),
+    *(
+        "raw",
+        "event_sessions",
+        "staging",
+        "lookups",
+        "activity",
+        "cohorts",
+        "intermediate",
+        "marts",
+        "insights",
+    ),
 )
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # of the session: what SQL depends on, whatever account and user say, and how long it may take.

@@ -1,0 +1,585 @@
+"""Which groups of leaves differ from what is expected of them, in which way, since when: a scan for any cause.
+
+A leaf is a combination of attributes, with additive counts. Each group's course is compared with that of all others, as
+a log ratio. The group and shape that explain most are taken out, and what is left is looked at again, until nothing is
+left beyond chance. Groups come before everybody: what a group alone went through is no change of all.
+
+`scan` is the entrance for any table of leaves. The findings of a company come from the same `Explainer`, over measures
+that know the users' tenures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from user_engagement.insights.names import BEHAVIOUR, RAMP, SIGNUPS, SLOPE, STEP
+from user_engagement.insights.shapes import (
+    MOST_VARIANCE,
+    Array,
+    Bank,
+    Noise,
+    NullTail,
+    bank_of,
+    fitted,
+    shared_variance,
+    simulated_tail,
+    without_odd_weeks,
+)
+from user_engagement.insights.statistics import ALPHA
+
+Floats = NDArray[np.float32]
+Conditions = dict[str, str]
+
+USUAL_SCORE = 12.0
+"""The best score of a series without a change, about."""
+PAIR_PENALTY = 6.0
+MOST_CANDIDATES = 25
+AT_ONCE = 40
+LEAST_SERIES = 20
+"""Points in time that a table must have for a series to be scanned for shapes."""
+
+
+class Groups:
+    """Leaves, and the groups of them that are told apart.
+
+    Attributes:
+        attributes: the value of each leaf; each of shape (leaves,).
+    """
+
+    attributes: Mapping[str, NDArray[np.str_]]
+
+    @property
+    def size(self) -> int:
+        """Number of leaves."""
+        raise NotImplementedError
+
+    @property
+    def groups(self) -> list[Conditions]:
+        """The conditions of each group."""
+        raise NotImplementedError
+
+    @cached_property
+    def membership(self) -> Floats:
+        """1 where a leaf is part of a group; shape (groups, leaves)."""
+        rows = [self.members(group) for group in self.groups]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self.size)
+
+    def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
+        """Whether each leaf is part of the group; shape (leaves,)."""
+        inside = np.ones(self.size, dtype=bool)
+        for name, value in group.items():
+            inside &= self.attributes[name] == value
+        return inside
+
+
+def singles_and_pairs(values: Mapping[str, Sequence[str]]) -> list[Conditions]:
+    """Every value, and every pair of values of two attributes."""
+    singles = [{name: value} for name, each in values.items() for value in each]
+    return singles + [{**one, **two} for one, two in combinations(singles, 2) if one.keys() != two.keys()]
+
+
+class Compared(Protocol):
+    """What a scan needs to know of a measure of leaves."""
+
+    name: str
+    noise: Noise
+    bank: Bank
+
+    @property
+    def panel(self) -> Groups: ...
+
+    @property
+    def family(self) -> int:
+        """Number of series that any change could have been found in."""
+        ...
+
+    @property
+    def null(self) -> NullTail: ...
+
+    @property
+    def inflation(self) -> Array:
+        """How large t gets without a cause, by shape; `own_inflation` of everybody's own course."""
+        ...
+
+    @property
+    def own_inflation(self) -> Array: ...
+
+    def tells(self, group: Conditions) -> bool:
+        """Whether a group says something about the measure."""
+        ...
+
+    def known_groups(self) -> NDArray[np.bool_] | None:
+        """Shapes that may be found in each group; shape (groups, shapes), None for all."""
+        ...
+
+    def contrasts(self, membership: Floats, groups: Sequence[Conditions]) -> tuple[Array, Array]:
+        """Log ratio of each group's course to that of all others, and its variance; shape (groups, weeks)."""
+        ...
+
+    def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
+        """The own course of leaves, its variance, each of shape (1, weeks), and that of what a week shares."""
+        ...
+
+    def own_base(self) -> Array: ...
+
+    def without(self, leaves: NDArray[np.bool_]) -> AbstractContextManager[None]: ...
+
+    def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None: ...
+
+
+# -- a change ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a measure in a group of users: `height` is the log ratio where its shape, a bank of one, is 1."""
+
+    measure: str
+    conditions: Conditions
+    kind: str
+    t: float
+    height: float
+    error: float
+    bank: Bank
+    score: float
+    q_value: float = 0.0
+
+    @property
+    def values(self) -> Array:
+        """The shape, week by week."""
+        return self.bank.values[:, 0]
+
+    @property
+    def shape(self) -> str:
+        return str(self.bank.kinds[0])
+
+    @property
+    def since(self) -> int:
+        return int(self.bank.since[0])
+
+    @property
+    def until(self) -> int | None:
+        return int(self.bank.until[0]) if self.bank.until[0] >= 0 else None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The best shape of each series: its place in the bank, score (squared t less the shape's penalty), t, height."""
+
+    place: NDArray[np.int64]
+    score: Array
+    t: Array
+    height: Array
+    error: Array
+
+
+def best_shapes(
+    noise: Noise,
+    series: Array,
+    sampling: Array,
+    shared: Array,
+    base: Array,
+    bank: Bank,
+    inflation: Array,
+    allowed: NDArray[np.bool_] | None = None,
+    sign: float = 0.0,
+) -> Scan:
+    """Scans series, shape (series, weeks), for the shape of the bank that explains each of them most.
+
+    Args:
+        allowed: shapes that may be found; shape (series, shapes).
+        sign: of the heights that may be found; 0 for both.
+    """
+    usable = noise.total() * sampling < MOST_VARIANCE
+    enough = usable.sum(1) >= min(20, series.shape[1] // 2)
+    clean = without_odd_weeks(series, usable)
+    first = np.argmax(usable, axis=1)
+    results = []
+    for start in range(0, len(series), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        covariance = noise.covariance(sampling[part], shared[part])
+        fits = fitted(clean[part], covariance, base, bank)
+        t = fits.t / inflation
+        if len(bank.since) > 1:
+            late = bank.since[None, :] >= first[part, None] + 8
+            t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
+        t = np.where(enough[part, None], t, 0)
+        if allowed is not None:
+            t = np.where(allowed[part], t, 0)
+        if sign:
+            t = np.where(t * sign > 0, t, 0)
+        score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
+        # of a large change the likelihood alone says which shape it has: what random groups show is taken off, not
+        # divided by
+        likely = (t * inflation) ** 2 - bank.penalties - USUAL_SCORE * (inflation**2 - 1)
+        place = np.where(np.abs(t) > 0, likely, -np.inf).argmax(1)
+        row = np.arange(len(place))
+        results.append(
+            (place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place])
+        )
+    return Scan(*(np.concatenate(column) for column in zip(*results, strict=True)))
+
+
+class Explainer:
+    """One measure, and the changes found in it so far."""
+
+    def __init__(self, measure: Compared) -> None:
+        self.measure = measure
+        self.panel = measure.panel
+        weeks = len(measure.bank.values)
+        self.flat = np.ones((weeks, min(weeks - 1, 1)))
+        self.found: list[Change] = []
+
+    def scan_groups(self) -> tuple[list[Change], Array]:
+        """What each group shows against all others, the surest first; and the shared noise of each group."""
+        panel, measure = self.panel, self.measure
+        if not panel.groups:
+            return [], np.zeros(0)
+        series, sampling = measure.contrasts(panel.membership, panel.groups)
+        shared = self.shared_by_attribute(series, sampling)
+        scan = best_shapes(
+            measure.noise,
+            series,
+            sampling,
+            shared,
+            self.flat,
+            measure.bank,
+            measure.inflation,
+            allowed=measure.known_groups(),
+        )
+        candidates = []
+        for place, group in enumerate(panel.groups):
+            pair = len(group) > 1
+            if not measure.tells(group):
+                continue
+            change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
+            if change.q_value < ALPHA:
+                candidates.append(change)
+        return sorted(candidates, key=lambda each: -each.score), shared
+
+    def change(self, scan: Scan, place: int, group: Conditions, score: float) -> Change:
+        return Change(
+            measure=self.measure.name,
+            conditions=group,
+            kind=BEHAVIOUR,
+            t=float(scan.t[place]),
+            height=float(scan.height[place]),
+            error=float(scan.error[place]),
+            score=score,
+            q_value=self.q_value(score),
+            bank=self.measure.bank.only(scan.place[[place]]),
+        )
+
+    def q_value(self, score: float) -> float:
+        """Chance that any series of the family scores as high without a change (Bonferroni)."""
+        return min(1.0, self.measure.family * self.measure.null.p_value(score))
+
+    def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
+        """Per attribute the median of its values' noise beyond that of users; a pair takes the larger one."""
+        by_name: dict[str, list[float]] = {}
+        for place, group in enumerate(self.panel.groups):
+            if len(group) == 1:
+                excess = shared_variance(series[place], sampling[place], self.measure.noise)
+                by_name.setdefault(next(iter(group)), []).append(excess)
+        middle = {name: float(np.median(values)) for name, values in by_name.items()}
+        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.panel.groups])
+
+    def shared_beside(self, series: Array, sampling: Array, change: Change) -> float:
+        """Variance of what a group's users share in a week, beside a change; series of shape (1, weeks)."""
+        return shared_variance(series[0] - change.height * change.values, sampling[0], self.measure.noise)
+
+    def scan_everybody(self, sign: float = 0.0, allowed: NDArray[np.bool_] | None = None) -> Change | None:
+        """What everybody's own course shows beside the season."""
+        measure = self.measure
+        course, sampling, shared = measure.own_residual(self.panel.members({}))
+        scan = best_shapes(
+            measure.noise,
+            course,
+            sampling,
+            np.array([shared]),
+            measure.own_base(),
+            measure.bank,
+            measure.own_inflation,
+            allowed=None if allowed is None else allowed[None],
+            sign=sign,
+        )
+        return self.change(scan, 0, {}, float(scan.score[0])) if scan.score[0] > 0 else None
+
+    def given_shape(
+        self,
+        leaves: NDArray[np.bool_],
+        change: Change,
+        shared: float = 0.0,
+        conditions: Conditions | None = None,
+    ) -> tuple[float, float]:
+        """t and height of a given shape in some leaves, of the change's group or of another, against all others."""
+        group = change.conditions if conditions is None else conditions
+        series, sampling = self.measure.contrasts(leaves[None].astype(np.float32), [group])
+        return self._one(series, sampling, shared, self.flat, change)
+
+    def own_shape(self, change: Change) -> tuple[float, float]:
+        """t and height of a given shape in everybody's own course."""
+        course, sampling, shared = self.measure.own_residual(self.panel.members({}))
+        return self._one(course, sampling, shared, self.measure.own_base(), change)
+
+    def own_height(self, leaves: NDArray[np.bool_], change: Change) -> float:
+        """Height of a given shape in the own course of some leaves."""
+        course, sampling, shared = self.measure.own_residual(leaves)
+        return self._one(course, sampling, shared, self.measure.own_base(), change)[1]
+
+    def _one(
+        self, series: Array, sampling: Array, shared: float, base: Array, change: Change
+    ) -> tuple[float, float]:
+        usable = self.measure.noise.total() * sampling < MOST_VARIANCE
+        clean = without_odd_weeks(series, usable)
+        covariance = self.measure.noise.covariance(sampling, np.array([shared]))
+        fits = fitted(clean, covariance, base, change.bank)
+        return float(fits.t[0, 0]), float(fits.height[0, 0])
+
+    # -- which of several readings of the same change ----------------------------------------------------------
+
+    def is_told(self, change: Change) -> bool:
+        """Part, whole or neighbour of a change that is found: without that group's users nothing is left of it."""
+        for other in self.found:
+            if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
+                continue
+            mine, theirs = change.conditions.items(), other.conditions.items()
+            if not mine and abs(change.t) > abs(other.t):
+                continue  # more than what is left of a group's change
+            if mine <= theirs or theirs <= mine:
+                return True
+            if self.measure.name == SIGNUPS:
+                continue
+            outside = self.panel.members(other.conditions)
+            with self.measure.without(outside):
+                t, _ = self.given_shape(self.panel.members(change.conditions) & ~outside, change)
+            if abs(t) < 4 or t * change.t < 0:
+                return True
+        return False
+
+    def promoted(self, change: Change, shared: float) -> Change:
+        """The parent of a pair, where the rest of the parent changed as well."""
+        if len(change.conditions) != 2:
+            return change
+        pair, best = self.panel.members(change.conditions), change
+        for name, value in change.conditions.items():
+            parent = {name: value}
+            rest = self.panel.members(parent) & ~pair
+            with self.measure.without(pair):
+                t, height = self.given_shape(rest, change, shared)
+            if t * np.sign(change.height) > 2.8 and (height / change.height > 0.4 or abs(t) > 5):
+                t, height = self.given_shape(self.panel.members(parent), change, shared, parent)
+                if abs(t) > 4.5 and (best is change or abs(t) > abs(best.t)):
+                    best = replace(change, conditions=parent, t=t, height=height)
+        return best
+
+    def of_two(self, change: Change) -> Change:
+        """Of the two values of an attribute the one whose own course changed."""
+        if len(change.conditions) != 1:
+            return change
+        ((name, value),) = change.conditions.items()
+        values = self.panel.attributes[name]
+        others = [str(each) for each in np.unique(values) if each not in (value, "none")]
+        if len(others) != 1:
+            return change
+        mine, theirs = (abs(self.own_height(values == each, change)) for each in (value, others[0]))
+        if theirs <= mine:
+            return change
+        return replace(change, conditions={name: others[0]}, height=-change.height, t=-change.t)
+
+    # -- all of them -------------------------------------------------------------------------------------------
+
+    def next_change(self) -> Change | None:
+        candidates, shared = self.scan_groups()
+        fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
+        if fresh:
+            noise = shared[self.panel.groups.index(fresh.conditions)]
+            return self.of_two(self.promoted(fresh, float(noise)))
+        everybody = self.scan_everybody()
+        if everybody and everybody.q_value < ALPHA:
+            return None if self.is_told(everybody) else everybody
+        return None
+
+    def explain(self, most: int) -> list[Change]:
+        for _ in range(most):
+            change = self.next_change()
+            if change is None:
+                break
+            self.found.append(change)
+            self.measure.take_out(self.panel.members(change.conditions), change.height, change.values)
+        return self.found
+
+
+# -- any table of leaves -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class LeafTable(Groups):
+    """The attributes of a table of leaves; `weight` is what is expected of each, shape (leaves,)."""
+
+    attributes: Mapping[str, NDArray[np.str_]]
+    weight: Array
+    least_share: float
+
+    @property
+    def size(self) -> int:
+        return len(self.weight)
+
+    @cached_property
+    def groups(self) -> list[Conditions]:
+        values = {name: [str(each) for each in np.unique(of)] for name, of in self.attributes.items()}
+        least, total = self.least_share * self.weight.sum(), self.weight.sum()
+        return [
+            group
+            for group in singles_and_pairs(values)
+            if least <= self.weight[self.members(group)].sum() <= total - least
+        ]
+
+
+@dataclass
+class Leaves:
+    """Counts of leaves against what is expected of each; each of shape (leaves, weeks)."""
+
+    panel: LeafTable
+    actual: Array
+    expected: Array
+    variance: Array
+    name: str = "counts"
+    noise: Noise = field(default_factory=lambda: Noise(white=1.0, ratio=0.0, persistence=0.0))
+    among: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.among = np.ones(len(self.actual))
+        weeks = self.actual.shape[1]
+        here = np.array([0])
+        at_once = Bank(np.ones((1, 1)), np.array([STEP]), here, here - 1)
+        self.bank = at_once if weeks == 1 else bank_of(weeks)
+
+    @property
+    def family(self) -> int:
+        return len(self.panel.groups) + 1
+
+    @cached_property
+    def null(self) -> NullTail:
+        _, sampling = self.contrasts(self.panel.membership, self.panel.groups)
+        covariance = self.noise.covariance(np.median(sampling, axis=0, keepdims=True), np.zeros(1))
+        weeks = len(covariance[0])
+        flat = np.ones((weeks, min(weeks - 1, 1)))
+        return simulated_tail(covariance, flat, self.bank, np.random.default_rng(0))
+
+    @property
+    def inflation(self) -> Array:
+        return np.ones(len(self.bank.since))
+
+    own_inflation = inflation
+
+    def tells(self, group: Conditions) -> bool:
+        return True
+
+    def known_groups(self) -> None:
+        return None
+
+    def contrasts(self, membership: Floats, groups: Sequence[Conditions]) -> tuple[Array, Array]:
+        inside = membership * self.among
+        own, sampling = self._course(inside)
+        others, of_others = self._course(self.among - inside)
+        return own - others, sampling + of_others
+
+    def _course(self, marks: Array) -> tuple[Array, Array]:
+        actual, expected = np.maximum(marks @ self.actual, 0), np.maximum(marks @ self.expected, 0)
+        return np.log((actual + 0.5) / (expected + 0.5)), (marks @ self.variance) / (expected + 0.5) ** 2
+
+    def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
+        course, sampling = self._course(leaves[None] * self.among)
+        return course, sampling, shared_variance(course[0], sampling[0], self.noise)
+
+    def own_base(self) -> Array:
+        weeks = self.actual.shape[1]
+        return np.ones((weeks, min(weeks - 1, 1)))
+
+    @contextmanager
+    def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:
+        kept, self.among = self.among, 1.0 - leaves
+        try:
+            yield
+        finally:
+            self.among = kept
+
+    def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
+        self.expected = np.where(leaves[:, None], self.expected * np.exp(height * shape), self.expected)
+
+
+def scan(
+    attributes: Mapping[str, ArrayLike],
+    actual: ArrayLike,
+    expected: ArrayLike,
+    variance: ArrayLike,
+    *,
+    most: int = 5,
+    least_share: float = 0.0,
+) -> pd.DataFrame:
+    """The groups that explain how leaves differ from what is expected of them, what explains most first.
+
+    Args:
+        attributes: by name the value of each leaf; each of shape (leaves,).
+        actual, expected: additive counts of each leaf, shape (leaves,) at one point in time, or (leaves, weeks).
+        variance: of actual - expected, as if all leaves varied independently; same shape. For counts: expected.
+        most: groups to return at most.
+        least_share: of all that is expected; smaller groups are not looked at, nor those that leave less outside.
+
+    Returns:
+        A row per group beyond chance (`q_value` < 0.05, Bonferroni over all groups): rank; conditions (attribute and
+        value; `{}` for all leaves); shape, since and until (number of the first week and of the one after the last; a
+        single point in time is a step since 0); log_ratio of the group to all others (of all leaves: to what is
+        expected), net of what ranks before it, with its standard error; score (squared t less penalties for freedom);
+        actual and expected, sums over the weeks of the change; difference, actual - expected.
+
+    Raises:
+        ValueError: shapes that do not fit, or a series of fewer than 20 weeks.
+    """
+    counts = [np.asarray(each, dtype=float) for each in (actual, expected, variance)]
+    counts = [each[:, None] if each.ndim == 1 else each for each in counts]
+    values = {name: np.asarray(each).astype(str) for name, each in attributes.items()}
+    if len({each.shape for each in counts}) > 1 or any(
+        len(each) != len(counts[0]) for each in values.values()
+    ):
+        raise ValueError("actual, expected and variance must have one shape, with a row for each leaf.")
+    if 1 < counts[0].shape[1] < LEAST_SERIES:
+        raise ValueError(f"A series needs {LEAST_SERIES} weeks: it has {counts[0].shape[1]}.")
+    table = LeafTable(values, counts[1].sum(axis=1), least_share)
+    changes = Explainer(Leaves(table, *counts)).explain(most)
+    rows = [_row(table, change, counts[0], counts[1]) for change in changes]
+    return pd.DataFrame(rows, columns=COLUMNS).assign(rank=np.arange(1, len(rows) + 1))
+
+
+COLUMNS = [
+    *("rank", "conditions", "shape", "since", "until", "log_ratio", "error", "score", "q_value"),
+    *("actual", "expected", "difference"),
+]
+
+
+def _row(table: LeafTable, change: Change, actual: Array, expected: Array) -> dict[str, object]:
+    inside, during = table.members(change.conditions), change.values > 0
+    found, usual = (float(each[np.ix_(inside, during)].sum()) for each in (actual, expected))
+    return {
+        "conditions": change.conditions,
+        "shape": change.shape,
+        "since": change.since,
+        "until": change.until,
+        "log_ratio": change.height,
+        "error": change.error,
+        "score": change.score,
+        "q_value": change.q_value,
+        "actual": found,
+        "expected": usual,
+        "difference": found - usual,
+    }

@@ -1,0 +1,138 @@
+"""Errors and amounts of changes against the delta method, simulated changes and companies whose losses are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from user_engagement.insights.analysis import company_panel
+from user_engagement.insights.explain import Measures, new_user_changes
+from user_engagement.insights.measures import Measure
+from user_engagement.insights.names import BEHAVIOUR, DAYS, FIRST_DAYS, LENGTH, NEW_USERS, SLOPE, STEP, USE
+from user_engagement.insights.panel import Panel
+from user_engagement.insights.readings import (
+    Amount,
+    curves_of,
+    lost_by_cohorts,
+    lost_by_users,
+    lost_in_first_week,
+    read,
+)
+from user_engagement.insights.scan import Change, Explainer
+from user_engagement.insights.shapes import Noise, bank_of, fitted
+from user_engagement_tests.support.counted_company import WEEKS, counted_company
+
+SINCE, LAST = 30, np.arange(len(WEEKS))[-4:]
+
+
+def panel_of_company(**company: object) -> Panel:
+    panel = company_panel(counted_company(**company), {})  # type: ignore[arg-type]
+    assert panel is not None
+    return panel
+
+
+def step_of(measure: Measure, since: int, conditions: dict[str, str]) -> Change:
+    bank = measure.bank
+    place = np.flatnonzero((bank.kinds == STEP) & (bank.since == since))
+    change = Change(measure.name, conditions, BEHAVIOUR, 0.0, 0.0, 0.0, bank.only(place), 0.0)
+    return replace(change, height=read(measure, change).height)
+
+
+@pytest.fixture(scope="module")
+def fallen() -> Panel:
+    """All users are active 40 % less since a week, on the days of their first week as well."""
+    return panel_of_company(seed=11, activity=lambda rows: np.where(rows.week >= SINCE, 0.6, 1.0))
+
+
+def test_the_error_of_all_users_is_that_of_the_delta_method_where_there_is_one_tenure(fallen: Panel) -> None:
+    measure = Measure(fallen, LENGTH)
+    done, could = (cells[:, 0].astype(float) for cells in (measure.drawn, measure.drawn_exposure))
+    influence = done / done.sum(0) - could / could.sum(0)
+    difference = influence[:, 50] - influence[:, 20]
+    expected = len(done) / (len(done) - 1) * (difference**2).sum()
+    covariance = measure.own_covariance(shared=0.0)
+    found = covariance[50, 50] + covariance[20, 20] - 2 * covariance[50, 20]
+    assert found == pytest.approx(expected, rel=0.03)
+
+
+def test_what_a_week_shares_adds_to_the_error_of_all_users(fallen: Panel) -> None:
+    measure = Measure(fallen, LENGTH)
+    more = measure.own_covariance(shared=0.01) - measure.own_covariance(shared=0.0)
+    assert np.diagonal(more) == pytest.approx(np.full(len(WEEKS), 0.01))
+
+
+def test_what_a_slow_change_adds_up_to_is_covered_although_its_beginning_is_not_known() -> None:
+    rng = np.random.default_rng(12)
+    weeks, draws, fall = 60, 200, -0.5
+    bank, base = bank_of(weeks), np.ones((weeks, 1))
+    covariance = Noise(1.0, 0.3, 0.9).covariance(np.full((1, weeks), 0.004), np.zeros(1))
+    noise = rng.standard_normal((draws, weeks)) @ np.linalg.cholesky(covariance[0]).T
+    series = fall * np.arange(weeks) / (weeks - 1) + noise
+    fit = fitted(series, covariance, base, bank)
+    covered = 0
+    for row in range(draws):
+        one = replace(fit, t=fit.t[[row]], height=fit.height[[row]], error=fit.error)
+        place = int(np.where(bank.kinds == SLOPE, one.t[0] ** 2, -1).argmax())
+        own = (one.t[0, place], one.height[0, place], one.error[0, place])
+        change = Change(USE, {}, BEHAVIOUR, own[0], own[1], own[2], bank.only(np.array([place])), 0.0)
+        curves = curves_of(bank, change, one, own, wider=1.0)
+        covered += curves[:, -1].min() <= fall <= curves[:, -1].max()
+    assert 0.92 <= covered / draws <= 1
+
+
+def test_a_step_whose_week_is_sure_has_the_interval_of_its_height_alone() -> None:
+    weeks = 60
+    bank, base = bank_of(weeks), np.ones((weeks, 1))
+    series = -0.5 * (np.arange(weeks) >= SINCE)[None] + np.random.default_rng(13).normal(0, 0.01, (1, weeks))
+    fit = fitted(series, 0.01**2 * np.eye(weeks)[None], base, bank)
+    place = int(np.flatnonzero((bank.kinds == STEP) & (bank.since == SINCE))[0])
+    own = (fit.t[0, place], fit.height[0, place], fit.error[0, place])
+    change = Change(USE, {}, BEHAVIOUR, own[0], own[1], own[2], bank.only(np.array([place])), 0.0)
+    curves = curves_of(bank, change, fit, own, wider=2.0)
+    assert curves[:, -1].min() == pytest.approx(own[1] - 1.96 * 2 * own[2], rel=1e-3)
+    assert curves[:, -1].max() == pytest.approx(own[1] + 1.96 * 2 * own[2], rel=1e-3)
+
+
+def test_users_in_the_week_of_their_signup_lose_as_well(fallen: Panel) -> None:
+    change = step_of(Measure(fallen, USE), SINCE, {})
+    everybody = np.ones(len(fallen.users), bool)
+    days = fallen.leaves.total(DAYS, everybody)
+    later = lost_by_users(fallen, change, read(Measure(fallen, USE), change), DAYS, LAST)
+    first = lost_in_first_week(Measure(fallen, FIRST_DAYS), change, DAYS, LAST)
+    for lost, kept in ((later, days[1:, LAST].sum()), (first, days[0, LAST].sum())):
+        assert lost.low < kept / 4 * (1 / 0.6 - 1) < lost.high
+
+
+def test_amounts_of_other_users_add_up_with_the_root_of_their_squared_errors() -> None:
+    total = Amount(10.0, 7.0, 14.0) + Amount(1.0, -3.0, 4.0)
+    assert (total.value, total.low, total.high) == (11.0, 6.0, 16.0)
+
+
+def test_what_new_users_miss_is_covered_by_its_interval() -> None:
+    worse = {"seed": 14, "activity": lambda rows: np.where(rows.signup_week >= SINCE, 0.6, 1.0)}
+    panel, as_before = panel_of_company(**worse), panel_of_company(seed=14)
+    (change,) = new_user_changes(Measures(panel), Measure(panel, USE))
+    assert (change.measure, change.conditions, change.since) == (NEW_USERS, {}, SINCE)
+    now, before = (
+        each.leaves.total(DAYS, np.ones(len(each.users), bool))[:, LAST].sum() / 4
+        for each in (panel, as_before)
+    )
+    lost = lost_by_cohorts(panel, change, DAYS, LAST)
+    assert lost.low < before - now < lost.high
+    assert lost.high - lost.low < before - now
+
+
+def test_a_group_is_compared_without_the_users_that_are_left_out(fallen: Panel) -> None:
+    """Leaving users out gives the same as a company that never had them."""
+    measure = Measure(fallen, USE)
+    change = step_of(measure, SINCE, {"main_device": "phone"})
+    inside = fallen.members({"country": "US"})
+    with measure.without(~inside):
+        t, height = Explainer(measure).given_shape(inside & fallen.members(change.conditions), change)
+    other = Measure(fallen, USE)
+    other.actual[~inside] = 0
+    other.exposure[~inside] = 0
+    expected = Explainer(other).given_shape(inside & fallen.members(change.conditions), change)
+    assert (t, height) == pytest.approx(expected, rel=1e-3)
