@@ -20,7 +20,7 @@ from rich.table import Table
 
 from user_engagement.assets.common import raw_key
 from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
-from user_engagement.assets.freshness import BY_MONTH_KEYS, KINDS_KEY
+from user_engagement.assets.freshness import BY_MONTH, KINDS, activity_key
 from user_engagement.automation.sensors import requests_for_new_data
 from user_engagement.code_location import first_month
 from user_engagement.contracts.raw import RAW_TABLES
@@ -55,11 +55,15 @@ def record_load(instance: dg.DagsterInstance, source: Source, settings: Settings
     for table in RAW_TABLES:
         for key, fingerprint in source_fingerprints(source, table, settings, keys).items():
             instance.report_runless_asset_event(
-                dg.AssetMaterialization(raw_key(table), metadata={FINGERPRINT: fingerprint}, partition=key)
+                dg.AssetMaterialization(
+                    raw_key(settings, table), metadata={FINGERPRINT: fingerprint}, partition=key
+                )
             )
     for key in keys:
-        for model in (*BY_MONTH_KEYS, KINDS_KEY):
-            instance.report_runless_asset_event(dg.AssetMaterialization(model, partition=key))
+        for model in (*BY_MONTH, KINDS):
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(activity_key(settings, model), partition=key)
+            )
     settings.warehouse_file.touch()
 
 

@@ -52,7 +52,7 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
     """All assets, checks, jobs, sensors, schedules and resources, for one set of settings.
 
     They can be merged with a team's own definitions: jobs, sensors and alerts concern these assets alone, and the
-    setting ``dagster_prefix`` keeps the names of groups, jobs, sensors and schedules apart.
+    setting ``dagster_prefix`` keeps the keys of assets and the names of groups, jobs, sensors and schedules apart.
     """
     source = source or open_source(settings, open_source_tables)
     partitions = monthly_partitions(first_month(source, settings), settings.as_of)

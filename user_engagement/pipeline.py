@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from user_engagement.assets.common import table_of
 from user_engagement.assets.fingerprints import REBUILD_TAG, SOURCE_STATE, source_state
 from user_engagement.assets.freshness import compare, is_up_to_date
 from user_engagement.assets.source_loss import refuse_loss
@@ -150,7 +151,7 @@ def run(
                 job_def=job,
                 run_config=QUIET,
                 tags={**step.months.tags(), **host_tag(), **state, **rebuild},
-                asset_selection=None if step.loads else {key for key in keys if key.path[0] != "raw"},
+                asset_selection=None if step.loads else {key for key in keys if table_of(key)[0] != "raw"},
             )
             with contextlib.redirect_stdout(_Lines(on_line)):
                 failed_checks: list[dg.AssetCheckEvaluation] = []

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     dagster_prefix: str = Field(
         "",
         pattern=r"^([a-z][a-z0-9_]*)?$",
-        description="Put before the names of groups, jobs, sensors and schedules, in a Dagster shared with others.",
+        description="Put before the keys of assets and the names of groups, jobs, sensors and schedules.",
     )
     automation: bool = Field(True, description="Whether sensors and schedules start switched on.")
     keep_days: int = Field(

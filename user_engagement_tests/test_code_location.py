@@ -74,19 +74,28 @@ def test_a_mart_made_from_cohort_retention_closes_no_cycle(settings_for: Callabl
 def test_the_prefix_keeps_names_apart_and_jobs_select_the_pipelines_assets_alone(
     settings_for: Callable[..., Settings],
 ) -> None:
-    @dg.asset(key=["shop", "orders"], group_name="marts")
-    def orders() -> None: ...
+    @dg.asset(key=["marts", "churn_monthly"], group_name="marts")
+    def churn_of_the_shop() -> None: ...
 
     own = build_definitions(settings_for(dagster_prefix="engagement"))
-    shop = dg.Definitions(assets=[orders], jobs=[dg.define_asset_job("everything", [orders])])
+    shop = dg.Definitions(
+        assets=[churn_of_the_shop], jobs=[dg.define_asset_job("everything", [churn_of_the_shop])]
+    )
     merged = dg.Definitions.merge(own, shop, dg.Definitions(executor=dg.multiprocess_executor))
     dg.Definitions.validate_loadable(merged)
     repository = merged.get_repository_def()
     names = {*(s.name for s in repository.sensor_defs), *(s.name for s in repository.schedule_defs)}
     assert all(name.startswith("engagement__") for name in names)
     job = merged.resolve_job_def("engagement__everything")
-    assert dg.AssetKey(["marts", "kpi_summary"]) in job.asset_layer.executable_asset_keys
-    assert orders.key not in job.asset_layer.executable_asset_keys
+    mart = dg.AssetKey(["engagement", "marts", "churn_monthly"])
+    assert mart in job.asset_layer.executable_asset_keys
+    assert churn_of_the_shop.key not in job.asset_layer.executable_asset_keys
+    graph = merged.resolve_asset_graph()
+    assert graph.get_all_asset_keys() - {churn_of_the_shop.key} == {
+        key for key in graph.get_all_asset_keys() if key.path[0] == "engagement"
+    }
+    assert {key.asset_key.path[0] for key in graph.asset_check_keys} == {"engagement"}
+    assert graph.get(mart).freshness_policy
     assert job.executor_def is dg.in_process_executor
 
 

@@ -21,11 +21,14 @@ import pytest
 
 from user_engagement import build_definitions, pipeline
 from user_engagement.automation.delivery import Alert, delivery_of
-from user_engagement.dashboard.contents import quality
+from user_engagement.dashboard.blocks import Cards
+from user_engagement.dashboard.contents import overview, quality
 from user_engagement.dashboard.data import open_generation
 from user_engagement.dashboard.view import View
 from user_engagement.errors import SettingsError
 from user_engagement.settings import PROJECT_ROOT, Settings, load_settings
+from user_engagement_tests.support.company import THROUGH
+from user_engagement_tests.support.worlds import at_home
 
 BIN = Path(sys.executable).parent
 
@@ -40,6 +43,10 @@ months = {"dagster/asset_partition_range_start": "2025-01-01", "dagster/asset_pa
 with dg.DagsterInstance.ephemeral() as instance:
     for job, tags in (("everything", {}), ("engagement__everything", months)):
         assert defs.resolve_job_def(job).execute_in_process(instance=instance, tags=tags).success
+    repository = defs.get_repository_def()
+    for sensor in ("engagement__new_source_data", "engagement__cohorts_follow_activity"):
+        with dg.build_sensor_context(instance, repository_def=repository) as context:
+            print(repository.get_sensor_def(sensor)(context).skip_message)
 groups = {spec.group_name for spec in defs.resolve_all_asset_specs()}
 print(sorted(groups))
 """
@@ -73,6 +80,8 @@ def test_a_team_merges_the_pipeline_into_a_code_location_that_has_a_dbt_project_
     groups = shown.splitlines()[-1]
     assert "'engagement__marts'" in groups
     assert "'marts'" not in groups
+    assert "nothing has changed" in shown
+    assert "all are up to date" in shown, "sensors find the events of prefixed assets"
     warehouse = team / "state" / "warehouse.duckdb"
     segments = rows(warehouse, "select distinct segment_name from marts.churn_monthly order by all")
     assert segments == [("all",), ("country",), ("product_type",)], "segments set in code reach dbt"
@@ -115,40 +124,126 @@ def test_dg_finds_the_definitions_of_the_checkout(tmp_path: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Settings:
+    """The settings of a home whose pipeline has run with the models of the example."""
+    folder = tmp_path_factory.mktemp("extended")
+    models = shutil.copytree(PROJECT_ROOT / "examples" / "extensions" / "models", folder / "models")
+    with at_home(folder / "home"):
+        settings = load_settings(
+            home=folder / "home", source="files", source_path=str(company), as_of=THROUGH, models=models
+        )
+        pipeline.run(settings, pipeline.plan(settings))
+    return settings
+
+
 def test_a_mart_of_a_team_is_built_tested_published_exported_and_shown(
-    settings_for: Callable[..., Settings], examples: Path, tmp_path: Path
+    extended: Settings, tmp_path: Path
 ) -> None:
-    models = examples / "extensions" / "models"
-    settings = settings_for(models=models)
-    pipeline.run(settings, pipeline.plan(settings))
     expected = rows(
-        settings.warehouse_file,
+        extended.warehouse_file,
         "select signup_month, period_number, 10.0 * retained_users from cohorts.cohort_retention"
         " where segment_name = 'all' and period_kind = 'relative_month' order by all",
     )
     assert len(expected) > 10
-    graph = build_definitions(settings).resolve_asset_graph()
+    graph = build_definitions(extended).resolve_asset_graph()
     names = {key.name for key in graph.asset_check_keys if key.asset_key.path[-1] == "revenue_retention"}
     assert any("unique_grain" in name for name in names)
-    generation = open_generation(settings.published_dir)
+    generation = open_generation(extended.published_dir)
     assert "revenue_retention" in quality.page(View(generation)).tables
     columns = ["signup_month", "period_number", "revenue"]
     found = pd.read_parquet(generation.folder / "revenue_retention.parquet")[columns]
     assert sorted(found.itertuples(index=False, name=None)) == expected
-    changed = {p.name for p in models.rglob("*") if p.is_file()} ^ {
+    assert extended.models
+    changed = {p.name for p in extended.models.rglob("*") if p.is_file()} ^ {
         p.name for p in (PROJECT_ROOT / "examples" / "extensions" / "models").rglob("*") if p.is_file()
     }
     assert changed == set(), "dbt writes nothing beside a team's models"
-    assert "{{ ref(" in (models / "marts" / "revenue_retention.sql").read_text()
-    assert rows(settings.warehouse_file, "select count(*) from marts.heavy_users")[0][0]
+    assert "{{ ref(" in (extended.models / "marts" / "revenue_retention.sql").read_text()
+    assert rows(extended.warehouse_file, "select count(*) from marts.heavy_users")[0][0]
     assert not generation.has("heavy_users"), "rows of users stay in the warehouse"
     exported = run(
         [str(BIN / "user-engagement"), "export", "out", "--format", "csv"],
         tmp_path,
-        USER_ENGAGEMENT_HOME=str(settings.home),
+        USER_ENGAGEMENT_HOME=str(extended.home),
     )
     assert "revenue_retention.csv" in exported
     assert "heavy_users.csv" not in exported
+
+
+def test_a_kpi_of_a_team_is_one_file_and_shown_with_the_others(extended: Settings) -> None:
+    generation = open_generation(extended.published_dir)
+    kpis = generation.frame("kpi_summary").sort_values("position")
+    days = pd.DataFrame(
+        rows(
+            extended.warehouse_file,
+            "select user_id from marts.user_activity_daily where date_trunc('month', activity_date) = '2025-04-01'",
+        )
+    )
+    active_days = days.value_counts()
+    last = kpis.iloc[-1]
+    assert (last.kpi, last.label) == ("heavy_user_share", "Heavy users")
+    assert last.value == (active_days >= 10).mean()
+    assert (last.numerator, last.denominator) == ((active_days >= 10).sum(), len(active_days))
+    (cards,) = (block for block in overview.page(View(generation)).blocks if isinstance(block, Cards))
+    assert cards.cards[-1].definition.startswith("Users with ten active days or more")
+
+
+def test_interactions_in_groups_of_a_team_are_a_mart(extended: Settings) -> None:
+    found = rows(
+        extended.warehouse_file,
+        "select interaction_group, sum(sessions) from marts.interaction_groups group by all",
+    )
+    total = "select sum(sessions + excluded_sessions) from marts.session_metrics where month is null"
+    assert {name for name, _ in found} == {"making", "reading", "other"}
+    assert [(sum(sessions for _, sessions in found),)] == rows(extended.warehouse_file, total)
+
+
+SHOW_PAGE = """
+from streamlit.testing.v1 import AppTest
+from user_engagement.dashboard import app
+
+shown = AppTest.from_file(app.__file__, default_timeout=60)
+shown.query_params["page"] = "interactions"
+shown.run()
+assert not shown.exception, shown.exception
+print("\\n".join(element.proto.body for element in shown.get("html")))
+"""
+
+
+def test_a_page_of_a_team_is_shown_in_the_dashboard(extended: Settings, installed_extensions: Path) -> None:
+    paths = f"{PROJECT_ROOT}{os.pathsep}{installed_extensions}"
+    shown = run(
+        [sys.executable, "-c", SHOW_PAGE],
+        installed_extensions,
+        USER_ENGAGEMENT_HOME=str(extended.home),
+        PYTHONPATH=paths,
+    )
+    assert '<h1 class="ue-page-title">Interactions</h1>' in shown
+    assert "of all sessions" in shown
+
+
+BUILD_PACKAGE = """
+from dbt.cli.main import dbtRunner
+
+for command in (["deps"], ["build", "--select", "package:team"]):
+    done = dbtRunner().invoke([*command, "--profiles-dir", "."])
+    assert done.success, done.exception
+"""
+
+
+def test_a_dbt_project_of_a_team_builds_on_the_models_as_a_package(
+    extended: Settings, examples: Path
+) -> None:
+    shutil.copytree(PROJECT_ROOT / "user_engagement_dbt", examples.parent / "user_engagement_dbt")
+    team = examples / "team_dbt"
+    for command in (["deps"], ["build", "--select", "package:team"]):
+        run(
+            [str(BIN / "dbt"), *command, "--profiles-dir", "."], team, USER_ENGAGEMENT_HOME=str(extended.home)
+        )
+    by_quarter = "select sum(churned_users) from main_team.churn_quarterly where segment_name = 'all'"
+    users = "select count(declared_churn_date) from cohorts.user_lifecycle"
+    assert rows(extended.warehouse_file, by_quarter) == rows(extended.warehouse_file, users)
 
 
 @pytest.fixture

@@ -103,13 +103,16 @@ def test_a_run_that_a_check_stops_says_what_the_check_found(
         run(settings)
 
 
-def test_cohort_partitions_carry_figures_that_the_ui_can_plot(settings_for: Callable[..., Settings]) -> None:
+def test_cohort_partitions_and_kpis_carry_figures_that_the_ui_can_plot(
+    settings_for: Callable[..., Settings],
+) -> None:
     settings = settings_for()
     run(settings)
     retention = marts(settings)["cohort_retention"]
     with open_instance(settings) as instance:
         key = dg.AssetKey(["cohorts", "cohort_retention"])
         records = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=key), limit=20).records
+        latest = instance.get_latest_materialization_event(dg.AssetKey(["marts", "kpi_summary"]))
     plotted = {r.partition_key: r.asset_materialization.metadata for r in records if r.asset_materialization}
     january = retention[
         (retention.segment_name == "all")
@@ -121,6 +124,12 @@ def test_cohort_partitions_carry_figures_that_the_ui_can_plot(settings_for: Call
     assert plotted["2025-01-01"]["month_1_retention"].value == january.retention_rate
     assert 0 < plotted["2025-01-01"]["churn_rate"].value < 1
     assert "month_1_retention" not in plotted["2025-05-01"], "a censored cohort has no rate yet"
+    assert latest
+    assert latest.asset_materialization
+    summary = latest.asset_materialization.metadata
+    kpis = marts(settings)["kpi_summary"].set_index("kpi").value.dropna()
+    assert len(kpis) == 12
+    assert {name: summary[name].value for name in kpis.index} == kpis.to_dict()
 
 
 def test_a_failing_check_on_staging_stops_the_marts_and_keeps_what_was_published(

@@ -11,15 +11,30 @@ from user_engagement.settings import Settings
 OWNERS = ["team:data-platform"]
 # the embedded warehouse takes one writer, so one run at a time (see dagster.yaml)
 WAREHOUSE_POOL = "warehouse"
-PUBLISHED_KEY = dg.AssetKey(["published", "generation"])
+PUBLISHED = ("published", "generation")
 
 
-def source_key(table: RawTable) -> dg.AssetKey:
-    return dg.AssetKey(["source", table.name])
+def asset_key(settings: Settings, schema: str, table: str) -> dg.AssetKey:
+    """The key of a table: its schema and name, after the prefix in a Dagster that is shared with others."""
+    prefix = [settings.dagster_prefix] if settings.dagster_prefix else []
+    return dg.AssetKey([*prefix, schema, table])
 
 
-def raw_key(table: RawTable) -> dg.AssetKey:
-    return dg.AssetKey(["raw", table.name])
+def table_of(key: dg.AssetKey) -> tuple[str, str]:
+    """Schema and name of the table behind a key."""
+    return key.path[-2], key.path[-1]
+
+
+def source_key(settings: Settings, table: RawTable) -> dg.AssetKey:
+    return asset_key(settings, "source", table.name)
+
+
+def raw_key(settings: Settings, table: RawTable) -> dg.AssetKey:
+    return asset_key(settings, "raw", table.name)
+
+
+def published_key(settings: Settings) -> dg.AssetKey:
+    return asset_key(settings, *PUBLISHED)
 
 
 def raw_pool(settings: Settings) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 import dagster as dg
 
+from user_engagement.assets.common import table_of
 from user_engagement.assets.fingerprints import REBUILD_TAG
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
@@ -53,4 +54,4 @@ def can_keep(
     if recorded_inputs(context.instance, keys) != inputs:
         return False
     with open_warehouse(settings).reader() as reader:
-        return len(reader.tables([(key.path[0], key.path[1]) for key in keys])) == len(keys)
+        return len(reader.tables(map(table_of, keys))) == len(keys)

@@ -20,9 +20,9 @@ from dagster_dbt import (
 )
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
-from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, table_of
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
-from user_engagement.assets.dbt_project import prepare_project
+from user_engagement.assets.dbt_project import own_kpis, prepare_project
 from user_engagement.assets.fingerprints import REBUILD_TAG
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
@@ -42,10 +42,7 @@ BY_ACTIVITY = ("staging", "lookups", "activity")
 # folders whose models look across all months and are rebuilt whole
 WHOLE = ("intermediate", "marts", "insights")
 # churn and retention: what people look at first, and what silently goes out of date first
-WATCHED_KEYS = {
-    dg.AssetKey(path)
-    for path in (["marts", "churn_monthly"], ["marts", "day_n_retention"], ["cohorts", "cohort_retention"])
-}
+WATCHED = (("marts", "churn_monthly"), ("marts", "day_n_retention"), ("cohorts", "cohort_retention"))
 # unit tests are for development; every other test is a check of the data
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 
@@ -154,11 +151,15 @@ class Translator(DagsterDbtTranslator):
     """Keys, groups, partitions and lineage of the models; checks on sources belong to the raw assets."""
 
     def __init__(
-        self, partitions: dg.MonthlyPartitionsDefinition, freshness_policy: dg.FreshnessPolicy | None = None
+        self,
+        settings: Settings,
+        partitions: dg.MonthlyPartitionsDefinition,
+        freshness_policy: dg.FreshnessPolicy | None = None,
     ) -> None:
         super().__init__(
             DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True)
         )
+        self._pipeline_settings = settings
         self._partitions = partitions
         self._freshness_policy = freshness_policy
 
@@ -166,13 +167,11 @@ class Translator(DagsterDbtTranslator):
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
-        is_watched = spec.key in WATCHED_KEYS and self._freshness_policy
+        is_watched = table_of(spec.key) in WATCHED and self._freshness_policy
         return spec.replace_attributes(freshness_policy=self._freshness_policy) if is_watched else spec
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        if dbt_resource_props["resource_type"] == "source":
-            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
-        return dg.AssetKey([folder_of(dbt_resource_props), dbt_resource_props["name"]])
+        return asset_key(self._pipeline_settings, folder_of(dbt_resource_props), dbt_resource_props["name"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         return folder_of(dbt_resource_props)
@@ -234,8 +233,12 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
 
 
 def profile_variables(settings: Settings) -> dict[str, str]:
-    """The variables that dbt's profile reads, for settings that did not come from the environment."""
-    return {f"{PREFIX}HOME": str(settings.home.absolute()), f"{PREFIX}MEMORY_LIMIT": settings.memory_limit}
+    """The variables that dbt reads: settings that did not come from the environment, and a team's KPIs."""
+    return {
+        f"{PREFIX}HOME": str(settings.home.absolute()),
+        f"{PREFIX}MEMORY_LIMIT": settings.memory_limit,
+        "OWN_KPI_MODELS": " ".join(own_kpis(settings)),
+    }
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:
@@ -295,9 +298,9 @@ def dbt_build(
 def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> None:
     """Row count and column types of the selected tables, for the catalog."""
     with open_warehouse(settings).reader() as reader:
-        tables = reader.tables([(key.path[0], key.path[1]) for key in context.selected_asset_keys])
+        tables = reader.tables(map(table_of, context.selected_asset_keys))
     for (schema, table), (rows, columns) in tables.items():
-        key = dg.AssetKey([schema, table])
+        key = asset_key(settings, schema, table)
         documented = context.assets_def.specs_by_key[key].metadata.get("dagster/column_schema")
         words = {c.name: c.description for c in documented.columns} if documented else {}
         described = [
@@ -314,8 +317,8 @@ def count_partitions(context: dg.AssetExecutionContext, settings: Settings, wind
     columns = window_columns(load_manifest(settings))
     with open_warehouse(settings).reader() as reader:
         for key in context.selected_asset_keys:
-            table = ".".join(key.path)
-            if table in columns and reader.columns(*key.path):
+            table = ".".join(table_of(key))
+            if table in columns and reader.columns(*table_of(key)):
                 months = reader.monthly_rows(table, columns[table], window.predicate(columns[table]))
                 for partition, rows in rows_of_partitions(months, context.partition_keys).items():
                     context.add_asset_metadata({PARTITION_ROWS: rows}, asset_key=key, partition_key=partition)
@@ -352,12 +355,19 @@ def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, fl
     }
 
 
+def kpi_figures(settings: Settings) -> dict[str, float]:
+    """The value of each KPI that has one, which Dagster plots over the runs."""
+    with open_warehouse(settings).reader() as reader:
+        found = reader.query("select kpi, value from marts.kpi_summary where value is not null").to_pylist()
+    return {row["kpi"]: row["value"] for row in found}
+
+
 def build_dbt_assets(
     settings: Settings, partitions: dg.MonthlyPartitionsDefinition
 ) -> Sequence[dg.AssetsDefinition]:
     """The three groups of models, each one dbt invocation in a run."""
     manifest = load_manifest(settings)
-    translator = Translator(partitions, freshness_policy(settings))
+    translator = Translator(settings, partitions, freshness_policy(settings))
 
     @dbt_assets(
         manifest=manifest,
@@ -384,7 +394,7 @@ def build_dbt_assets(
     def cohorts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
         window = window_of(partitions, context.partition_key_range)
         build = dbt_build(context, user_engagement_dbt, settings, window)
-        retention = dg.AssetKey(["cohorts", "cohort_retention"])
+        retention = asset_key(settings, "cohorts", "cohort_retention")
         if build.error is None and retention in context.selected_asset_keys:
             figures = cohort_figures(settings, window)
             for key in context.partition_keys:
@@ -395,6 +405,10 @@ def build_dbt_assets(
         manifest=manifest, select=MARTS, name="marts", dagster_dbt_translator=translator, pool=WAREHOUSE_POOL
     )
     def marts(context: dg.AssetExecutionContext, user_engagement_dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt_build(context, user_engagement_dbt, settings, window=None).replay()
+        build = dbt_build(context, user_engagement_dbt, settings, window=None)
+        summary = asset_key(settings, "marts", "kpi_summary")
+        if build.error is None and summary in context.selected_asset_keys:
+            context.add_asset_metadata(kpi_figures(settings), asset_key=summary)
+        yield from build.replay()
 
     return [activity, cohorts, marts]

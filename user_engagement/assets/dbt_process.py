@@ -39,8 +39,9 @@ from user_engagement.assets.fingerprints import digest, project_fingerprint
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-# a parsed manifest has relation names and grants that depend on these
+# a parsed manifest has relation names, grants and references that depend on these
 PARSED_VARIABLES = (
+    "OWN_KPI_MODELS",
     "SNOWFLAKE_DATABASE",
     "SNOWFLAKE_SCHEMA_PREFIX",
     "SNOWFLAKE_READER_ROLE",

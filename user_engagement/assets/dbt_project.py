@@ -12,6 +12,13 @@ from user_engagement.settings import SHIPPED_DBT_PROJECT, Settings
 
 OWN_MODELS = "own_models"
 """The second of the project's folders of models."""
+KPIS = "intermediate/kpis"
+"""The folder of models that measure KPIs, in the project and in a team's own models."""
+
+
+def own_kpis(settings: Settings) -> list[str]:
+    """The names of a team's own models that measure KPIs, in the order of their names."""
+    return sorted(file.stem for file in (settings.models / KPIS).glob("*.sql")) if settings.models else []
 
 
 def prepare_project(settings: Settings) -> Path:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from user_engagement.assets.common import PUBLISHED_KEY, raw_key
+from user_engagement.assets.common import asset_key, published_key, raw_key
 from user_engagement.assets.dbt import dbt_vars
 from user_engagement.assets.fingerprints import (
     BUILD,
@@ -30,29 +30,42 @@ from user_engagement.settings import Settings
 from user_engagement.sources import Source
 from user_engagement.warehouse import open_warehouse
 
-ACTIVITY_KEY = dg.AssetKey(["activity", "user_days"])
-KINDS_KEY = dg.AssetKey(["activity", "user_day_kinds"])
-BY_MONTH_KEYS = [
-    ACTIVITY_KEY,
-    *(
-        dg.AssetKey(["activity", name])
-        for name in (
-            "event_hashes",
-            "repeated_events",
-            "quarantined_rows",
-            "identical_days",
-            "row_counts",
-            "session_buckets",
-        )
-    ),
-]
-"""The models that read raw engagement by month, and store the result by month."""
-COHORTS_KEY = dg.AssetKey(["cohorts", "cohort_retention"])
-CHURN_KEY = dg.AssetKey(["marts", "churn_monthly"])
+ACTIVITY, KINDS = "user_days", "user_day_kinds"
+BY_MONTH = (
+    ACTIVITY,
+    "event_hashes",
+    "repeated_events",
+    "quarantined_rows",
+    "identical_days",
+    "row_counts",
+    "session_buckets",
+)
+"""The models of `activity` that read raw engagement by month, and store the result by month."""
 
 FRESH, NOT_FAILED = "as_new_as_source", "no_month_left_failed"
-FRESH_CHECKS = [dg.AssetCheckKey(key, FRESH) for key in (COHORTS_KEY, CHURN_KEY, PUBLISHED_KEY)]
-NOT_FAILED_CHECKS = [dg.AssetCheckKey(key, NOT_FAILED) for key in (raw_key(USER_ENGAGEMENT), COHORTS_KEY)]
+
+
+def activity_key(settings: Settings, name: str = ACTIVITY) -> dg.AssetKey:
+    return asset_key(settings, "activity", name)
+
+
+def cohorts_key(settings: Settings) -> dg.AssetKey:
+    return asset_key(settings, "cohorts", "cohort_retention")
+
+
+def churn_key(settings: Settings) -> dg.AssetKey:
+    return asset_key(settings, "marts", "churn_monthly")
+
+
+def fresh_checks(settings: Settings) -> list[dg.AssetCheckKey]:
+    keys = (cohorts_key(settings), churn_key(settings), published_key(settings))
+    return [dg.AssetCheckKey(key, FRESH) for key in keys]
+
+
+def not_failed_checks(settings: Settings) -> list[dg.AssetCheckKey]:
+    """The check of the runs that load, and the check of those that build cohorts."""
+    keys = (raw_key(settings, USER_ENGAGEMENT), cohorts_key(settings))
+    return [dg.AssetCheckKey(key, NOT_FAILED) for key in keys]
 
 
 def recorded_fingerprints(
@@ -102,7 +115,7 @@ def compare(
     fingerprints: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
     for table in RAW_TABLES:
-        loaded = recorded_fingerprints(instance, raw_key(table)) if warehouse_exists else {}
+        loaded = recorded_fingerprints(instance, raw_key(settings, table)) if warehouse_exists else {}
         now = source_fingerprints(source, table, settings, keys)
         for key in keys:
             event, known = loaded.get(key, (0, None))
@@ -115,26 +128,31 @@ def compare(
 
 def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:
     """The storage id of each month's rebuild: the oldest of its models, since one model may fail alone."""
-    models = [*BY_MONTH_KEYS, *([KINDS_KEY] if settings.insights else [])]
-    events = [recorded_fingerprints(instance, model) for model in models]
+    models = [*BY_MONTH, *([KINDS] if settings.insights else [])]
+    events = [recorded_fingerprints(instance, activity_key(settings, model)) for model in models]
     months = set.intersection(*(set(of_model) for of_model in events))
     return {key: min(of_model[key][0] for of_model in events) for key in months}
 
 
-def loaded_months(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[str]:
+def loaded_months(instance: dg.DagsterInstance, settings: Settings, keys: Sequence[str]) -> list[str]:
     """The months of the calendar up to the newest one whose activity was ever built."""
-    newest = max(recorded_fingerprints(instance, ACTIVITY_KEY), default="")
+    newest = max(recorded_fingerprints(instance, activity_key(settings)), default="")
     return [key for key in keys if key <= newest]
 
 
-def older_than_activity(instance: dg.DagsterInstance, months: Sequence[str]) -> str | None:
+def older_than_activity(
+    instance: dg.DagsterInstance, settings: Settings, months: Sequence[str]
+) -> str | None:
     """A sentence that names what is older than the newest activity; None if everything is up to date."""
-    newest = max((event for event, _ in recorded_fingerprints(instance, ACTIVITY_KEY).values()), default=0)
-    cohorts = {key: event for key, (event, _) in recorded_fingerprints(instance, COHORTS_KEY).items()}
+    newest = max(
+        (event for event, _ in recorded_fingerprints(instance, activity_key(settings)).values()), default=0
+    )
+    recorded = recorded_fingerprints(instance, cohorts_key(settings))
+    cohorts = {key: event for key, (event, _) in recorded.items()}
     older = [key for key in months if cohorts.get(key, 0) < newest]
     if older:
         return f"Cohorts of {len(older)} signup months, {older[0]} to {older[-1]}, are older than the newest activity."
-    published = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records
+    published = instance.fetch_materializations(published_key(settings), limit=1).records
     if months and (not published or published[0].storage_id < max(cohorts.values())):
         return "The publication is older than the cohorts."
     return None
@@ -150,14 +168,19 @@ def is_up_to_date(instance: dg.DagsterInstance, source: Source, settings: Settin
         SourceError: the state of the source cannot be read.
         WarehouseError: the warehouse cannot be read.
     """
-    records = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records
+    records = instance.fetch_materializations(published_key(settings), limit=1).records
     if not records or records[0].asset_materialization is None or not open_warehouse(settings).exists():
         return False
     published = records[0].asset_materialization.metadata
     recorded = {
         name: published[name].value for name in (SOURCE_STATE, BUILD, "generation") if name in published
     }
-    upstream = [*(raw_key(table) for table in RAW_TABLES), *BY_MONTH_KEYS, COHORTS_KEY, CHURN_KEY]
+    upstream = [
+        *(raw_key(settings, table) for table in RAW_TABLES),
+        *(activity_key(settings, model) for model in BY_MONTH),
+        cohorts_key(settings),
+        churn_key(settings),
+    ]
     latest = (instance.fetch_materializations(key, limit=1).records for key in upstream)
     if any(events and events[0].storage_id > records[0].storage_id for events in latest):
         return False

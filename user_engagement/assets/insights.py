@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from dagster_dbt import DbtCliResource, dbt_assets
 
-from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, table_of
 from user_engagement.assets.complete_weeks import INPUTS, announce_rebuild, can_keep, recorded_inputs
 from user_engagement.assets.dbt import Translator, dbt_build, dbt_vars, load_manifest
 from user_engagement.assets.fingerprints import code_fingerprint, digest
@@ -51,24 +51,25 @@ GROWTH_OF_COMPLETE_WEEKS = """
 ELSEWHERE = {"segment_values": "lookups", "outages": "activity", "growth_accounting": "marts"}
 
 
-def rollup_keys() -> dict[str, dg.AssetKey]:
+def rollup_keys(settings: Settings) -> dict[str, dg.AssetKey]:
     """The table behind each of the rollups that insights are computed from."""
     return {
-        field.name: dg.AssetKey([ELSEWHERE.get(field.name, SCHEMA), field.name]) for field in fields(Rollups)
+        field.name: asset_key(settings, ELSEWHERE.get(field.name, SCHEMA), field.name)
+        for field in fields(Rollups)
     }
 
 
-def table_spec(name: str, table: Table) -> dg.AssetSpec:
+def table_spec(settings: Settings, name: str, table: Table) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key=dg.AssetKey([SCHEMA, name]),
+        key=asset_key(settings, SCHEMA, name),
         deps=[
             dg.AssetDep(
                 key,
                 partition_mapping=dg.AllPartitionMapping()
-                if key.path[0] in ("lookups", "activity")
+                if table_of(key)[0] in ("lookups", "activity")
                 else None,
             )
-            for key in rollup_keys().values()
+            for key in rollup_keys(settings).values()
         ],
         description=f"{table.description} Grain - {', '.join(table.grain)}.",
         group_name=SCHEMA,
@@ -85,7 +86,7 @@ def table_spec(name: str, table: Table) -> dg.AssetSpec:
     )
 
 
-def keys_of_weekly_models(manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
+def keys_of_weekly_models(settings: Settings, manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
     """The tables that see nothing after the last complete week, each after those that it is made from."""
     parents = {
         unique_id: node["depends_on"]["nodes"]
@@ -95,7 +96,8 @@ def keys_of_weekly_models(manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
         and node["config"]["materialized"] != "ephemeral"
     }
     ordered = TopologicalSorter(parents).static_order()
-    return [dg.AssetKey([SCHEMA, manifest["nodes"][each]["name"]]) for each in ordered if each in parents]
+    names = (manifest["nodes"][each]["name"] for each in ordered if each in parents)
+    return [asset_key(settings, SCHEMA, name) for name in names]
 
 
 def inputs_of_rollups(settings: Settings) -> str | None:
@@ -116,10 +118,10 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
 
 
 def read_frames(settings: Settings, rollups: type[DailyRollups]) -> dict[str, pd.DataFrame]:
-    keys = rollup_keys()
+    keys = rollup_keys(settings)
     with open_warehouse(settings).reader() as reader:
         return {
-            field.name: reader.ordered(*keys[field.name].path).read_all().to_pandas(date_as_object=False)
+            field.name: reader.ordered(*table_of(keys[field.name])).read_all().to_pandas(date_as_object=False)
             for field in fields(rollups)
         }
 
@@ -207,14 +209,14 @@ def insight_assets(
     if not settings.insights:
         return []
     manifest = load_manifest(settings)
-    weekly_rollups = keys_of_weekly_models(manifest)
-    weekly_tables = [dg.AssetKey([SCHEMA, name]) for name in OF_COMPLETE_WEEKS]
+    weekly_rollups = keys_of_weekly_models(settings, manifest)
+    weekly_tables = [asset_key(settings, SCHEMA, name) for name in OF_COMPLETE_WEEKS]
 
     @dbt_assets(
         manifest=manifest,
         select=MODELS,
         name="insight_rollups",
-        dagster_dbt_translator=Translator(partitions),
+        dagster_dbt_translator=Translator(settings, partitions),
         pool=WAREHOUSE_POOL,
     )
     def insight_rollups(
@@ -235,7 +237,7 @@ def insight_assets(
         yield from build.replay()
 
     @dg.multi_asset(
-        specs=[table_spec(name, table) for name, table in TABLES.items()],
+        specs=[table_spec(settings, name, table) for name, table in TABLES.items()],
         name="insight_tables",
         pool=WAREHOUSE_POOL,
     )
@@ -253,6 +255,6 @@ def insight_assets(
                 metadata["brief"] = dg.MetadataValue.md(brief)
             if name in OF_COMPLETE_WEEKS and inputs:
                 metadata[INPUTS] = inputs
-            yield dg.MaterializeResult(asset_key=dg.AssetKey([SCHEMA, name]), metadata=metadata)
+            yield dg.MaterializeResult(asset_key=asset_key(settings, SCHEMA, name), metadata=metadata)
 
     return [insight_rollups, insight_tables]

@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from user_engagement import formatting as fmt
-from user_engagement.assets.common import OWNERS, PUBLISHED_KEY, WAREHOUSE_POOL, freshness_policy
+from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, published_key
 from user_engagement.assets.dbt import dbt_vars, load_manifest
 from user_engagement.assets.doubts import CHECKS, find_doubts
 from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
@@ -48,9 +48,9 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
     tables = {**published_tables(settings), **dict.fromkeys(own, MARTS_SCHEMA)}
 
     @dg.asset(
-        key=PUBLISHED_KEY,
+        key=published_key(settings),
         deps=[
-            dg.AssetDep(dg.AssetKey([schema, name]), partition_mapping=_mapping(schema))
+            dg.AssetDep(asset_key(settings, schema, name), partition_mapping=_mapping(schema))
             for name, schema in tables.items()
         ],
         group_name="published",
@@ -60,7 +60,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
         description="One generation of Parquet files with a manifest; readers see all of it or none.",
         pool=WAREHOUSE_POOL,
         check_specs=[
-            dg.AssetCheckSpec(name, asset=PUBLISHED_KEY, description=description)
+            dg.AssetCheckSpec(name, asset=published_key(settings), description=description)
             for name, (description, _) in CHECKS.items()
         ],
     )

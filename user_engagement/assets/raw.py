@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from user_engagement.assets.common import OWNERS, raw_key, raw_pool, source_key
+from user_engagement.assets.common import OWNERS, asset_key, raw_key, raw_pool, source_key
 from user_engagement.assets.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
 from user_engagement.assets.source_loss import ACCEPT_LOSS_TAG, refuse_loss
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
@@ -22,7 +22,6 @@ KINDS = {
     "snowplow": {"snowplow"},
     "warehouse": {"table"},
 }
-REJECTED_ROWS_KEY = dg.AssetKey(["raw", REJECTED_ROWS.name])
 
 
 def column_schema(table: RawTable) -> dg.TableSchema:
@@ -43,7 +42,7 @@ def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
     """The source systems' tables, which this project only reads."""
     return [
         dg.AssetSpec(
-            key=source_key(table),
+            key=source_key(settings, table),
             group_name="sources",
             owners=OWNERS,
             kinds=KINDS.get(settings.source, {settings.source}),
@@ -57,8 +56,8 @@ def source_specs(settings: Settings) -> Sequence[dg.AssetSpec]:
 def rejected_rows_spec(settings: Settings) -> dg.AssetSpec:
     """The table of rejected rows. Each raw extract writes the rows of its own table, in the transaction of its load."""
     return dg.AssetSpec(
-        key=REJECTED_ROWS_KEY,
-        deps=[raw_key(table) for table in RAW_TABLES],
+        key=asset_key(settings, "raw", REJECTED_ROWS.name),
+        deps=[raw_key(settings, table) for table in RAW_TABLES],
         group_name="raw",
         owners=OWNERS,
         kinds={settings.warehouse},
@@ -121,8 +120,8 @@ def raw_asset(
     """The asset that loads one raw table, for one month or a range of months per run."""
 
     @dg.asset(
-        key=raw_key(table),
-        deps=[source_key(table)],
+        key=raw_key(settings, table),
+        deps=[source_key(settings, table)],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         io_manager_key="user_engagement_raw_io_manager",
@@ -135,7 +134,7 @@ def raw_asset(
         check_specs=[
             dg.AssetCheckSpec(
                 SCHEMA_CHECK,
-                asset=raw_key(table),
+                asset=raw_key(settings, table),
                 blocking=True,
                 description="The source has the same columns as at the last load.",
             )

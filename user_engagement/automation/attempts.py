@@ -7,13 +7,13 @@ from itertools import groupby
 
 import dagster as dg
 
-from user_engagement.assets.common import PUBLISHED_KEY, raw_key
+from user_engagement.assets.common import published_key, raw_key
 from user_engagement.assets.fingerprints import SOURCE_TAG
 from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_JOB
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import NOT_FINISHED_STATUSES
 from user_engagement.partitions import months_of_run
-from user_engagement.settings import PREFIX_END
+from user_engagement.settings import Settings
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(hours=1)
@@ -35,13 +35,21 @@ class RunSelection:
 
     def includes(self, run: dg.DagsterRun) -> bool:
         chosen = run.asset_selection
-        return bool(chosen & self.assets) if chosen else run.job_name.rpartition(PREFIX_END)[2] in self.jobs
+        return bool(chosen & self.assets) if chosen else run.job_name in self.jobs
 
 
-LOADING = RunSelection(
-    frozenset((INGEST_JOB, EVERYTHING_JOB)), frozenset(raw_key(table) for table in RAW_TABLES)
-)
-SERVING = RunSelection(frozenset((COHORTS_JOB, EVERYTHING_JOB)), frozenset((PUBLISHED_KEY,)))
+def loading_runs(settings: Settings) -> RunSelection:
+    return _runs(settings, INGEST_JOB, *(raw_key(settings, table) for table in RAW_TABLES))
+
+
+def serving_runs(settings: Settings, asset: dg.AssetKey | None = None) -> RunSelection:
+    """The runs that rebuild ``asset``, by default the publication."""
+    return _runs(settings, COHORTS_JOB, asset or published_key(settings))
+
+
+def _runs(settings: Settings, job: str, *assets: dg.AssetKey) -> RunSelection:
+    names = (settings.dagster_name(name) for name in (job, EVERYTHING_JOB))
+    return RunSelection(frozenset(names), frozenset(assets))
 
 
 @dataclass(frozen=True)

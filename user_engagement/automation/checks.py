@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from user_engagement.assets.common import asset_key
 from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
@@ -26,7 +27,7 @@ def _checks_of(schema: str, settings: Settings) -> dg.AssetChecksDefinition:
         specs=[
             dg.AssetCheckSpec(
                 "mart_contract",
-                asset=dg.AssetKey([schema, name]),
+                asset=asset_key(settings, schema, name),
                 blocking=True,
                 description="The mart has the columns of the KPI contract, with their types.",
             )

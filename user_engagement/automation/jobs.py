@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from user_engagement.assets.freshness import FRESH_CHECKS, NOT_FAILED_CHECKS
+from user_engagement.assets.common import table_of
+from user_engagement.assets.freshness import fresh_checks, not_failed_checks
 from user_engagement.settings import Settings
 
-# these check the instance and the source, not a run
-STANDING_CHECKS = dg.AssetSelection.checks(*FRESH_CHECKS, *NOT_FAILED_CHECKS)
 INGESTED = ("raw", "staging", "lookups", "activity")
 SERVED = ("cohorts", "intermediate", "marts", "insights", "published")
 
@@ -20,9 +19,11 @@ INGEST_JOB, COHORTS_JOB, EVERYTHING_JOB = "refresh_activity", "refresh_cohorts",
 def build_jobs(settings: Settings, keys: Iterable[dg.AssetKey]) -> Sequence[dg.UnresolvedAssetJobDefinition]:
     """The jobs over these assets alone: other assets of the code location may have groups of the same names."""
     keys = list(keys)
+    # these check the instance and the source, not a run
+    standing_checks = dg.AssetSelection.checks(*fresh_checks(settings), *not_failed_checks(settings))
     ingest, serve = (
-        dg.AssetSelection.assets(*(key for key in keys if key.path[0] in folders)).materializable()
-        - STANDING_CHECKS
+        dg.AssetSelection.assets(*(key for key in keys if table_of(key)[0] in folders)).materializable()
+        - standing_checks
         for folders in (INGESTED, SERVED)
     )
     return [

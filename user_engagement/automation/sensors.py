@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from user_engagement.assets.common import asset_key, table_of
 from user_engagement.assets.fingerprints import SOURCE_TAG
 from user_engagement.assets.freshness import Comparison, compare, loaded_months, older_than_activity
-from user_engagement.automation.attempts import LOADING, SERVING, attempts_at
+from user_engagement.automation.attempts import attempts_at, loading_runs, serving_runs
 from user_engagement.automation.evaluations import latest_evaluations
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB, INGESTED
 from user_engagement.contracts.raw import RAW_TABLES
@@ -48,7 +49,7 @@ def requests_for_new_data(
             f"Compared {tables} in {len(keys)} months, {keys[0]} to {keys[-1]}, with their last loads: "
             "nothing has changed."
         )
-    attempts = attempts_at(instance, LOADING, keys, found.digest)
+    attempts = attempts_at(instance, loading_runs(settings), keys, found.digest)
     due = [key for key in found.outdated if attempts.may_start(key, now)]
     if not due:
         return dg.SkipReason(
@@ -62,13 +63,18 @@ def _load(months: Months, found: Comparison) -> dg.RunRequest:
     return dg.RunRequest(tags={**months.tags(), SOURCE_TAG: found.digest(months.keys())})
 
 
-def failed_blocking_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> list[str]:
+def failed_blocking_checks(instance: dg.DagsterInstance, settings: Settings, graph: AssetGraph) -> list[str]:
     """The failed blocking checks of the tables that cohorts are built from; nothing is published while one fails.
 
     Dagster stops the assets that depend on such a check only within the same run. Cohorts are built in another run.
     """
+
+    def concerns_inputs(key: dg.AssetKey) -> bool:
+        schema, table = table_of(key)
+        return schema in INGESTED and key == asset_key(settings, schema, table)
+
     blocking = [
-        key for key in graph.asset_check_keys if graph.get(key).blocking and key.asset_key.path[0] in INGESTED
+        key for key in graph.asset_check_keys if graph.get(key).blocking and concerns_inputs(key.asset_key)
     ]
     return sorted(
         f"{key.name} of {key.asset_key.to_user_string()}"
@@ -80,20 +86,20 @@ def failed_blocking_checks(instance: dg.DagsterInstance, graph: AssetGraph) -> l
 
 
 def requests_for_cohorts(
-    instance: dg.DagsterInstance, graph: AssetGraph, keys: Sequence[str], now: datetime
+    instance: dg.DagsterInstance, settings: Settings, graph: AssetGraph, keys: Sequence[str], now: datetime
 ) -> Requests:
     """One run over all signup months, if cohorts or the publication are older than the newest activity."""
-    months = loaded_months(instance, keys)
-    outdated = older_than_activity(instance, months)
+    months = loaded_months(instance, settings, keys)
+    outdated = older_than_activity(instance, settings, months)
     if not months or outdated is None:
         return dg.SkipReason(
             f"Compared cohorts of {len(months)} signup months and the publication with activity: all are up to date."
         )
-    if loading := attempts_at(instance, LOADING, keys).busy:
+    if loading := attempts_at(instance, loading_runs(settings), keys).busy:
         return dg.SkipReason(f"{outdated} Run {next(iter(loading.values()))[:8]} is still loading activity.")
-    if failed := failed_blocking_checks(instance, graph):
+    if failed := failed_blocking_checks(instance, settings, graph):
         return dg.SkipReason(f"{outdated} Nothing is published while checks fail: {', '.join(failed)}.")
-    attempts = attempts_at(instance, SERVING, keys)
+    attempts = attempts_at(instance, serving_runs(settings), keys)
     if not attempts.may_start(months[-1], now):
         return dg.SkipReason(f"{outdated} The next run has to wait: {attempts.reasons_to_wait(months[-1:])}.")
     return [dg.RunRequest(tags=Months(*map(date.fromisoformat, (months[0], months[-1]))).tags())]
@@ -127,7 +133,7 @@ def build_sensors(
     )
     def cohorts_follow_activity(context: dg.SensorEvaluationContext) -> Requests:
         keys = partitions.get_partition_keys()
-        return requests_for_cohorts(context.instance, _graph(context), keys, datetime.now(UTC))
+        return requests_for_cohorts(context.instance, settings, _graph(context), keys, datetime.now(UTC))
 
     return [new_source_data, cohorts_follow_activity]
 
@@ -165,6 +171,6 @@ def build_schedules(
     def daily_refresh(context: dg.ScheduleEvaluationContext) -> Requests:
         """Rebuilds and publishes cohorts and marts that are older than the newest activity."""
         keys = partitions.get_partition_keys()
-        return requests_for_cohorts(context.instance, _graph(context), keys, datetime.now(UTC))
+        return requests_for_cohorts(context.instance, settings, _graph(context), keys, datetime.now(UTC))
 
     return [daily_load, daily_refresh]

@@ -9,35 +9,23 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from user_engagement.assets.common import PUBLISHED_KEY
+from user_engagement.assets.common import published_key
 from user_engagement.assets.freshness import (
-    COHORTS_KEY,
     FRESH,
-    FRESH_CHECKS,
     NOT_FAILED,
-    NOT_FAILED_CHECKS,
+    cohorts_key,
     compare,
+    fresh_checks,
     loaded_months,
+    not_failed_checks,
     older_than_activity,
 )
-from user_engagement.automation.attempts import LOADING, SERVING, RunSelection, attempts_at
+from user_engagement.automation.attempts import attempts_at, loading_runs, serving_runs
 from user_engagement.contracts.raw import USER_ENGAGEMENT
 from user_engagement.dagster_internals import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ENDED
 from user_engagement.errors import SourceError, WarehouseBusyError, WarehouseError
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
-
-CHECKED_RUNS = dict(
-    zip(
-        NOT_FAILED_CHECKS,
-        (
-            LOADING,
-            RunSelection(SERVING.jobs, frozenset((COHORTS_KEY,))),
-        ),
-        strict=True,
-    )
-)
-"""The runs that each check covers."""
 
 ALL_FRESH = "all fresh"
 """The sensor's cursor while nothing is late. Dagster does not store an empty cursor; it would keep the old time."""
@@ -89,9 +77,10 @@ def freshness(
     except WarehouseBusyError:
         raise
     except (SourceError, WarehouseError) as error:
-        return [Outcome(check, False, f"The source cannot be read. {error}", {}) for check in FRESH_CHECKS]
-    older = older_than_activity(instance, loaded_months(instance, keys))
-    published = published_day(instance)
+        description = f"The source cannot be read. {error}"
+        return [Outcome(check, False, description, {}) for check in fresh_checks(settings)]
+    older = older_than_activity(instance, settings, loaded_months(instance, settings, keys))
+    published = published_day(instance, settings)
     metadata: dict[str, str | int] = {
         "newest_day_published": published or "none",
         "newest_day_in_source": str(source_day or "none"),
@@ -111,7 +100,7 @@ def freshness(
         passed, description = False, " ".join(sentences)
     else:
         passed, description = True, f"The marts contain all data of the source, through {published}."
-    return [Outcome(check, passed, description, metadata) for check in FRESH_CHECKS]
+    return [Outcome(check, passed, description, metadata) for check in fresh_checks(settings)]
 
 
 def newest_complete_day(source: Source, settings: Settings, now: datetime) -> date | None:
@@ -121,18 +110,19 @@ def newest_complete_day(source: Source, settings: Settings, now: datetime) -> da
     return min(report.last_day, settings.as_of or yesterday) if report and report.last_day else None
 
 
-def published_day(instance: dg.DagsterInstance) -> str | None:
+def published_day(instance: dg.DagsterInstance, settings: Settings) -> str | None:
     """The last day of the generation that was published last."""
-    records = instance.fetch_materializations(PUBLISHED_KEY, limit=1).records
+    records = instance.fetch_materializations(published_key(settings), limit=1).records
     if not records or records[0].asset_materialization is None:
         return None
     return str(records[0].asset_materialization.metadata["as_of"].value)
 
 
-def failed_months(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[Outcome]:
+def failed_months(instance: dg.DagsterInstance, settings: Settings, keys: Sequence[str]) -> list[Outcome]:
     """Whether the last run of each month succeeded."""
     found = []
-    for check, runs in CHECKED_RUNS.items():
+    covered = (loading_runs(settings), serving_runs(settings, cohorts_key(settings)))
+    for check, runs in zip(not_failed_checks(settings), covered, strict=True):
         failed = sorted(attempts_at(instance, runs, keys).failures)
         description = "The last run of each month succeeded."
         if failed:
@@ -153,7 +143,7 @@ def build_standing_checks(
             dg.AssetCheckSpec(
                 FRESH, asset=check.asset_key, description="This asset contains all data of the source."
             )
-            for check in FRESH_CHECKS
+            for check in fresh_checks(settings)
         ],
         can_subset=True,
     )
@@ -168,14 +158,14 @@ def build_standing_checks(
             dg.AssetCheckSpec(
                 NOT_FAILED, asset=check.asset_key, description="The last run of every month succeeded."
             )
-            for check in NOT_FAILED_CHECKS
+            for check in not_failed_checks(settings)
         ],
         can_subset=True,
     )
     def no_month_left_failed(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         if not materializes_assets(context):
             yield from selected_results(
-                context, failed_months(context.instance, partitions.get_partition_keys())
+                context, failed_months(context.instance, settings, partitions.get_partition_keys())
             )
 
     return [as_new_as_source, no_month_left_failed]
@@ -235,7 +225,7 @@ def build_check_sensor(
     )
     def standing_checks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now, keys, instance = datetime.now(UTC), partitions.get_partition_keys(), context.instance
-        outcomes = failed_months(instance, keys)
+        outcomes = failed_months(instance, settings, keys)
         cursor = context.cursor or ALL_FRESH
         since = None if cursor == ALL_FRESH else datetime.fromisoformat(cursor)
         if settings.source != "simulated" or settings.simulated_home.exists():

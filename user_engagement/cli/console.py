@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from user_engagement.assets.common import PUBLISHED_KEY
+from user_engagement.assets.common import PUBLISHED, table_of
 from user_engagement.partitions import Months
 from user_engagement.pipeline import Plan
 
@@ -87,7 +87,7 @@ class RunProgress:
 
     def _materialized(self, event: dg.DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization
-        name = materialization.asset_key.to_user_string()
+        name = "/".join(table_of(materialization.asset_key))
         metadata = {key: value.value for key, value in materialization.metadata.items()}
         if "replaced_rows" in metadata:
             # the event of each month has the counts of the whole range
@@ -101,7 +101,7 @@ class RunProgress:
         self._checks += 1
         evaluation = event.asset_check_evaluation_data
         # the summary shows what is doubtful in the publication
-        if not evaluation.passed and evaluation.asset_key != PUBLISHED_KEY:
+        if not evaluation.passed and table_of(evaluation.asset_key) != PUBLISHED:
             self._console.print(
                 f"[yellow]check failed[/] {escape(evaluation.asset_key.to_user_string())}: "
                 f"{escape(evaluation.check_name)} ({evaluation.severity.value.lower()})"

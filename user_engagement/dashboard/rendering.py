@@ -18,7 +18,7 @@ from user_engagement.dashboard import controls, templating
 from user_engagement.dashboard.annotations import read_marks
 from user_engagement.dashboard.blocks import Block, Cards, Choice, Focus, Row, Story, Table, Text
 from user_engagement.dashboard.charts import Chart
-from user_engagement.dashboard.contents import PAGES
+from user_engagement.dashboard.contents import PAGES, Entry, all_pages
 from user_engagement.dashboard.data import Frame, UnavailableError, open_generation
 from user_engagement.dashboard.login import admit
 from user_engagement.dashboard.tables import to_csv
@@ -34,7 +34,6 @@ PLOTLY = {
 }
 TITLE = "User engagement"
 ICON = Path(__file__).with_name("icon.svg")
-BY_KEY = {entry.key: entry for entry in PAGES}
 LAYOUT = """
 .block-container {padding-top: 2.9rem !important; padding-bottom: 3rem !important; max-width: 90rem}
 .stMainBlockContainer > .stVerticalBlock {gap: .6rem}
@@ -66,12 +65,13 @@ def _show(settings: Settings, theme: Theme) -> None:
     generation = open_generation(settings.published_dir)
     _use_labels(settings)
     filters = controls.current_filters(generation)
-    entry = BY_KEY.get(filters.page, PAGES[0])
+    pages = _pages()
+    entry = pages.get(filters.page, PAGES[0])
     st.set_page_config(page_title=f"{entry.title} · {TITLE}")
     filters = filters.choose("page", entry.key)
     view = View(generation, filters, theme, _marks(settings))
     with st.container(horizontal=True, horizontal_alignment="distribute", key="bar"):
-        controls.navigation({key: page.title for key, page in BY_KEY.items()}, entry.key)
+        controls.navigation({key: page.title for key, page in pages.items()}, entry.key)
         controls.filter_menu(view)
     controls.write_address(filters)
     if stale := generation.stale(datetime.now(UTC), settings.stale_after_hours):
@@ -87,6 +87,11 @@ def _show(settings: Settings, theme: Theme) -> None:
             for block in blocks:
                 _draw(block, view)
     _settle()
+
+
+@cache
+def _pages() -> dict[str, Entry]:
+    return {entry.key: entry for entry in all_pages()}
 
 
 @cache

@@ -16,7 +16,7 @@ import pytest
 
 from user_engagement import simulation
 from user_engagement.assets.common import raw_key
-from user_engagement.assets.freshness import ACTIVITY_KEY, BY_MONTH_KEYS
+from user_engagement.assets.freshness import ACTIVITY, BY_MONTH, activity_key
 from user_engagement.assets.raw import SCHEMA_CHECK
 from user_engagement.automation.attempts import LONGEST_PAUSE, pause_after
 from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB
@@ -375,22 +375,24 @@ def test_a_month_of_which_one_model_was_not_rebuilt_is_loaded_again(tmp_path: Pa
         assert pipeline.execute(INGEST_JOB, pipeline.new_data())
         assert isinstance(pipeline.new_data(), str)
         [loaded] = pipeline.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=raw_key(USER_ENGAGEMENT), asset_partitions=["2024-03-01"]),
+            dg.AssetRecordsFilter(
+                asset_key=raw_key(pipeline.settings, USER_ENGAGEMENT), asset_partitions=["2024-03-01"]
+            ),
             limit=1,
         ).records
         assert loaded.asset_materialization
         for event in (
             loaded.asset_materialization,
             *(
-                dg.AssetMaterialization(key, partition="2024-03-01")
-                for key in BY_MONTH_KEYS
-                if key != ACTIVITY_KEY
+                dg.AssetMaterialization(activity_key(pipeline.settings, model), partition="2024-03-01")
+                for model in BY_MONTH
+                if model != ACTIVITY
             ),
         ):
             pipeline.instance.report_runless_asset_event(event)
         assert pipeline.months(pipeline.new_data()) == [["2024-03"]]
         pipeline.instance.report_runless_asset_event(
-            dg.AssetMaterialization(ACTIVITY_KEY, partition="2024-03-01")
+            dg.AssetMaterialization(activity_key(pipeline.settings), partition="2024-03-01")
         )
         assert isinstance(pipeline.new_data(), str)
 
@@ -400,7 +402,7 @@ def test_cohorts_wait_for_a_failed_check_of_what_they_are_made_of(tmp_path: Path
 
     def evaluated(passed: bool) -> dg.AssetCheckEvaluation:
         return dg.AssetCheckEvaluation(
-            asset_key=raw_key(USER_ENGAGEMENT),
+            asset_key=dg.AssetKey(["raw", "user_engagement"]),
             check_name=SCHEMA_CHECK,
             passed=passed,
             metadata={},

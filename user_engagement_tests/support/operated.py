@@ -41,7 +41,7 @@ class Operated:
     def behind(self) -> list[dg.RunRequest] | str:
         """A tick of `cohorts_follow_activity`."""
         graph = self.definitions.resolve_asset_graph()
-        found = requests_for_cohorts(self.instance, graph, self.keys, self.now)
+        found = requests_for_cohorts(self.instance, self.settings, graph, self.keys, self.now)
         return found.skip_message or "" if isinstance(found, dg.SkipReason) else found
 
     def months(self, requests: list[dg.RunRequest] | str) -> list[list[str]]:
@@ -75,7 +75,8 @@ class Operated:
     def standing(self) -> dict[str, Outcome]:
         """Every standing check, by its name."""
         found = freshness(self.instance, self.source, self.settings, self.keys, self.now)
-        return {str(s.check.name): s for s in (*found, *failed_months(self.instance, self.keys)[:1])}
+        failed = failed_months(self.instance, self.settings, self.keys)
+        return {str(s.check.name): s for s in (*found, *failed[:1])}
 
 
 @contextmanager

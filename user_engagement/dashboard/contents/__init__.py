@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 
+from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Page
 from user_engagement.dashboard.contents import causes, churn, engagement, overview, quality, retention
 from user_engagement.dashboard.view import View
@@ -30,3 +32,11 @@ PAGES = (
     Entry("causes", "Causes", causes.page),
     Entry("quality", "Data", quality.page),
 )
+PAGES_GROUP = "user_engagement.pages"
+"""Entry points of further pages: functions that take a view and return a `Page`."""
+
+
+def all_pages() -> tuple[Entry, ...]:
+    """The project's pages, then those of installed packages, under the names of their entry points."""
+    own = (Entry(each.name, fmt.label(each.name), each.load()) for each in entry_points(group=PAGES_GROUP))
+    return (*PAGES, *own)

@@ -7,6 +7,10 @@
     ref('kpi_session_duration'),
     ref('kpi_days_since_signup'),
 ] %}
+{#- Then those of a team's own. -#}
+{%- for model in env_var('OWN_KPI_MODELS', '').split() -%}
+{%- do families.append(ref(model)) -%}
+{%- endfor %}
 
 with families as (
 
