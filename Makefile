@@ -1,10 +1,12 @@
 # Needs Python 3.11 to 3.13 and make; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+BUILD := $(CURDIR)/build
+SITE_CONFIG := website/mkdocs.yml
 # the simulated company has a home of its own, so that the default one stays free for your data
 SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engagement/simulated}
 
-.PHONY: help install lock run dev test test-fast test-all screenshots lint clean
+.PHONY: help install lock run dev test test-fast test-all docs screenshots lint clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -44,6 +46,13 @@ test-all: install lint  ## Run the linters and all variants of the tests
 
 test-fast: install  ## Run only the quick tests (no process, no pipeline), in parallel
 	$(BIN)/python -m pytest -m "not slow" -n auto
+
+# dbt opens a warehouse to find out what it has: here an empty one, never that of a home
+docs: install  ## Build the documentation as a site, with the pages of dbt: build/site/index.html
+	rm -rf $(BUILD)/dbt $(BUILD)/site
+	mkdir -p $(BUILD)/dbt
+	USER_ENGAGEMENT_HOME=$(BUILD)/dbt $(BIN)/dbt docs generate --quiet --static --empty-catalog --target-path $(BUILD)/dbt/target --project-dir user_engagement_dbt --profiles-dir user_engagement_dbt
+	NO_MKDOCS_2_WARNING=1 DBT_SITE=$(BUILD)/dbt/target/static_index.html $(BIN)/mkdocs build --config-file $(SITE_CONFIG) --site-dir $(BUILD)/site
 
 screenshots: install  ## Take pictures of every page of the simulated company's dashboard for the documentation
 	$(SIMULATED) sh -c '$(BIN)/python -m user_engagement_tests.support.screenshots "$$USER_ENGAGEMENT_HOME" docs/images'

@@ -15,6 +15,9 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateRe
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.run_request import DagsterRunReaction
 
+# What the launcher catches when a code server on another host does not answer.
+from dagster._core.errors import DagsterUserCodeUnreachableError
+
 # The event log that stores events in batches: its base class, and the types of asset events.
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.execution.api import execute_run_iterator
@@ -44,6 +47,9 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
     WILL_RETRY_TAG,
 )
+
+# The question of the launcher to such a code server: does it still have the process of a run?
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
@@ -57,8 +63,11 @@ __all__ = [
     "WILL_RETRY_TAG",
     "AssetCheckExecutionRecord",
     "AssetGraph",
+    "CanCancelExecutionRequest",
+    "CanCancelExecutionResult",
     "CheckRunHealthResult",
     "DagsterRunReaction",
+    "DagsterUserCodeUnreachableError",
     "FreshnessState",
     "FreshnessStateRecord",
     "InMemoryJob",

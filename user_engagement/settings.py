@@ -82,11 +82,13 @@ class TableMapping:
         table: the table or view, schema-qualified where it is not in the default schema.
         columns: name in the raw table to name of the source's column; others keep their names.
         updated_at: the source's column that changes with every change of a row, for fingerprints.
+        events: the kind of events that the table holds, out of which sessions are made; None if its rows are sessions.
     """
 
     table: str
     columns: dict[str, str] = Field(default_factory=dict)
     updated_at: str | None = None
+    events: Literal["snowplow"] | None = None
 
 
 class Settings(BaseSettings):
@@ -96,6 +98,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".user_engagement"), description="Folder that holds all state.")
     warehouse: Literal["duckdb", "snowflake"] = Field("duckdb", description="Where the tables live.")
+    parallel_loads: int = Field(
+        1, ge=1, le=8, description="Runs that may load raw tables at the same time; 1 in DuckDB."
+    )
     source: str = Field("simulated", description="Kind of source to extract from.")
     source_path: str | None = Field(
         None, repr=False, description="Folder, database URL, or place in the warehouse, of the source."
@@ -121,6 +126,12 @@ class Settings(BaseSettings):
     )
     snowplow_bots: bool = Field(False, description="Count events of bots and crawlers as engagement.")
     snowplow_table: str = Field("atomic.events", description="Table of Snowplow events, if in a database.")
+    snowplow_look_back_days: int = Field(
+        3,
+        ge=0,
+        le=365,
+        description="Days by which the load times of events in a warehouse may be out of order.",
+    )
     start: date | None = Field(None, description="First month to load, YYYY-MM; the source's first if unset.")
     end: date | None = Field(None, description="Last month to load, YYYY-MM; the source's last if unset.")
     as_of: date | None = Field(None, description="Last complete day of data; the newest day if unset.")
@@ -376,6 +387,15 @@ class Settings(BaseSettings):
         if self.start and self.end and self.start > self.end:
             raise ValueError(
                 f"{PREFIX}START {self.start:%Y-%m} is after {PREFIX}END {self.end:%Y-%m}; swap them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_writer_of_a_file(self) -> Settings:
+        if self.parallel_loads > 1 and self.warehouse == "duckdb":
+            raise ValueError(
+                f"{PREFIX}PARALLEL_LOADS={self.parallel_loads}: a DuckDB file takes one writer; set it to 1, or "
+                f"{PREFIX}WAREHOUSE=snowflake"
             )
         return self
 

@@ -92,6 +92,7 @@ def test_a_rebuild_that_never_ended_leaves_nothing_to_keep(path: LoadPath) -> No
     assert not is_marked(path)
 
 
+@pytest.mark.exhaustive
 def test_a_rebuild_that_is_asked_for_keeps_nothing(path: LoadPath) -> None:
     with at_home(path.folder / "home"):
         settings = path.settings(WORLD, insights=True, as_of=WEDNESDAY)

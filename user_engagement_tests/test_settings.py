@@ -185,3 +185,9 @@ def test_the_settings_of_a_process_are_read_once(monkeypatch: pytest.MonkeyPatch
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(Exception, match="frozen"):
         load_settings().seed = 3
+
+
+def test_a_file_that_takes_one_writer_is_not_loaded_in_parallel() -> None:
+    with pytest.raises(SettingsError, match=r"PARALLEL_LOADS=2: a DuckDB file takes one writer; set it to 1"):
+        load_settings(parallel_loads=2)
+    assert load_settings(parallel_loads=2, warehouse="snowflake").parallel_loads == 2

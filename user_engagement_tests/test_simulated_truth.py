@@ -304,6 +304,7 @@ def claims_of_retention(companies: Companies, kind: str) -> Iterator[Claim]:
     yield Claim(f"retention in {kind} of cohorts that are cut", cut, naive, noise)
 
 
+@pytest.mark.exhaustive
 def test_intervals_hold_the_truth_about_as_often_as_they_say(claims: list[Claim]) -> None:
     wrong = []
     for claim in claims:
@@ -314,12 +315,14 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(claims: list[Claim]
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.exhaustive
 def test_the_rates_of_all_worlds_together_are_not_biased(claims: list[Claim]) -> None:
     furthest = stats.norm.isf(ALPHA / len(claims) / 2)
     biases = {claim.what: round(claim.bias(claim.trials), 2) for claim in claims}
     assert {what: bias for what, bias in biases.items() if abs(bias) > furthest} == {}
 
 
+@pytest.mark.exhaustive
 def test_mistaken_denominators_would_be_found(claims: list[Claim]) -> None:
     """What keeps the tests above from passing whatever the marts hold."""
     found = [claim for claim in claims if claim.naive is not None]

@@ -21,7 +21,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from user_engagement.errors import SourceError
 from user_engagement.partitions import Months
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation.activity import LONGEST_SESSION
+from user_engagement.sources.snowplow.files import enriched_events
 from user_engagement_tests.support.frames import assert_equal, marts
 from user_engagement_tests.support.postgres import Server, running_server
 from user_engagement_tests.support.worlds import at_home
@@ -128,21 +129,26 @@ def files_that_hold(text: str, folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def read_as_snowplow(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Marts:
-    """Users from the files, events from Snowplow's."""
+def enriched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("snowplow")
     simulation.write_snowplow(
         COMPANY,
         THROUGH,
-        folder / "enriched",
+        folder,
         gz=True,
         heartbeat_seconds=HEARTBEAT,
         minimum_visit_seconds=MINIMUM_VISIT,
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def read_as_snowplow(files: Path, enriched: Path, tmp_path_factory: pytest.TempPathFactory) -> Marts:
+    """Users from the files, events from Snowplow's."""
     return marts_through(
-        folder / "home",
+        tmp_path_factory.mktemp("home"),
         source="snowplow",
-        source_path=str(folder / "enriched"),
+        source_path=str(enriched),
         users_path=str(files),
         snowplow_heartbeat_seconds=HEARTBEAT,
         snowplow_minimum_visit_seconds=MINIMUM_VISIT,
@@ -190,6 +196,35 @@ def test_snowplow_events_give_the_marts_of_files_that_tell_what_a_tracker_sees(
     pq.write_table(as_tracked(engagement), tmp_path / "tracked" / "user_engagement.parquet")
     tracked = marts_through(tmp_path / "home", source="files", source_path=str(tmp_path / "tracked"))
     assert_equal(read_as_snowplow, tracked)
+
+
+@pytest.mark.exhaustive
+def test_a_table_of_events_in_the_warehouse_gives_the_marts_of_the_files_of_events(
+    tmp_path: Path, files: Path, enriched: Path, read_as_snowplow: Marts
+) -> None:
+    """The last two months of events are loaded after a first run: only months that they touch are loaded again."""
+    company = tmp_path / "company.duckdb"
+    early = f"collector_tstamp < '{THROUGH - timedelta(days=60)}'"
+    events = enriched_events(sorted(enriched.rglob("*.gz")))
+    typed = f"select * exclude (source, fields), cast(collector_tstamp as timestamp) as load_tstamp from ({events})"
+    with duckdb.connect(company) as connection:
+        connection.execute("create schema atomic")
+        connection.execute(f"create table atomic.events as select * from ({typed}) where {early}")
+    tables = {"user_engagement": {"table": "atomic.events", "events": "snowplow"}}
+    given: dict[str, Any] = {"source": "warehouse", "source_path": str(company), "source_tables": tables}
+    heartbeats = {
+        "snowplow_heartbeat_seconds": HEARTBEAT,
+        "snowplow_minimum_visit_seconds": MINIMUM_VISIT,
+    }
+    with settings_at(tmp_path / "home", users_path=str(files), **given, **heartbeats) as settings:
+        pipeline.run(settings, pipeline.plan(settings))
+        with duckdb.connect(company) as connection:
+            connection.execute(f"insert into atomic.events select * from ({typed}) where not {early}")
+        planned = pipeline.plan(settings)
+        assert sum(len(months.keys()) for months in planned.load) < 8
+        pipeline.run(settings, planned)
+        assert pipeline.plan(settings).load == ()
+        assert_equal(marts(settings), read_as_snowplow)
 
 
 # -- tables that the warehouse reads itself ----------------------------------------------------------------
@@ -252,6 +287,7 @@ def test_schemas_of_the_warehouse_file_give_the_marts_of_the_files_after_late_de
             pipeline.plan(settings)
 
 
+@pytest.mark.exhaustive
 def test_another_duckdb_file_and_parquet_give_the_marts_of_the_files(
     tmp_path: Path, files: Path, read_as_files: Marts
 ) -> None:
@@ -302,6 +338,7 @@ def test_a_table_that_the_warehouse_cannot_read_ends_in_one_line(
 # -- the second run ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_after_some_days_more_only_the_months_touched_are_loaded_and_the_marts_are_those_of_one_load(
     tmp_path: Path,
 ) -> None:

@@ -1,10 +1,11 @@
-"""Owners, keys, the freshness policy, and the pool of assets that write to the warehouse."""
+"""Owners, keys, the freshness policy, and the pools of assets that write to the warehouse."""
 
 from datetime import timedelta
 
 import dagster as dg
 
 from user_engagement.contracts.raw import RawTable
+from user_engagement.instance.run_coordinator import LOADS_POOL
 from user_engagement.settings import Settings
 
 OWNERS = ["team:data-platform"]
@@ -19,6 +20,11 @@ def source_key(table: RawTable) -> dg.AssetKey:
 
 def raw_key(table: RawTable) -> dg.AssetKey:
     return dg.AssetKey(["raw", table.name])
+
+
+def raw_pool(settings: Settings) -> str:
+    """The pool of raw extracts: one of their own where several runs may load at the same time."""
+    return LOADS_POOL if settings.parallel_loads > 1 else WAREHOUSE_POOL
 
 
 def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:

@@ -23,6 +23,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, freshness_policy
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
 from user_engagement.assets.dbt_project import prepare_project
+from user_engagement.assets.fingerprints import REBUILD_TAG
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -266,6 +267,7 @@ def dbt_build(
     """Builds and tests the selected models but those of ``exclude``; describes all tables, by month in a window."""
     with open_warehouse(settings).reader() as reader:
         variables = dbt_vars(reader, settings, datetime.now(settings.zone))
+    variables["rebuild"] = REBUILD_TAG in context.run.tags
     command = [
         "build",
         *NO_UNIT_TESTS,

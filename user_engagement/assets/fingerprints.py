@@ -91,7 +91,8 @@ def _reading_settings(settings: Settings) -> str:
         *(["event_ids_per_user"] if settings.event_ids_per_user else []),
     )
     events = (settings.snowplow_visit_timeout_seconds, settings.snowplow_bots)
-    rules = digest([repr(values), *([repr(events)] if settings.source == "snowplow" else [])])
+    has_events = settings.source == "snowplow" or any(each.events for each in settings.source_tables.values())
+    rules = digest([repr(values), *([repr(events)] if has_events else [])])
     return f"{settings.timezone}/{settings.max_session_seconds:g}/{rules}"
 
 

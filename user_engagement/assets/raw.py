@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, raw_key, source_key
+from user_engagement.assets.common import OWNERS, raw_key, raw_pool, source_key
 from user_engagement.assets.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
 from user_engagement.assets.source_loss import ACCEPT_LOSS_TAG, refuse_loss
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
@@ -126,7 +126,7 @@ def raw_asset(
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         io_manager_key="user_engagement_raw_io_manager",
-        pool=WAREHOUSE_POOL,
+        pool=raw_pool(settings),
         group_name="raw",
         owners=OWNERS,
         kinds={"python", settings.warehouse},

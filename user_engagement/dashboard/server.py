@@ -6,10 +6,11 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from user_engagement.dashboard.ports import free_port
+from user_engagement.dashboard.ports import HOST, free_port
 from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.errors import UserError
 from user_engagement.settings import PREFIX, Settings
@@ -20,6 +21,8 @@ OPTIONS = {
     "CLIENT_SHOW_ERROR_DETAILS": "none",
     "CLIENT_TOOLBAR_MODE": "minimal",
     "GLOBAL_DEVELOPMENT_MODE": "false",
+    # for the welcome message Streamlit asks a server on the internet for this host's address
+    "LOGGER_HIDE_WELCOME_MESSAGE": "true",
     "LOGGER_LEVEL": "warning",
     "RUNNER_MAGIC_ENABLED": "false",
     "SERVER_ENABLE_CORS": "true",
@@ -52,6 +55,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """
     added = {f"STREAMLIT_{name}": value for name, value in OPTIONS.items()}
     added["STREAMLIT_SERVER_ADDRESS"] = settings.dashboard_host
+    # which pages may open the dashboard's websocket, whatever host name a proxy passes on
+    added["STREAMLIT_BROWSER_SERVER_ADDRESS"] = urlsplit(settings.dashboard_address).hostname or HOST
     added[PREFIX + "HOME"] = str(settings.home.absolute())
     if settings.dashboard_login:
         added["STREAMLIT_SECRETS_FILES"] = str(_login_secrets(settings))

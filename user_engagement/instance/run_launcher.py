@@ -11,17 +11,21 @@ import socket
 import time
 
 import psutil
-from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher
+from dagster import DagsterEventType, DagsterRun, DefaultRunLauncher, deserialize_value
 
 from user_engagement.dagster_internals import (
     GRPC_INFO_TAG,
+    CanCancelExecutionRequest,
+    CanCancelExecutionResult,
     CheckRunHealthResult,
+    DagsterUserCodeUnreachableError,
     LaunchRunContext,
     WorkerStatus,
 )
 
 HOST_TAG = "user_engagement/host"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ANSWER_SECONDS = 10
 
 
 def host_tag() -> dict[str, str]:
@@ -30,10 +34,12 @@ def host_tag() -> dict[str, str]:
 
 
 class LocalRunLauncher(DefaultRunLauncher):
-    """A `DefaultRunLauncher` that checks whether the processes of this host's runs are alive.
+    """A `DefaultRunLauncher` that checks whether the processes of runs are alive.
 
-    Run monitoring treats every answer except "running" as a failed run. So the answer is also "running" for runs that
-    this host cannot check: runs of another host, and runs that were started before this launcher was used.
+    It looks for the processes on this host, and asks a code server on another host for those that it started. Run
+    monitoring treats every answer except "running" as a failed run. So the answer is also "running" for runs that
+    nobody can check: runs of another host with a code server of its own, runs of a code server that does not answer,
+    and runs that were started before this launcher was used.
     """
 
     @property
@@ -45,7 +51,7 @@ class LocalRunLauncher(DefaultRunLauncher):
         super().launch_run(context)
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        problem = self._problem(run) if _runs_here(run) else None
+        problem = self._problem(run) if _runs_here(run) else self._problem_elsewhere(run)
         return CheckRunHealthResult(WorkerStatus.FAILED if problem else WorkerStatus.RUNNING, problem)
 
     def _problem(self, run: DagsterRun) -> str | None:
@@ -55,6 +61,21 @@ class LocalRunLauncher(DefaultRunLauncher):
             if pid is not None:
                 return _why_gone(int(str(pid.value)), reported=entry.timestamp)
         return self._why_overdue(run)
+
+    def _problem_elsewhere(self, run: DagsterRun) -> str | None:
+        """Why the run's process cannot be alive at a code server on another host; None if it can."""
+        host = _code_server_host(run)
+        client = None if host in LOOPBACK else self._get_grpc_client_for_termination(run.run_id)
+        if client is None:
+            return None
+        request = CanCancelExecutionRequest(run_id=run.run_id)
+        try:
+            answer = client.can_cancel_execution(request, timeout=ANSWER_SECONDS)
+        except DagsterUserCodeUnreachableError:
+            return None
+        if deserialize_value(answer, CanCancelExecutionResult).can_cancel:
+            return None
+        return f"its process is gone: the code server {host} has none for it"
 
     def _why_overdue(self, run: DagsterRun) -> str | None:
         record = self._instance.get_run_record_by_id(run.run_id)
@@ -66,9 +87,12 @@ class LocalRunLauncher(DefaultRunLauncher):
 
 def _runs_here(run: DagsterRun) -> bool:
     """Whether this host started the run, directly or through a code server on this host."""
-    code_server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("host", "localhost")
     here = socket.gethostname()
-    return run.tags.get(HOST_TAG) == here and code_server in (*LOOPBACK, here)
+    return run.tags.get(HOST_TAG) == here and _code_server_host(run) in (*LOOPBACK, here)
+
+
+def _code_server_host(run: DagsterRun) -> str:
+    return json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("host", "localhost")
 
 
 def _why_gone(pid: int, reported: float) -> str | None:

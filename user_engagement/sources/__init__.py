@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -42,6 +43,11 @@ def open_source(settings: Settings, open_tables: Callable[[Settings], SourceTabl
         return simulated_source(settings)
     if settings.source == "snowplow":
         return snowplow_source(settings)
+    if settings.source != "warehouse" and any(each.events for each in settings.source_tables.values()):
+        raise SettingsError(
+            f"{PREFIX}SOURCE_TABLES: only source warehouse reads events by a mapping. Use source snowplow, with "
+            f"{PREFIX}SNOWPLOW_TABLE for a table of another database."
+        )
     if settings.source not in SOURCES:
         return entry_points(group=SOURCES_GROUP)[settings.source].load()(settings)
     if settings.source == "warehouse":
@@ -90,7 +96,37 @@ def place_of(settings: Settings, place: str | None, kind: str) -> Source:
 
 
 def warehouse_source(settings: Settings, tables: SourceTables) -> Source:
-    """Tables that the warehouse reads by itself."""
+    """Tables that the warehouse reads by itself.
+
+    Raises:
+        SettingsError: a mapping other than that of engagement says that it holds events.
+    """
+    rows = _warehouse_rows(settings, tables)
+    holding = [name for name, mapping in settings.source_tables.items() if mapping.events]
+    if not holding:
+        return rows
+    if holding != [USER_ENGAGEMENT.name]:
+        raise SettingsError(
+            f"{PREFIX}SOURCE_TABLES: events become rows of {USER_ENGAGEMENT.name} only, not of {', '.join(holding)}."
+        )
+    # the rules are imported for those who have events
+    from user_engagement.sources.snowplow.session_sql import SessionRules
+    from user_engagement.sources.warehouse.events import WarehouseEvents
+
+    made = SessionRules(
+        rules_of(settings),
+        settings.snowplow_heartbeat_seconds,
+        settings.snowplow_minimum_visit_seconds,
+        settings.snowplow_duration,
+        settings.snowplow_visit_timeout_seconds,
+        settings.snowplow_bots,
+    )
+    look_back = timedelta(days=settings.snowplow_look_back_days)
+    table = settings.source_tables[USER_ENGAGEMENT.name].table
+    return with_users(rows, WarehouseEvents(tables, table, made, look_back))
+
+
+def _warehouse_rows(settings: Settings, tables: SourceTables) -> Source:
     return WarehouseSource(
         tables,
         settings.timezone,

@@ -15,26 +15,24 @@
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
   {%- endset -%}
-  {% do return(adapter.dispatch('in_transaction')(dml, arg_dict)) %}
+  {% do return(adapter.dispatch('in_transaction')(dml, arg_dict, in_window(config.meta_require('window_column')))) %}
 {% endmacro %}
 
-{#- dbt-duckdb opens a transaction around every model. -#}
-{% macro default__in_transaction(dml, arg_dict) %}{% do return(dml) %}{% endmacro %}
+{#- dbt-duckdb opens a transaction around every model. `replaced` is the condition on the rows that are replaced. -#}
+{% macro default__in_transaction(dml, arg_dict, replaced) %}{% do return(dml) %}{% endmacro %}
 
 {#-
   Snowflake commits each statement unless told otherwise. A statement whose answer is lost is sent again and may run
-  twice: the window must hold as many rows as were selected for it, or the text that is no number ends the
+  twice: what was replaced must have as many rows as were selected for it, or the text that is no number ends the
   transaction with an error.
 -#}
-{% macro snowflake__in_transaction(dml, arg_dict) %}
+{% macro snowflake__in_transaction(dml, arg_dict, replaced) %}
   {%- set guarded -%}
     {{ dml }};
     select cast(case
       when
-        (select count(*) from {{ arg_dict['target_relation'] }}
-          where {{ in_window(config.meta_require('window_column')) }})
-        = (select count(*) from {{ arg_dict['temp_relation'] }}
-          where {{ in_window(config.meta_require('window_column')) }})
+        (select count(*) from {{ arg_dict['target_relation'] }} where {{ replaced }})
+        = (select count(*) from {{ arg_dict['temp_relation'] }} where {{ replaced }})
         then '0' else 'the window of {{ this.identifier }} was not replaced once: run it again'
     end as integer)
   {%- endset -%}

@@ -279,10 +279,10 @@ def test_cohorts_rebuilt_without_publishing_are_published_all_the_same(
 @pytest.mark.parametrize(
     ("first", "last"),
     [
-        (date(2025, 3, 30), date(2025, 4, 2)),
+        (date(2025, 4, 1), date(2025, 4, 2)),
         pytest.param(date(2025, 3, 20), date(2025, 4, 18), marks=pytest.mark.exhaustive),
     ],
-    ids=["4 days", "30 days"],
+    ids=["2 days", "30 days"],
 )
 def test_days_one_by_one_are_the_marts_of_one_load(tmp_path: Path, first: date, last: date) -> None:
     config = simulation.WorldConfig(users=250)

@@ -162,7 +162,7 @@ def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pauses", [(4,), (10, 0.2)])
+@pytest.mark.parametrize("pauses", [pytest.param((4,), marks=pytest.mark.exhaustive), (10, 0.2)])
 def test_ctrl_c_ends_a_run_with_130_and_one_line_however_often(
     pauses: tuple[float, ...], company: Path, tmp_path: Path
 ) -> None:

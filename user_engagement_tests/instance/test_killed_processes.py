@@ -94,6 +94,7 @@ def test_a_run_that_was_killed_with_everything_else_fails_after_the_restart_and_
     assert {"key": HOST_TAG, "value": socket.gethostname()} in first["tags"]
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_ends_a_run_in_progress_and_leaves_no_process(dev: Deployment) -> None:
     dev.start()
     run = dev.launch(*EVERYTHING)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -162,6 +164,26 @@ def test_a_run_that_this_host_cannot_judge_goes_on(
     ended = process("true")
     ended.wait()
     assert monitored(instance, started_run(instance, ended.pid, tags=tags))[0] is STARTED
+
+
+def test_a_code_server_on_another_host_is_asked_whether_it_still_has_the_run(
+    instance: dg.DagsterInstance, process: Start, tmp_path: Path
+) -> None:
+    """A code server that was restarted knows nothing of the runs before."""
+    host = "127.0.0.2"
+    with socket.create_server((host, 0)) as probe:
+        port = probe.getsockname()[1]
+    run = started_run(instance, tags=host_tag() | {GRPC_INFO_TAG: f'{{"host": "{host}", "port": {port}}}'})
+    assert monitored(instance, run)[0] is STARTED, "nobody answers there"
+    (tmp_path / "empty.py").write_text("import dagster as dg\ndefs = dg.Definitions()\n")
+    program = Path(sys.executable).with_name("dagster")
+    process(str(program), "api", "grpc", "-h", host, "-p", str(port), "-f", str(tmp_path / "empty.py"))
+    deadline = time.monotonic() + 60
+    while monitored(instance, run)[0] is STARTED and time.monotonic() < deadline:
+        time.sleep(0.2)
+    status, message = monitored(instance, run)
+    assert status is FAILURE
+    assert f"the code server {host} has none for it" in message
 
 
 def test_a_process_has_the_start_timeout_to_report(instance: dg.DagsterInstance) -> None:

@@ -61,6 +61,7 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     return embedded.marts(WORLD)
 
 
+@pytest.mark.exhaustive
 def test_every_road_ends_where_it_ends_in_duckdb(
     snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
 ) -> None:

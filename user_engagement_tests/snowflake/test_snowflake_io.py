@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from itertools import count
 from pathlib import Path
@@ -26,6 +27,7 @@ from user_engagement.sources.base import Extract
 from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
 from user_engagement.warehouse.snowflake import loading, warehouse
+from user_engagement.warehouse.snowflake.connection import connect, rows_of
 from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
@@ -211,6 +213,7 @@ def test_a_cut_connection_leaves_the_slice_whole_and_once(
 
 # the connector asks to cancel what timed out, in a thread of its own, over the same dead wire
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.exhaustive
 def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: Snowflake) -> None:
     load(snowflake, extract_of(JANUARY, [signup("old", 1)]))
     cut = Cut("insert into", "before", times=1_000)
@@ -227,6 +230,43 @@ def test_a_connection_that_stays_cut_keeps_the_old_slice_and_says_so(snowflake: 
     ):
         load(snowflake, extract_of(JANUARY, [signup("new", 1)]))
     assert users(snowflake) == ["old"]
+
+
+# -- loads at the same time --------------------------------------------------------------------------------
+
+
+def test_two_loads_at_a_time_leave_each_slice_whole_and_once(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two months, and one of them twice."""
+    monkeypatch.setattr(loading, "WAITS", (0.5, 1, 2, 4, 8))
+    load(snowflake, extract_of(FEBRUARY, []))
+    slices = [
+        (JANUARY, [signup(f"j{n}", 1) for n in range(20)]),
+        (FEBRUARY, [signup(f"f{n}", 1, 2) for n in range(20)]),
+        (JANUARY, [signup(f"j{n}", 1) for n in range(20)]),
+    ]
+    with ThreadPoolExecutor(3) as threads:
+        done = list(threads.map(lambda each: load(snowflake, extract_of(*each)), slices))
+    assert [each.rows for each in done] == [20, 20, 20]
+    assert users(snowflake) == sorted([f"{month}{n}" for month in "jf" for n in range(20)])
+
+
+def test_a_load_waits_until_another_load_of_the_table_has_ended(
+    snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "WAITS", (0.5,) * 60)
+    load(snowflake, extract_of(JANUARY, [signup("old", 1)]))
+    with connect(snowflake.account) as connection, ThreadPoolExecutor(1) as threads:
+        rows_of(connection, "begin transaction")
+        rows_of(connection, "update raw.user_signups__lock set loads = loads + 1")
+        waiting = threads.submit(load, snowflake, extract_of(JANUARY, [signup("new", 1)]))
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=3)
+        assert users(snowflake) == ["old"]
+        rows_of(connection, "commit")
+        assert waiting.result().rows == 1
+    assert users(snowflake) == ["new"]
 
 
 LOCKED = b"""{"success": false, "code": "000625", "message": "Statement 1 has locked table T in transaction 2",

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
-import random
 import sqlite3
 import tempfile
 from collections.abc import Iterable
@@ -34,46 +32,21 @@ from user_engagement.sources import open_source
 from user_engagement.sources.files import FilesSource
 from user_engagement.sources.snowplow import SnowplowSource, SnowplowTableSource
 from user_engagement.sources.snowplow.files import enriched_events
-from user_engagement.sources.snowplow.sessions import EXTRA_COLUMNS, FIELDS_READ
+from user_engagement.sources.snowplow.session_sql import EXTRA_COLUMNS, FIELDS_READ
 from user_engagement_tests.support.postgres import running_server
+from user_engagement_tests.support.snowplow_events import (
+    NOON,
+    OTHER,
+    Event,
+    contexts,
+    event,
+    line,
+    made_up_events,
+    struct,
+    tstamp,
+)
 
 ALWAYS = Window()
-NOON = datetime(2025, 3, 10, 12, 0, 0)
-WEB_PAGE = "iglu:com.snowplowanalytics.snowplow/web_page/jsonschema/1-0-0"
-OTHER = "iglu:com.example/other/jsonschema/1-0-0"
-
-numbers = itertools.count()
-
-Event = dict[str, str]
-
-
-def tstamp(seconds: float, start: datetime = NOON) -> str:
-    return (start + timedelta(seconds=seconds)).isoformat(" ", "milliseconds")
-
-
-def contexts(view: str) -> str:
-    entities = [{"schema": OTHER, "data": {"id": "no"}}, {"schema": WEB_PAGE, "data": {"id": view}}]
-    return json.dumps(
-        {"schema": "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1", "data": entities}
-    )
-
-
-def event(seconds: float = 0, name: str = "page_view", view: str | None = "view", **fields: str) -> Event:
-    """An event of alice's session s1, so many seconds after noon; fields change or add what it says."""
-    happened = tstamp(seconds)
-    known = {"event_id": f"event-{next(numbers)}", "user_id": "alice", "domain_userid": "laptop"}
-    times = dict.fromkeys(("collector_tstamp", "derived_tstamp", "dvce_created_tstamp"), happened)
-    session = {"domain_sessionid": "s1", "event": name, "event_name": name}
-    return known | times | session | ({"contexts": contexts(view)} if view else {}) | fields
-
-
-def struct(seconds: float, action: str, **fields: str) -> Event:
-    return event(seconds, "event", event="struct", se_category="cart", se_action=action, **fields)
-
-
-def line(given: Event) -> str:
-    assert set(given) <= set(ENRICHED_EVENT)
-    return "\t".join(given.get(name, "") for name in ENRICHED_EVENT)
 
 
 def put(file: Path, lines: Iterable[str]) -> Path:
@@ -512,29 +485,6 @@ def test_times_are_utc_unless_they_say_otherwise(tmp_path: Path, written: str) -
 def test_without_a_derived_time_the_collectors_counts(tmp_path: Path) -> None:
     session = the_session(tmp_path, event(0, derived_tstamp=""), event(9, derived_tstamp="soon"))
     assert (session["engagement_date"], session["session_duration"]) == (NOON, 9.0)
-
-
-def made_up_events(seed: int, count: int) -> list[Event]:
-    """Events of a few users and devices around the turn of two months, in the order of nothing."""
-    draw = random.Random(seed)
-    begins = datetime(2025, 1, 30, 12)
-    made = []
-    for number in range(count):
-        at = tstamp(draw.randrange(33 * 86_400), begins)
-        made.append(
-            event(
-                name=draw.choice(["page_view", "page_ping", "link_click"]),
-                view=draw.choice([None, "a", "b"]),
-                user_id=draw.choice(["", "alice", "bob"]),
-                domain_userid=draw.choice(["", "laptop", "phone"]),
-                domain_sessionid=draw.choice(["", *(f"s{n}" for n in range(count // 3))]),
-                derived_tstamp=draw.choice([at, at, at, ""]),
-                collector_tstamp=draw.choice([at, at, at, "", "no time"]),
-                dvce_created_tstamp=at,
-                event_id=f"e{draw.randrange(count)}" if draw.random() < 0.3 else f"u{number}",
-            )
-        )
-    return made
 
 
 def rows_without(extracted: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

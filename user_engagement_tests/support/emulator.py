@@ -47,13 +47,18 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     """An error of the data is an error of the statement, and role and warehouse are those of the login.
 
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
-    others, nor of when a table changed: the number of its rows stands for that.
+    others, nor of when a table changed: the number of its rows stands for that. A row that another transaction has
+    changed is an error at once, where Snowflake waits: it is that of a lock that was waited for too long.
     """
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:
         return _execute(self, command, *args, **kwargs)
+    except duckdb.TransactionException as error:
+        if "onflict" not in str(error):
+            raise
+        raise ProgrammingError(msg=str(error).split("\n")[0], errno=625, sqlstate="57014") from error
     except duckdb.Error as error:
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=100069, sqlstate="22000") from error
 

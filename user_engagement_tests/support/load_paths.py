@@ -73,13 +73,13 @@ class LoadPath:
     def settings(self, world: World, **overrides: Any) -> Settings:
         return world.settings(self.folder / "home", self.folder / "source", **overrides)
 
-    def load(self, world: World, month: date | None = None, **overrides: Any) -> None:
+    def load(self, world: World, month: date | None = None, rebuild: bool = False, **overrides: Any) -> None:
         """Loads what the source holds now: one month of it, or all."""
         shutil.rmtree(self.folder / "source", ignore_errors=True)
         world.write(self.folder / "source")
         with at_home(self.folder / "home"):
             settings = self.settings(world, start=month, end=month, **overrides)
-            run(settings, plan(settings))
+            run(settings, plan(settings, rebuild=rebuild))
 
     def rebuild_cohort(self, world: World, month: date) -> None:
         """One partition of the cohort assets alone, as somebody asks for it in the UI."""
@@ -97,6 +97,10 @@ class LoadPath:
         with DuckDBWarehouse.of(settings).connect() as connection:
             for statement in statements:
                 connection.execute(statement)
+
+    def query(self, world: World, statement: str) -> list[tuple[Any, ...]]:
+        with DuckDBWarehouse.of(self.settings(world)).connect() as connection:
+            return connection.execute(statement).fetchall()
 
     def marts(self, world: World) -> dict[str, pa.Table]:
         with at_home(self.folder / "home"):

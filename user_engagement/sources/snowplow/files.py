@@ -14,9 +14,8 @@ from user_engagement.errors import SourceError
 from user_engagement.sources.data_files import data_files, file_state, pattern
 from user_engagement.sources.files.opening import refuse_bomb
 from user_engagement.sources.normalise import quoted
+from user_engagement.sources.snowplow.session_sql import FIELDS_READ, TABLE_FIELDS
 from user_engagement.sources.snowplow.sessions import (
-    FIELDS_READ,
-    TABLE_FIELDS,
     WIDTH,
     SessionOptions,
     SessionSource,

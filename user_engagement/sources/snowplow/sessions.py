@@ -1,6 +1,6 @@
-"""Sessions out of Snowplow events: the SQL, and the scratch database in which it runs.
+"""Sessions out of Snowplow events: how events are read, and the scratch database in which they become sessions.
 
-The package's docstring says what the rules are.
+The package's docstring says what the rules are; `session_sql` has them as SQL.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import duckdb
 import pyarrow as pa
@@ -23,379 +23,62 @@ from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 from user_engagement.sources.data_files import scratch_folder
 from user_engagement.sources.normalise import (
-    CLOCK,
-    DAY,
     DEFAULT_RULES,
     NO_DATE,
-    OFFSET,
-    ZONED,
     ValueRules,
     quoted,
 )
-
-LAST_DAY = "9999-12-31"
-"""Not usable itself: in a zone east of UTC it can lie beyond the calendar."""
+from user_engagement.sources.snowplow.duckdb_events import DuckDBDialect, events_of_texts
+from user_engagement.sources.snowplow.session_sql import (
+    DEVICE_OWNERS,
+    EVENT_COLUMNS,
+    EXTRA_COLUMNS,
+    Duration,
+    SessionRules,
+)
 
 WIDTH = len(ENRICHED_EVENT)
 
-FIELDS_READ = (
-    *("app_id", "platform", "collector_tstamp", "derived_tstamp", "dvce_created_tstamp", "true_tstamp"),
-    *("event", "event_name", "event_id", "se_category", "se_action"),
-    *("user_id", "domain_userid", "domain_sessionid"),
-    *("contexts", "derived_contexts", "useragent", "dvce_type", "dvce_ismobile"),
+DIALECT = DuckDBDialect()
+RELATIONS = (
+    *("events", "scoped", "repeated", "kept", "device_owners", "owned", "numbered"),
+    *("visits", "placed", "sessions", "bots"),
 )
-"""What sessions are made from. The other fields of a line are counted and left alone."""
+VIEWS = ("kept", "bots")
+"""Relations that are computed where they are read."""
 
-EXTRA_COLUMNS = (
-    *("app_id", "domain_sessionid", "domain_userid"),
-    *("duplicate_events", "events", "page_pings", "page_views", "platform"),
-)
-"""What a session row says beside the contract's columns."""
-
-EVENTS_TABLE = """
+EVENTS_TABLE = f"""
     create table events (
-        source varchar, fields bigint, event_id varchar, user_id varchar, device_id varchar,
-        session_id varchar, happened timestamp, collected timestamp, pinged timestamp, view_id varchar,
-        name varchar, rank tinyint, device varchar, app_id varchar, platform varchar, time_text varchar, bot boolean
+        source varchar, fields bigint, {", ".join(f"{name} {kind}" for name, kind in EVENT_COLUMNS.items())}
     )
 """
 
-TABLE_FIELDS = ("client_session", "spiders_and_robots")
-"""Contexts that tables hold in columns of their own; in files they are among `contexts` and `derived_contexts`."""
-
-CLIENT_SESSION = """
-    coalesce(
-        try(json_extract(client_session, '$[0]')),
-        case when contains(contexts, '/client_session/') then try(list_filter(
-            json_extract(contexts, '$.data[*]'), lambda item: contains(item ->> 'schema', '/client_session/')
-        )[1] -> '$.data') end
-    )
-"""
-
-BOT = r"""
-    coalesce(regexp_matches(
-        useragent, '(?i)(^|[^u])bot\b|crawl|spider|slurp|headless|lighthouse|pingdom|bingpreview'
-    ), false)
-    or coalesce(regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Robot|"spiderOrRobot"\s*:\s*true'), false)
-    or coalesce(regexp_matches(spiders_and_robots, '"spider_?[oO]r_?[rR]obot"\s*:\s*true'), false)
-"""
-"""By the user agent, the YAUAA context, or that of the IAB's list of spiders and robots."""
-
-DEVICE = r"""
-    case
-        when lower(dvce_type) in ('computer', 'desktop') then 'desktop'
-        when lower(dvce_type) in ('mobile', 'phone') then 'phone'
-        when lower(dvce_type) <> 'unknown' then lower(dvce_type)
-        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Desktop"') then 'desktop'
-        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"(Phone|Mobile)"') then 'phone'
-        when regexp_matches(derived_contexts, '"deviceClass"\s*:\s*"Tablet"') then 'tablet'
-        when regexp_matches(useragent, '(?i)ipad|tablet|android') and not contains(useragent, 'Mobi') then 'tablet'
-        when regexp_matches(useragent, '(?i)ipad|tablet') then 'tablet'
-        when regexp_matches(useragent, 'Mobi|iPhone|iPod') then 'phone'
-        when lower(dvce_ismobile) in ('1', 'true') or platform = 'mob' then 'phone'
-        when regexp_matches(useragent, 'Windows NT|Macintosh|X11|CrOS') then 'desktop'
-    end
-"""
-
-VIEW_ID = """
-    coalesce(
-        try(list_filter(
-            json_extract(contexts, '$.data[*]'), lambda item: contains(item ->> 'schema', '/web_page/')
-        )[1] ->> '$.data.id'),
-        try(json_extract_string(contexts, '$[0].id'))
-    )
-"""
-
-# every name below exists in `incoming`, the relation of FIELDS_READ as text with nulls for what is empty
-INSERT_EVENTS = """
-    insert into events by name
-    select
-        source, fields, {event_id} as event_id, {user_id} as user_id,
-        coalesce({device_id}, client ->> 'userId', client ->> 'user_id') as device_id,
-        coalesce({session_id}, client ->> 'sessionId', client ->> 'session_id') as session_id,
-        coalesce({derived}, {collector}) as happened,
-        {collector} as collected,
-        case when event_name = 'page_ping' then coalesce({true}, {created}, {derived}, {collector}) end as pinged,
-        case when event_name = 'page_ping' then {view_id} end as view_id,
-        case when event = 'struct' then coalesce(se_action, se_category, event_name) else event_name end as name,
-        case when event_name = 'page_ping' then 2
-            when event_name in ('page_view', 'screen_view') then 1 else 0 end as rank,
-        {device} as device, app_id, platform,
-        case when coalesce({derived}, {collector}) is null then coalesce(derived_tstamp, collector_tstamp) end
-            as time_text,
-        {bot} as bot
-    from (
-        select * replace (coalesce(event_name, event) as event_name), {client_session} as client from {incoming}
-    )
-"""
-
-# looking for repeated hashes first leaves few events to rank
-REPEATED_EVENTS = """
-    create table repeated as
-    with hashes as (
-        select hash(event_id) as event_hash from events
-        where event_id is not null group by event_hash having count(*) > 1
-    )
-    select
-        rowid as place,
-        row_number() over (partition by event_id order by collected nulls last, rowid) as delivery,
-        count(*) over (partition by event_id) as deliveries
-    from events
-    where event_id is not null and hash(event_id) in (select event_hash from hashes)
-"""
-
-KEPT_EVENTS = """
-    create view kept as
-    select
-        events.*, events.rowid as place, coalesce(repeated.deliveries - 1, 0) as repeats,
-        cast({local_at} as date) as day
-    from events left join repeated on events.rowid = repeated.place
-    where events.fields = {width} and coalesce(repeated.delivery, 1) = 1 and ({with_bots} or not events.bot)
-"""
-
-# of a device that several users share, nobody but the session tells whose an event is
-DEVICE_OWNERS = """
-    create table device_owners as
-    select device_id, min(user_id) as user_id
-    from kept where device_id is not null and user_id is not null
-    group by device_id having min(user_id) = max(user_id)
-"""
-
-OWNED_EVENTS = """
-    create table owned as
-    with scoped as (
-        select
-            * exclude (source, fields, collected, bot),
-            coalesce(
-                session_id,
-                coalesce(device_id, user_id, event_id, cast(place as varchar)) || '/'
-                    || coalesce(cast(day as varchar), '')
-            ) as scope
-        from kept
-    ),
-    mixed as (
-        select scope from scoped group by scope
-        having count(user_id) > 0 and (count(user_id) < count(*) or min(user_id) <> max(user_id))
-    ),
-    claimed as (
-        select
-            scoped.place,
-            coalesce(
-                scoped.user_id,
-                first_value(scoped.user_id ignore nulls) over (later rows between current row and unbounded following),
-                last_value(scoped.user_id ignore nulls) over (later rows between unbounded preceding and current row)
-            ) as owner
-        from scoped inner join mixed using (scope)
-        window later as (
-            partition by scoped.scope
-            order by scoped.happened nulls last, scoped.user_id nulls first, scoped.event_id, place
-        )
-    )
-    select scoped.*, coalesce(claimed.owner, scoped.user_id, device_owners.user_id) as owner
-    from scoped
-    left join claimed on scoped.place = claimed.place
-    left join device_owners on scoped.device_id = device_owners.device_id
-"""
-
-# events without a session are those of a user (or device) and a day, which no gap divides
-NUMBERED_EVENTS = """
-    create table numbered as
-    with keyed as (
-        select
-            *, case when session_id is not null then scope
-                else coalesce(owner, device_id, event_id, cast(place as varchar)) || '/'
-                    || coalesce(cast(day as varchar), 'undated') end as session_key
-        from owned
-    ),
-    marked as (
-        select *, case
-            when lag(place) over visit is null then 1
-            when session_id is null then 0
-            when owner is distinct from lag(owner) over visit then 1
-            when happened - lag(happened) over visit > to_seconds({timeout}) then 1
-            else 0
-        end as starts
-        from keyed where happened is not null
-        window visit as (partition by session_key order by happened, owner, event_id, place)
-    )
-    select
-        * exclude (starts),
-        sum(starts) over (
-            partition by session_key order by happened, owner, event_id, place rows unbounded preceding
-        ) as visit
-    from marked
-    union all
-    select *, null from keyed where happened is null
-"""
-
-# pings that came alone, and events without a time, go to a visit of the same user in the same session
-VISITS = """
-    create table visits as
-    with found as (
-        select session_key, owner, visit, min(day) as first_day, max(day) as last_day, bool_or(rank < 2) as is_real
-        from numbered where visit is not null group by all
-    )
-    select
-        *,
-        coalesce(
-            last_value(case when is_real then visit end ignore nulls) over (
-                partition by session_key, owner order by visit rows between unbounded preceding and current row
-            ),
-            first_value(case when is_real then visit end ignore nulls) over (
-                partition by session_key, owner order by visit rows between current row and unbounded following
-            )
-        ) as real_visit
-    from found
-"""
-
-PLACED_EVENTS = """
-    create table placed as
-    with targets as (
-        select
-            visits.session_key, visits.owner, visits.visit, visits.is_real,
-            coalesce(real.visit, visits.visit) as real_visit, real.last_day, visits.real_visit is null as is_stray
-        from visits
-        left join visits as real
-            on visits.session_key = real.session_key and visits.owner is not distinct from real.owner
-            and visits.real_visit = real.visit
-    ),
-    firsts as (
-        select session_key, owner, min(real_visit) as visit, arg_min(first_day, visit) as first_day
-        from visits where is_real group by session_key, owner
-    )
-    select
-        numbered.* exclude (visit, day),
-        coalesce(targets.real_visit, firsts.visit, 0) as visit,
-        case when targets.is_real then numbered.day
-            else coalesce(targets.last_day, numbered.day, firsts.first_day) end as day,
-        coalesce(targets.is_real, numbered.happened is null) as is_timed,
-        coalesce(targets.is_stray, false) as is_stray
-    from numbered
-    left join targets
-        on numbered.session_key = targets.session_key and numbered.visit = targets.visit
-    left join firsts
-        on numbered.visit is null and numbered.session_key = firsts.session_key
-        and numbered.owner is not distinct from firsts.owner
-"""
-
-# a visit over midnight has a part on each of its days, with the visit's interaction and device; the first part of a
-# session keeps the plain name
-SESSIONS = """
+ONE_ROW_EACH = """
     create table kept_file.sessions as
-    with pinged_views as (
-        select
-            session_key, visit, owner, day, view_id, count(distinct floor(epoch(pinged) / {heartbeat})) as heartbeats
-        from placed where view_id is not null and pinged is not null and is_timed
-        group by all
-    ),
-    views as (
-        select
-            session_key, visit, owner, day,
-            {heartbeat} * heartbeats + case
-                when lag(day) over (partition by session_key, visit, owner, view_id order by day) is null
-                    then {minimum} - {heartbeat} else 0 end as seconds
-        from pinged_views
-    ),
-    engaged as (select session_key, visit, owner, day, sum(seconds) as seconds from views group by all),
-    names as (
-        select session_key, visit, owner, name, rank, count(*) as times from placed
-        where name is not null group by all
-    ),
-    main as (
-        select session_key, visit, owner, arg_min(name, (rank, -times, name)) as name from names
-        group by session_key, visit, owner
-    ),
-    devices as (
-        select
-            session_key, visit, owner,
-            arg_min(device, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as device_type
-        from placed group by session_key, visit, owner
-    ),
-    gathered as (
-        select
-            session_key, visit, owner, day,
-            min(happened) filter (is_timed) as happened,
-            max(happened) filter (is_timed) as ended,
-            min(happened) as any_time,
-            arg_min(place, (not is_timed, coalesce(happened, timestamp 'infinity'), place)) as place,
-            count(*) as events,
-            count_if(rank = 1) as page_views,
-            count_if(rank = 2) as page_pings,
-            sum(repeats) as duplicate_events,
-            min(time_text) as time_text,
-            bool_or(is_stray) as is_stray
-        from placed group by session_key, visit, owner, day
-    ),
-    files as (select source, min(rowid) as first_place from events group by source),
-    timed as (
-        select *, nullif(date_diff(
-            'microsecond',
-            case when lag(day) over days is null then happened else {day_begins} end,
-            case when lead(day) over days is null then ended else {day_ends} end
-        ), 0) / 1e6 as elapsed
-        from gathered
-        window days as (partition by session_key, visit, owner order by day)
-    ),
-    named as (
-        select
-            timed.*, events.session_id as domain_sessionid, events.device_id as domain_userid, events.app_id,
-            events.platform, events.source as _source, timed.place - files.first_place + 1 as _row_number,
-            case when events.session_id is not null then events.session_id || coalesce('/' || owner, '')
-                else session_key end as session_name
-        from timed
-        inner join events on timed.place = events.rowid
-        inner join files on events.source = files.source
-    ),
-    parts as (
-        select
-            *,
-            row_number() over (partition by session_name order by happened nulls last, _source, _row_number) as part
-        from named
-    )
     select
-        parts.owner as user_id,
-        {local_at} as engagement_date,
-        cast({duration} as double) as session_duration,
-        main.name as interaction_type,
-        session_name || case when part > 1
-            then '/' || coalesce(strftime(happened, '%Y-%m-%dT%H:%M:%S.%f'), cast(part as varchar)) else ''
-        end as event_id,
-        device_type,
-        {extra_columns},
-        _source,
-        _row_number,
-        coalesce(time_text, cast(any_time as varchar)) as time_text,
-        is_stray
-    from parts
-    left join main
-        on parts.session_key = main.session_key and parts.visit = main.visit
-        and parts.owner is not distinct from main.owner
-    left join devices
-        on parts.session_key = devices.session_key and parts.visit = devices.visit
-        and parts.owner is not distinct from devices.owner
-    left join engaged
-        on parts.session_key = engaged.session_key and parts.visit = engaged.visit and parts.day = engaged.day
-        and parts.owner is not distinct from engaged.owner
+        sessions.* exclude (time_text, unit, place, is_stray),
+        events.source as _source, sessions.place - files.first_place + 1 as _row_number,
+        sessions.time_text, is_stray
+    from sessions
+    inner join events on sessions.place = events.rowid
+    inner join (select source, min(rowid) as first_place from events group by source) as files
+        on events.source = files.source
+    where not is_stray
     order by engagement_date, event_id
 """
 
 LEFT_OUT = """
     create table kept_file.left_out as
-    select 'stray_pings' as reason, user_id, time_text, _source, _row_number from kept_file.sessions where is_stray
-    union all
-    select
-        'bot', any_value(user_id), cast(min(happened) as varchar), any_value(source),
-        min(events.rowid - first_place + 1)
-    from events
-    inner join (select source as file, min(rowid) as first_place from events group by source) on source = file
-    where bot and not {with_bots} and fields = {width}
-    group by coalesce(session_id, device_id, user_id, event_id), cast(happened as date)
+    with found as (
+        select 'stray_pings' as reason, user_id, time_text, place from sessions where is_stray
+        union all
+        select 'bot', user_id, time_text, place from bots
+    )
+    select reason, found.user_id, found.time_text, events.source as _source, place - first_place + 1 as _row_number
+    from found
+    inner join events on found.place = events.rowid
+    inner join (select source as file, min(rowid) as first_place from events group by source) on events.source = file
 """
-
-ONLY_SESSIONS = (
-    "delete from kept_file.sessions where is_stray",
-    "alter table kept_file.sessions drop is_stray",
-)
 
 BROKEN_LINES = """
     create table kept_file.broken as
@@ -441,30 +124,7 @@ def insert_events(incoming: str, rules: ValueRules) -> str:
 
     The relation also has ``source`` and ``fields``.
     """
-    return INSERT_EVENTS.format(
-        incoming=incoming,
-        derived=_instant("derived_tstamp"),
-        collector=_instant("collector_tstamp"),
-        created=_instant("dvce_created_tstamp"),
-        true=_instant("true_tstamp"),
-        view_id=VIEW_ID,
-        device=DEVICE,
-        bot=BOT,
-        client_session=CLIENT_SESSION,
-        event_id=rules.value("event_id", "event_id", "VARCHAR"),
-        user_id=rules.value("user_id", "user_id", "VARCHAR"),
-        device_id=rules.clean("domain_userid"),
-        session_id=rules.clean("domain_sessionid"),
-    )
-
-
-def _instant(name: str) -> str:
-    """A text as a UTC timestamp; null for what is none. The connection's zone is UTC."""
-    usable = f"regexp_full_match({name}, '{DAY}{CLOCK}({OFFSET})?') and {name} < '{LAST_DAY}'"
-    return f"timezone('UTC', case when {usable} then try_cast({name} as timestamptz) end)"
-
-
-Duration = Literal["engaged", "elapsed"]
+    return f"insert into events by name {events_of_texts(incoming, rules, 'source, fields')}"
 
 
 class SessionOptions(TypedDict, total=False):
@@ -493,17 +153,20 @@ class SessionSource(ABC):
 
     def __init__(self, timezone: str, **options: Unpack[SessionOptions]) -> None:
         self.timezone = timezone
-        self.heartbeat_seconds = options.get("heartbeat_seconds", 10)
-        self.minimum_visit_seconds = options.get("minimum_visit_seconds", 5)
-        self.duration = options.get("duration", "engaged")
-        self.visit_timeout_seconds = options.get("visit_timeout_seconds", 1800)
-        self.with_bots = options.get("with_bots", False)
         self.rules = replace(options.get("rules", DEFAULT_RULES), timezone=timezone)
+        self.session_rules = made = SessionRules(
+            self.rules,
+            options.get("heartbeat_seconds", 10),
+            options.get("minimum_visit_seconds", 5),
+            options.get("duration", "engaged"),
+            options.get("visit_timeout_seconds", 1800),
+            options.get("with_bots", False),
+        )
         self._config: dict[str, Any] = {"memory_limit": options.get("memory_limit", "1GB")}
         self._held: tuple[Any, _Sessions] | None = None
-        if self.heartbeat_seconds <= 0 or self.minimum_visit_seconds < 0:
+        if made.heartbeat_seconds <= 0 or made.minimum_visit_seconds < 0:
             raise SourceError(
-                f"A page ping every {self.heartbeat_seconds} s after {self.minimum_visit_seconds} s measures nothing: "
+                f"A page ping every {made.heartbeat_seconds} s after {made.minimum_visit_seconds} s measures nothing: "
                 "give the heartbeat (above 0) and the minimum visit that the tracker is configured with."
             )
 
@@ -529,14 +192,7 @@ class SessionSource(ABC):
         return self._sessions().monthly_rows()
 
     def state(self, table: RawTable) -> str:
-        made_with = (
-            self.heartbeat_seconds,
-            self.minimum_visit_seconds,
-            self.duration,
-            self.visit_timeout_seconds,
-        )
-        read = (self._state(), *made_with, self.with_bots, self.rules)
-        return hashlib.sha256(repr(read).encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self._state()!r} {self.session_rules.described()}".encode()).hexdigest()[:16]
 
     def _sessions(self) -> _Sessions:
         state = self._state()
@@ -566,33 +222,19 @@ class SessionSource(ABC):
         return _Sessions(scratch, sessions, self._config, locations, self.rules)
 
     def _statements(self) -> Iterator[str]:
-        local_at = self.rules.local_time("timezone('UTC', happened)", ZONED)
-        elapsed = "case when domain_sessionid is not null then elapsed end"
-        duration = f"coalesce(engaged.seconds, {elapsed})" if self.duration == "engaged" else elapsed
-        with_bots = str(self.with_bots).lower()
-        yield REPEATED_EVENTS
-        yield KEPT_EVENTS.format(width=WIDTH, local_at=local_at, with_bots=with_bots)
-        yield DEVICE_OWNERS
-        yield OWNED_EVENTS
-        yield NUMBERED_EVENTS.format(timeout=self.visit_timeout_seconds)
-        yield VISITS
-        yield PLACED_EVENTS
-        yield SESSIONS.format(
-            local_at=local_at,
-            duration=duration,
-            day_begins=self._begin_of("day"),
-            day_ends=self._begin_of("day + 1"),
-            heartbeat=self.heartbeat_seconds,
-            minimum=self.minimum_visit_seconds,
-            extra_columns=", ".join(f"cast({name} as varchar) as {name}" for name in EXTRA_COLUMNS),
-        )
-        yield LEFT_OUT.format(width=WIDTH, with_bots=with_bots)
-        yield from ONLY_SESSIONS
+        made = self.session_rules
+        names = {name: name for name in RELATIONS} | {"deliveries": "scoped", "identities": "kept"}
+        events = f"(select * exclude (fields), rowid as place from events where fields = {WIDTH})"
+        yield f"create table scoped as {made.scoped(DIALECT, events)}"
+        for name, query in (
+            *made.kept(names),
+            ("device_owners", DEVICE_OWNERS.format_map(names)),
+            *made.sessions(DIALECT, names),
+        ):
+            yield f"create {'view' if name in VIEWS else 'table'} {name} as {query}"
+        yield ONE_ROW_EACH
+        yield LEFT_OUT
         yield BROKEN_LINES.format(width=WIDTH)
-
-    def _begin_of(self, day: str) -> str:
-        """The moment, in UTC, at which a day of the zone begins."""
-        return f"timezone('UTC', timezone({quoted(self.timezone)}, cast({day} as timestamp)))"
 
 
 def _refuse_timeless(connection: duckdb.DuckDBPyConnection, locations: tuple[str, ...]) -> None:

@@ -18,9 +18,8 @@ from user_engagement.errors import SourceError
 from user_engagement.sources.base import BATCH_ROWS
 from user_engagement.sources.database.connection import Database
 from user_engagement.sources.normalise import identifier, quoted
+from user_engagement.sources.snowplow.session_sql import FIELDS_READ, TABLE_FIELDS
 from user_engagement.sources.snowplow.sessions import (
-    FIELDS_READ,
-    TABLE_FIELDS,
     WIDTH,
     SessionOptions,
     SessionSource,
@@ -69,12 +68,12 @@ class SnowplowTableSource(SessionSource):
 
     def _state(self) -> Any:
         with _opened(self.url) as database:
-            _columns_to_read(self.table, database.columns(self.table))
+            columns_to_read(self.table, database.columns(self.table))
             return database.newest(self.table)
 
     def _load(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
         with _opened(self.url) as database:
-            found = _columns_to_read(self.table, database.columns(self.table))
+            found = columns_to_read(self.table, database.columns(self.table))
             for incoming in database.read(self.table, list(found.values())):
                 connection.register("incoming", incoming.rename_columns(list(found)))
                 connection.execute(insert_events(f"({_text_rows(found, self.table)})", self.rules))
@@ -181,8 +180,12 @@ def _as_text(name: str, kind: str) -> str:
     return f"cast({value} as varchar) as {identifier(name)}"
 
 
-def _columns_to_read(table: str, columns: Sequence[str]) -> dict[str, str]:
-    """For each field that the table has, the column that holds it."""
+def columns_to_read(table: str, columns: Sequence[str]) -> dict[str, str]:
+    """For each field that the table has, the column that holds it.
+
+    Raises:
+        SourceError: the table lacks a column that events have.
+    """
     by_name = {column.lower(): column for column in columns}
     missing = [name for name in REQUIRED_COLUMNS if name not in by_name]
     if missing:

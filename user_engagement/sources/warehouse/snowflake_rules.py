@@ -109,9 +109,17 @@ class SnowflakeRules(ValueRules):
         if kind.startswith(DATE_TYPES):
             return self._plausible(f"cast({raw} as timestamp_ntz)")
         value = f"upper({stripped(text(raw))})"
+        return f"case when {self._is_believed(value)} then {self.instant(raw, kind)} end"
+
+    def instant(self, raw: str, kind: str) -> str:
+        """A date column, however implausible, as a moment on the clock of the zone; null for what is none."""
+        if kind.startswith(ZONED):
+            return f"cast(convert_timezone({quoted(self.timezone)}, {raw}) as timestamp_ntz)"
+        if kind.startswith(DATE_TYPES):
+            return f"cast({raw} as timestamp_ntz)"
+        value = f"upper({stripped(text(raw))})"
         return (
-            f"case when not {self._is_believed(value)} then null "
-            f"when {matches(value, f'{DAY}({CLOCK})?')} then {self._clock(value)} "
+            f"case when {matches(value, f'{DAY}({CLOCK})?')} then {self._clock(value)} "
             f"when {matches(value, f'{DAY}{CLOCK}{OFFSET}')} then {self._moved(value)} end"
         )
 

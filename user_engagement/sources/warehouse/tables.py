@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 from user_engagement.sources.normalise import ValueRules
+from user_engagement.sources.snowplow.session_sql import EventDialect
+
+SESSIONS_SCHEMA = "event_sessions"
+"""The project's own schema for what sessions out of events are made from."""
+
+
+class Workspace(Protocol):
+    """One session of the warehouse, in which tables of `SESSIONS_SCHEMA` are read and written."""
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query, or the number of rows that a statement changed."""
+        ...
+
+    def own(self, name: str) -> str:
+        """A table of the schema as SQL."""
+        ...
+
+    def create(self, name: str, columns: Mapping[str, str]) -> None:
+        """Creates a table of the schema unless there is one."""
+        ...
+
+    def compute(self, name: str, query: str) -> str:
+        """Keeps the rows of a query in a table until the session ends; returns the table as SQL."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Statements of which all take effect, or none."""
+        ...
 
 
 class SourceTables(Protocol):
@@ -41,6 +70,15 @@ class SourceTables(Protocol):
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The result of a query over the tables."""
+        ...
+
+    @property
+    def dialect(self) -> EventDialect:
+        """How events are written in the warehouse's SQL."""
+        ...
+
+    def workspace(self) -> AbstractContextManager[Workspace]:
+        """Opens a session that may write, beside what is asked of the tables."""
         ...
 
     def mark(self, name: str) -> str | None:

@@ -36,7 +36,7 @@ def replace_slice(
     # not deleted afterwards, because the blocks that held them would stay in the file
     kept = f" where {forgotten.excluded('user_id')}" if forgotten else ""
     try:
-        with _transaction(connection):
+        with transaction(connection):
             _ensure_table(connection, table, extract.rows.schema)
             _ensure_table(connection, REJECTED_ROWS, REJECTED_ROWS.schema())
             in_slice = extract.window.predicate(table.date_column)
@@ -69,7 +69,7 @@ def replace_tables(
     connection: duckdb.DuckDBPyConnection, schema: str, tables: Mapping[str, pa.Table]
 ) -> None:
     """Replaces tables of a schema, or creates them, in one transaction."""
-    with _transaction(connection):
+    with transaction(connection):
         connection.execute(f"create schema if not exists {schema}")
         for name, table in tables.items():
             connection.register("_computed", table)
@@ -78,7 +78,8 @@ def replace_tables(
 
 
 @contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commits what is done within it, or takes it back."""
     connection.execute("begin transaction")
     try:
         yield

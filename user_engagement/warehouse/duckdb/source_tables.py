@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,44 @@ from user_engagement.contracts.raw import SCHEMA
 from user_engagement.errors import SourceError, WarehouseBusyError
 from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
+from user_engagement.sources.snowplow.duckdb_events import DuckDBDialect
+from user_engagement.sources.warehouse.tables import SESSIONS_SCHEMA
 from user_engagement.warehouse.duckdb.attaching import attached_files
+from user_engagement.warehouse.duckdb.loading import transaction
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 ATTACHED = "source_file"
 PARQUET = ".parquet"
 WAITS = (0.1, 0.3, 1.0)
 """Seconds between attempts to open a file that another process holds."""
+
+
+class DuckDBWorkspace:
+    """The `Workspace` of a connection to the warehouse file."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql).fetchall()
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(f"Sessions cannot be made of the events. ({reason})") from None
+
+    def own(self, name: str) -> str:
+        return f"{SESSIONS_SCHEMA}.{name}"
+
+    def create(self, name: str, columns: Mapping[str, str]) -> None:
+        listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        self.run(f"create table if not exists {self.own(name)} ({listed})")
+
+    def compute(self, name: str, query: str) -> str:
+        self.run(f"create or replace temporary table {name} as {query}")
+        return f"temp.{name}"
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return transaction(self._connection)
 
 
 class DuckDBTables:
@@ -32,6 +63,8 @@ class DuckDBTables:
         path: a DuckDB file that holds the tables; they are in schemas of the warehouse file if it is None. Names that
             end in ``.parquet`` are files, or patterns of files, either way.
     """
+
+    dialect = DuckDBDialect()
 
     def __init__(self, warehouse: DuckDBWarehouse, path: str | None) -> None:
         self.warehouse = warehouse
@@ -47,9 +80,10 @@ class DuckDBTables:
         parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', name)
         plain = [part[1:-1].replace('""', '"') if part[0] == '"' else part for part in parts]
         placed = plain if plain[1:] else ["main", *plain]
-        if not self.attached and placed[-2].lower() == SCHEMA:
+        schema = placed[-2].lower()
+        if not self.attached and schema in (SCHEMA, SESSIONS_SCHEMA):
             raise SourceError(
-                f"{name}: tables in the schema {SCHEMA} are this project's own. Keep the source's in another schema."
+                f"{name}: tables in the schema {schema} are this project's own. Keep the source's in another schema."
             )
         return ".".join(map(identifier, [*self.attached, *placed]))
 
@@ -69,6 +103,13 @@ class DuckDBTables:
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise SourceError(f"The tables of the source cannot be read. ({reason})") from None
+
+    @contextmanager
+    def workspace(self) -> Iterator[DuckDBWorkspace]:
+        with self._opened() as connection, attached_files(connection, self.attached):
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(f"create schema if not exists {SESSIONS_SCHEMA}")
+            yield DuckDBWorkspace(connection)
 
     def mark(self, name: str) -> str | None:
         """Size and time of an attached file; the warehouse file itself changes with every load."""

@@ -158,13 +158,15 @@ def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: s
         rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(SCHEMA)}")
         _ensure_table(connection, account, SCHEMA, table, types)
         _ensure_table(connection, account, SCHEMA, REJECTED_ROWS.name, rejected_types)
+        _ensure_lock(connection, target)
         months = rows_of(connection, _months_query(f"({extract.scan})", day))
         windows = _loads(months, extract.window)
         replaced = inserted = refused = 0
         for window in windows:
             in_window = window.predicate(day)
             query = f"({extract.scan}) where {in_window} order by {day}"
-            with _transaction(connection):
+            with transaction(connection):
+                _lock(connection, target)
                 counts = _insert(connection, target, types, query, in_window)
                 if window is windows[-1]:
                     query, of_table = f"({extract.rejected_scan})", f"table_name = '{table}'"
@@ -174,6 +176,18 @@ def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: s
         return LoadedSlice(inserted, replaced, refused, held)
 
     return _in_a_session(account, tags, table, work)
+
+
+def _ensure_lock(connection: SnowflakeConnection, target: str) -> None:
+    rows_of(connection, f"create transient table if not exists {target}__LOCK as select 0 as loads")
+
+
+def _lock(connection: SnowflakeConnection, target: str) -> None:
+    """Waits for other loads of the table, to the end of the transaction.
+
+    Two loads that delete nothing would otherwise both insert the same slice, and neither would see the other's rows.
+    """
+    rows_of(connection, f"update {target}__LOCK set loads = loads + 1")
 
 
 def _insert(
@@ -248,10 +262,14 @@ def _replace(
         rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(schema)}")
         with ExitStack() as stack:
             staged = []
+            if schema == SCHEMA:
+                _ensure_lock(connection, account.table_name(schema, parts[0].table))
             for part in parts:
                 _ensure_table(connection, account, schema, part.table, part.types)
                 staged.append(stack.enter_context(_staged(connection, account, schema, part)))
-            with _transaction(connection):
+            with transaction(connection):
+                if schema == SCHEMA:
+                    _lock(connection, account.table_name(schema, parts[0].table))
                 replaced = [
                     _swap(connection, account.table_name(schema, part.table), loaded, part)
                     for part, loaded in zip(parts, staged, strict=True)
@@ -288,7 +306,8 @@ def _in_a_session(
 
 
 @contextmanager
-def _transaction(connection: SnowflakeConnection) -> Iterator[None]:
+def transaction(connection: SnowflakeConnection) -> Iterator[None]:
+    """Commits what is done within it, or takes it back."""
     rows_of(connection, "begin transaction")
     try:
         yield

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from snowflake.connector import SnowflakeConnection
 from snowflake.connector.constants import FIELD_ID_TO_NAME
 from snowflake.connector.cursor import ResultMetadata
-from snowflake.connector.errors import ProgrammingError
+from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.contracts.raw import SCHEMA
 from user_engagement.errors import SourceError
 from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
+from user_engagement.sources.warehouse.snowflake_events import SnowflakeDialect
 from user_engagement.sources.warehouse.snowflake_rules import SnowflakeRules
+from user_engagement.sources.warehouse.tables import SESSIONS_SCHEMA
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of, stored_name
+from user_engagement.warehouse.snowflake.loading import transaction
 
 DEFAULT_SCHEMA = "PUBLIC"
 NO_RIGHTS = 3001
@@ -40,6 +45,40 @@ KINDS = {
 """Of each type in Snowflake, that in DuckDB; others keep their names, and are read as text."""
 
 
+class SnowflakeWorkspace:
+    """The `Workspace` of a connection; what it computes is in transient tables with names of their own."""
+
+    def __init__(self, account: SnowflakeAccount, connection: SnowflakeConnection) -> None:
+        self._account = account
+        self._connection = connection
+        self._suffix = uuid4().hex[:12]
+        self._computed: set[str] = set()
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        return rows_of(self._connection, sql)
+
+    def own(self, name: str) -> str:
+        return self._account.table_name(SESSIONS_SCHEMA, name)
+
+    def create(self, name: str, columns: Mapping[str, str]) -> None:
+        listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        self.run(f"create transient table if not exists {self.own(name)} ({listed})")
+
+    def compute(self, name: str, query: str) -> str:
+        table = self.own(f"{name}__{self._suffix}")
+        self._computed.add(table)
+        self.run(f"create or replace transient table {table} data_retention_time_in_days = 0 as {query}")
+        return table
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return transaction(self._connection)
+
+    def drop_computed(self) -> None:
+        with suppress(Error):  # named apart: left behind, they harm nobody
+            for table in self._computed:
+                self.run(f"drop table if exists {table}")
+
+
 class SnowflakeTables:
     """The `SourceTables` of a Snowflake account.
 
@@ -50,6 +89,7 @@ class SnowflakeTables:
     """
 
     attached: Mapping[str, Path] = {}
+    dialect = SnowflakeDialect()
 
     def __init__(self, account: SnowflakeAccount, place: str | None) -> None:
         self.account = account
@@ -61,7 +101,8 @@ class SnowflakeTables:
 
     def relation(self, name: str) -> str:
         database, schema, table = self._full_name(name)
-        if (database, schema) == (self.account.database, self.account.schema_name(SCHEMA)):
+        own = [self.account.schema_name(each) for each in (SCHEMA, SESSIONS_SCHEMA)]
+        if database == self.account.database and schema in own:
             raise SourceError(
                 f"{name}: tables in {database}.{schema} are this project's own. Read another schema, or set "
                 "SNOWFLAKE_SCHEMA_PREFIX."
@@ -84,6 +125,17 @@ class SnowflakeTables:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with connect(self.account, asset="source") as connection:
             return rows_of(connection, sql)
+
+    @contextmanager
+    def workspace(self) -> Iterator[SnowflakeWorkspace]:
+        with connect(self.account, asset="sessions") as connection:
+            schema = f"{self.account.database}.{self.account.schema_name(SESSIONS_SCHEMA)}"
+            rows_of(connection, f"create schema if not exists {schema}")
+            workspace = SnowflakeWorkspace(self.account, connection)
+            try:
+                yield workspace
+            finally:
+                workspace.drop_computed()
 
     def mark(self, name: str) -> str | None:
         """When the table last changed, which Snowflake tells without a virtual warehouse; not of every view.

@@ -18,13 +18,23 @@ ranked as (
 
 first_signups as (
 
-    select
-        *,
-        min(signup_date) over (
-            partition by {% for attribute in attributes() %}{{ attribute }}{{ ', ' if not loop.last }}{% endfor %}
-        ) as first_date_of_cell
-    from ranked
+    select * from ranked
     where signup_number = 1
+
+),
+
+-- a combination that is new comes after those that are known, and leaves their numbers as they are
+cells as (
+
+    select
+        {% for attribute in attributes() -%}
+        {{ attribute }},
+        {% endfor -%}
+        cast(row_number() over (
+            order by min(signup_date) {%- for attribute in attributes() %}, {{ attribute }}{% endfor %}
+        ) as integer) as segment_cell
+    from first_signups
+    group by {{ attributes() | join(', ') }}
 
 ),
 
@@ -36,15 +46,16 @@ final as (
         {% for attribute in attributes() -%}
         first_signups.{{ attribute }},
         {% endfor -%}
-        -- a combination that is new comes after those that are known, and leaves their numbers as they are
-        cast(dense_rank() over (
-            order by first_signups.first_date_of_cell {%- for attribute in attributes() %}, first_signups.{{ attribute }}{% endfor %}
-        ) as integer) as segment_cell,
+        cells.segment_cell,
         first_signups.signup_date,
         {{ month_start('first_signups.signup_date') }} as signup_month,
         first_signups.signup_date >= horizon.data_start as in_scope
     from first_signups
     inner join {{ ref('user_numbers') }} as user_numbers on first_signups.user_id = user_numbers.user_id
+    inner join cells
+        on {% for attribute in attributes() -%}
+            first_signups.{{ attribute }} = cells.{{ attribute }} {{- ' and ' if not loop.last }}
+        {%- endfor %}
     cross join {{ ref('horizon') }} as horizon
 
 )

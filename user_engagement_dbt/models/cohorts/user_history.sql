@@ -11,48 +11,45 @@ with users as (
 
 ),
 
-anchors as (
-
-    select
-        users.user_number,
-        users.signup_date,
-        on_day.month_index,
-        on_day.day_of_month
-    from users
-    inner join {{ ref('calendar') }} as on_day on users.signup_date = on_day.calendar_date
-
-),
-
 activity as (
 
     select
-        days.user_number,
-        min(days.activity_date) as first_active_date,
-        max(days.activity_date) as last_active_date,
-        count(*) as active_days,
-        sum(days.sessions) as sessions,
-        max(case when days.days_since_previous > {{ var('inactivity_days') }} then days.activity_date end)
-            as last_return_date,
-        count(case when days.days_since_previous > {{ var('inactivity_days') }} then 1 end) as lapses,
-        min(case
-            when days.days_since_previous > {{ var('inactivity_days') }}
-                then {{ add_days('days.activity_date', var('inactivity_days') ~ ' - days.days_since_previous') }}
-        end) as first_lapse_date,
-        -- periods in which the user was active, a bit each
-        {%- for kind, period in {
-            'calendar_months': 'on_day.month_index - anchors.month_index',
-            'relative_months': months_between('anchors', 'on_day'),
-        }.items() %}
-        {{ bit_union('case when ' ~ period ~ ' <= ' ~ retention_bits() ~ ' then ' ~ bit(period) ~ ' end') }}
-            as active_{{ kind }},
+        months.user_number,
+        min(months.first_active_date) as first_active_date,
+        max(months.last_active_date) as last_active_date,
+        sum(months.active_days) as active_days,
+        sum(months.sessions) as sessions
+        {%- for kind in ['calendar_months', 'relative_months', 'days_30', 'day_n'] %},
+        {{ bit_union('months.active_' ~ kind) }} as active_{{ kind }}
         {%- endfor %}
-        {{ bit_union('tenures.days_30_bit') }} as active_days_30,
-        {{ bit_union('tenures.day_n_bits') }} as active_day_n
-    from {{ ref('active_days') }} as days
-    inner join anchors on days.user_number = anchors.user_number
-    inner join {{ ref('calendar') }} as on_day on days.activity_date = on_day.calendar_date
-    inner join {{ ref('tenures') }} as tenures on days.activity_date - anchors.signup_date = tenures.tenure_days
-    group by days.user_number
+    from {{ ref('user_months') }} as months
+    inner join users on months.user_number = users.user_number
+    group by months.user_number
+
+),
+
+long_gaps as (
+
+    {% for gaps in ['active_days', 'gaps_between_months'] -%}
+    select
+        user_number,
+        activity_date,
+        days_since_previous
+    from {{ ref(gaps) }}
+    where days_since_previous > {{ var('inactivity_days') }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+ended_lapses as (
+
+    select
+        user_number,
+        max(activity_date) as last_return_date,
+        count(*) as lapses,
+        min({{ add_days('activity_date', var('inactivity_days') ~ ' - days_since_previous') }}) as first_lapse_date
+    from long_gaps
+    group by user_number
 
 ),
 
@@ -152,11 +149,11 @@ final as (
         -- a lapse after the signup day comes before any after an active day
         case
             when users.in_scope
-                then coalesce(lapses.idle_start_date, activity.first_lapse_date, lapses.last_lapse_date)
+                then coalesce(lapses.idle_start_date, ended_lapses.first_lapse_date, lapses.last_lapse_date)
         end as inactive_churn_date,
         case
             when users.in_scope
-                then {{ count_of('activity.lapses') }}
+                then {{ count_of('ended_lapses.lapses') }}
                     + case when lapses.idle_start_date is null then 0 else 1 end
                     + case when lapses.last_lapse_date is null then 0 else 1 end
         end as inactive_churn_count,
@@ -172,7 +169,7 @@ final as (
             when {{ add_days('users.signup_date', var('inactivity_days')) }} > horizon.as_of then 'new'
             when
                 coalesce(
-                    activity.last_return_date,
+                    ended_lapses.last_return_date,
                     case when lapses.idle_start_date is not null then activity.first_active_date end,
                     reactivations.reactivated_date
                 ) > {{ add_days('horizon.as_of', -var('inactivity_days')) }}
@@ -182,6 +179,7 @@ final as (
         horizon.as_of as observed_through
     from users
     left join activity on users.user_number = activity.user_number
+    left join ended_lapses on users.user_number = ended_lapses.user_number
     left join lapses on users.user_id = lapses.user_id
     left join churns on users.user_id = churns.user_id
     left join reactivations on users.user_id = reactivations.user_id

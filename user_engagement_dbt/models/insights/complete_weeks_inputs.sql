@@ -1,12 +1,13 @@
 {{ config(materialized='view') }}
 
 {%- set inputs = {
-    'active_days': {
-        'columns': ['user_number', 'signup_date', 'activity_date', 'sessions', 'session_seconds'],
+    'day_checksums': {'columns': ['activity_date', 'users', 'hash_sum'], 'day': 'activity_date'},
+    'user_day_kinds': {
+        'columns': ['user_number', 'unknown_user_id', 'activity_date', 'kind_number', 'sessions'],
         'day': 'activity_date',
     },
-    'active_kinds': {
-        'columns': ['user_number', 'signup_date', 'activity_date', 'kind_number', 'sessions'],
+    'duplicate_events': {
+        'columns': ['user_number', 'activity_date', 'interaction_type', 'device_type'],
         'day': 'activity_date',
     },
     'outages': {'columns': ['outage_date'], 'day': 'outage_date'},

@@ -1,28 +1,39 @@
+{%- set definitions = [14, 28, 60] -%}
+
 -- A spell without activity begins with the signup day or an active day, and ends with the next active day, if any. The
 -- first one that is longer than W days makes the user churn.
 with spells as (
 
     select
         user_number,
+        {{ add_days('activity_date', '-days_since_previous') }} as start_date,
+        days_since_previous as gap_days
+    from {{ ref('active_days') }}
+    where days_since_previous > {{ definitions | min }}
+
+    union all
+
+    select
+        user_number,
         {{ add_days('activity_date', '-coalesce(days_since_previous, activity_date - signup_date)') }} as start_date,
         coalesce(days_since_previous, activity_date - signup_date) as gap_days
-    from {{ ref('active_days') }}
+    from {{ ref('gaps_between_months') }}
+    where coalesce(days_since_previous, activity_date - signup_date) > {{ definitions | min }}
 
     union all
 
     select
         users.user_number,
-        coalesce(max(days.activity_date), users.signup_date) as start_date,
+        coalesce(gaps.last_active_date, users.signup_date) as start_date,
         null as gap_days
     from {{ ref('users') }} as users
-    left join {{ ref('active_days') }} as days on users.user_number = days.user_number
-    group by users.user_number, users.signup_date
+    left join {{ ref('gaps_between_months') }} as gaps on users.user_number = gaps.user_number and gaps.is_last
 
 ),
 
 definitions as (
 
-    {% for days in [14, 28, 60] -%}
+    {% for days in definitions -%}
     select {{ days }} as inactivity_days {{ 'union all' if not loop.last }}
     {% endfor %}
 ),

@@ -7,7 +7,27 @@ with cutoffs as (
     {% endfor %}
 ),
 
-activity as (
+-- the months that are over 28 days before the first cutoff count as a whole
+first_month as (
+
+    select {{ month_start(add_days('min(cutoff)', -28)) }} as month_start from cutoffs
+
+),
+
+earlier as (
+
+    select
+        months.user_number,
+        min(months.first_active_date) as first_active_date,
+        sum(months.active_days) as active_days
+    from {{ ref('user_months') }} as months
+    cross join first_month
+    where months.activity_month < first_month.month_start
+    group by months.user_number
+
+),
+
+recent as (
 
     select
         cutoffs.cutoff,
@@ -24,9 +44,28 @@ activity as (
         end) as active_days_28,
         count(case when days.activity_date > cutoffs.cutoff then 1 end) as later_active_days
     from {{ ref('active_days') }} as days
+    inner join first_month on days.activity_date >= first_month.month_start
     inner join cutoffs
         on days.activity_date <= {{ add_days('cutoffs.cutoff', 28) }} and days.signup_date <= cutoffs.cutoff
     group by cutoffs.cutoff, days.user_number
+
+),
+
+activity as (
+
+    select
+        recent.cutoff,
+        recent.user_number,
+        recent.signup_date,
+        coalesce(earlier.first_active_date, recent.first_active_date) as first_active_date,
+        recent.last_active_date,
+        cast(recent.active_days + coalesce(earlier.active_days, 0) as bigint) as active_days,
+        recent.active_days_28,
+        recent.later_active_days
+    from recent
+    left join earlier on recent.user_number = earlier.user_number
+    -- so that the day that was last before the cutoff is one of the recent
+    where recent.active_days_28 > 0
 
 ),
 
@@ -45,7 +84,6 @@ final as (
     from activity
     inner join {{ ref('users') }} as users on activity.user_number = users.user_number
     cross join {{ ref('horizon') }} as horizon
-    where activity.active_days_28 > 0
 
 )
 

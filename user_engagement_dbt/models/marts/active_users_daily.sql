@@ -20,9 +20,9 @@ with changes as (
     group by segment_cell, activity_date
 
     {% for name, days in windows.items() -%}
-    {% for active_day, closes in [
-        (add_days('activity_date', '-days_since_previous'), 'days_since_previous > ' ~ days),
-        ('activity_date', 'is_last'),
+    {% for gaps, active_day, closes in [
+        ('activity_gaps', add_days('activity_date', '-days_since_previous'), 'days_since_previous > ' ~ days),
+        ('last_active_days', 'activity_date', 'true'),
     ] -%}
     union all
 
@@ -37,7 +37,7 @@ with changes as (
         {%- for other in windows %}
         {{ 'sum(users)' if other == name else '0' }} as {{ other }}_closed{{ ',' if not loop.last }}
         {%- endfor %}
-    from {{ ref('activity_gaps') }}
+    from {{ ref(gaps) }}
     where {{ closes }}
     group by segment_cell, {{ add_days(active_day, days) }}
     {% endfor -%}

@@ -1,16 +1,4 @@
-with user_months as (
-
-    select
-        user_number,
-        {{ month_start('activity_date') }} as month,
-        count(*) as active_days,
-        sum(sessions) as sessions
-    from {{ ref('active_days') }}
-    group by user_number, {{ month_start('activity_date') }}
-
-),
-
-months as (
+with months as (
 
     select
         segments.segment_name,
@@ -21,14 +9,13 @@ months as (
         sum(cells.sessions) as sessions
     from (
         select
-            users.segment_cell,
-            user_months.month,
+            segment_cell,
+            activity_month as month,
             count(*) as active_users,
-            sum(user_months.active_days) as active_days,
-            sum(user_months.sessions) as sessions
-        from user_months
-        inner join {{ ref('users') }} as users on user_months.user_number = users.user_number
-        group by users.segment_cell, user_months.month
+            sum(active_days) as active_days,
+            sum(sessions) as sessions
+        from {{ ref('user_months') }}
+        group by segment_cell, activity_month
     ) as cells
     inner join {{ ref('segment_values') }} as segments on cells.segment_cell = segments.segment_cell
     group by segments.segment_name, segments.segment_value, cells.month

@@ -8,14 +8,12 @@ with days as (
         segment_cell,
         {{ start('activity_date') }} as period_start,
         {{ start(add_days('activity_date', '-days_since_previous')) }} as previous_period,
-        is_last,
         sum(users) as active_days
     from {{ ref('activity_gaps') }}
     group by
         segment_cell,
         {{ start('activity_date') }},
-        {{ start(add_days('activity_date', '-days_since_previous')) }},
-        is_last
+        {{ start(add_days('activity_date', '-days_since_previous')) }}
     {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
@@ -26,12 +24,35 @@ shifted as (
         *,
         case when period_kind = 'week' then {{ add_days('period_start', -7) }}
             else {{ add_months('period_start', -1) }} end as period_before,
-        case when period_kind = 'week' then {{ add_days('period_start', 7) }}
-            else {{ add_months('period_start', 1) }} end as period_after,
         case when period_kind = 'week' then {{ add_days('previous_period', 7) }}
             else {{ add_months('previous_period', 1) }} end as period_after_previous
     from days
 
+),
+
+-- the period after that of an active day, where the next one is later or has not come yet
+missed as (
+
+    select
+        period_kind,
+        segment_cell,
+        period_after_previous as period_start,
+        active_days as users
+    from shifted
+    where previous_period < period_before
+
+    {% for kind, period_after in {
+        'week': add_days(week_start('activity_date'), 7), 'month': add_months(month_start('activity_date'), 1),
+    }.items() -%}
+    union all
+
+    select
+        '{{ kind }}' as period_kind,
+        segment_cell,
+        {{ period_after }} as period_start,
+        users
+    from {{ ref('last_active_days') }}
+    {% endfor %}
 ),
 
 changes as (
@@ -48,24 +69,20 @@ changes as (
     from shifted
     group by period_kind, segment_cell, period_start
 
-    {% for missed_period, is_missed in {
-        'period_after_previous': 'previous_period < period_before', 'period_after': 'is_last',
-    }.items() -%}
     union all
 
     select
         period_kind,
         segment_cell,
-        {{ missed_period }} as period_start,
+        period_start,
         0 as active_days,
         0 as new_users,
         0 as retained_users,
         0 as resurrected_users,
-        sum(active_days) as churned_users
-    from shifted
-    where {{ is_missed }}
-    group by period_kind, segment_cell, {{ missed_period }}
-    {% endfor %}
+        sum(users) as churned_users
+    from missed
+    group by period_kind, segment_cell, period_start
+
 ),
 
 per_segment as (

@@ -21,13 +21,10 @@ with user_months as (
         slots.slot,
         slots.month,
         slots.month_end,
-        days.user_number,
-        count(*) as active_days,
-        sum(days.sessions) as sessions
+        months.active_days,
+        months.sessions
     from {{ ref('kpi_periods') }} as slots
-    inner join {{ ref('active_days') }} as days
-        on days.activity_date between slots.month and slots.month_end
-    group by slots.slot, slots.month, slots.month_end, days.user_number
+    inner join {{ ref('user_months') }} as months on slots.month = months.activity_month
 
 ),
 

@@ -1,0 +1,56 @@
+{#-
+  incremental_strategy: replace_outdated
+
+  Replaces the months whose rows were built from something else than what there is now, in one transaction. Every row
+  carries its month, `activity_month`, and in `built_from` the checksum of what the month was built from.
+  config(meta={'built_from': ...}) names the model of the schema `activity` that has the checksums of now.
+
+  The checksums are of contents: whichever months a run loads, in whatever order, and wherever it ends, the next run
+  finds what is outdated, and the table holds what building it whole would give.
+-#}
+{% macro get_incremental_replace_outdated_sql(arg_dict) %}
+  {%- set target = arg_dict['target_relation'] -%}
+  {%- set upstream = target.incorporate(path={'identifier': config.meta_require('built_from')}) -%}
+  {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+  {%- set kept -%} coalesce(activity_month in ({{ months_up_to_date(upstream, target) }}), false) {%- endset -%}
+  {%- set dml -%}
+    delete from {{ target }} where not {{ kept }};
+    insert into {{ target }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict['temp_relation'] }}
+  {%- endset -%}
+  {%- set replaced = 'activity_month in (select activity_month from ' ~ arg_dict['temp_relation'] ~ ')' -%}
+  {% do return(adapter.dispatch('in_transaction')(dml, arg_dict, replaced)) %}
+{% endmacro %}
+
+{#- The months to build in a model of this strategy, and the checksums that their rows carry. -#}
+{% macro outdated_months(upstream) -%}
+  select * from ({{ checksums_of(upstream) }}) as checksums
+  {%- if is_incremental() and 'built_from' in column_names(this) %}
+  where activity_month not in ({{ months_up_to_date(upstream, this) }})
+  {%- endif %}
+{%- endmacro %}
+
+{% macro months_up_to_date(upstream, target) -%}
+  select built.activity_month
+  from ({{ checksums_of(target) }}) as built
+  inner join ({{ checksums_of(upstream) }}) as checksums
+    on built.activity_month = checksums.activity_month and built.built_from = checksums.built_from
+  where {{ 'false' if var('rebuild') else 'true' }}
+{%- endmacro %}
+
+{% macro checksums_of(relation) -%}
+  select activity_month, min(built_from) as built_from from {{ relation }} group by activity_month
+{%- endmacro %}
+
+{% macro column_names(relation) %}
+  {{ return(adapter.get_columns_in_relation(relation) | map(attribute='name') | map('lower') | list) }}
+{% endmacro %}
+
+{#- What else the rows of a month depend on: the models that make them, and a setting. -#}
+{% macro code_of_months() %}
+  {%- set code = [] -%}
+  {%- for name in ['counted_days', 'active_days', 'user_months', 'gaps_within_months'] if execute -%}
+    {%- do code.append(graph.nodes['model.user_engagement_dbt.' ~ name].checksum.checksum) -%}
+  {%- endfor -%}
+  {{ return('-' ~ local_md5(code | join ~ retention_bits())) }}
+{% endmacro %}
