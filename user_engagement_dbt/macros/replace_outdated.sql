@@ -24,17 +24,21 @@
 
 {#- The months to build in a model of this strategy, and the checksums that their rows carry. -#}
 {% macro outdated_months(upstream) -%}
-  select * from ({{ checksums_of(upstream) }}) as checksums
+  select checksums.activity_month, checksums.built_from
+  from ({{ checksums_of(upstream) }}) as checksums
   {%- if is_incremental() and 'built_from' in column_names(this) %}
-  where activity_month not in ({{ months_up_to_date(upstream, this) }})
+  left join ({{ months_up_to_date(upstream, this) }}) as kept on checksums.activity_month = kept.activity_month
+  where kept.activity_month is null
   {%- endif %}
 {%- endmacro %}
 
 {% macro months_up_to_date(upstream, target) -%}
   select built.activity_month
   from ({{ checksums_of(target) }}) as built
-  inner join ({{ checksums_of(upstream) }}) as checksums
-    on built.activity_month = checksums.activity_month and built.built_from = checksums.built_from
+  inner join ({{ checksums_of(upstream) }}) as current_checksums
+    on
+      built.activity_month = current_checksums.activity_month
+      and built.built_from = current_checksums.built_from
   where {{ 'false' if var('rebuild') else 'true' }}
 {%- endmacro %}
 

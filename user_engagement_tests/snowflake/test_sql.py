@@ -32,10 +32,12 @@ VARIABLES = {"as_of": "2024-04-17", "segments": ["product_type", "country"]}
 @dataclass(frozen=True)
 class Told:
     """What dbt did in an incremental run of one month: the SQL of models and tests, the models that replace a window,
-    the parameters of its sessions, and the models whose rows on their way keep no history."""
+    those that replace what is outdated, the parameters of its sessions, and the models whose rows on their way keep no
+    history."""
 
     compiled: dict[str, str]
     windowed: set[str]
+    renewed: set[str]
     session_parameters: dict[str, str]
     forgotten: set[str]
 
@@ -57,17 +59,17 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
     altered = re.findall(r"alter session set query_tag = '[^']*'((?:\s+\w+ = (?:'[^']*'|\w+))+)", sent)
     results = json.loads((folder / "month" / "run_results.json").read_text())["results"]
     manifest = json.loads((folder / "month" / "manifest.json").read_text())
+    strategies: dict[str, set[str]] = {}
+    for node in manifest["nodes"].values():
+        strategies.setdefault(node["config"].get("incremental_strategy"), set()).add(node["name"])
     return Told(
         {
             result["unique_id"].split(".")[2]: result["compiled_code"]
             for result in results
             if not result["unique_id"].startswith("exposure.")
         },
-        {
-            node["name"]
-            for node in manifest["nodes"].values()
-            if node["config"].get("incremental_strategy") == "replace_window"
-        },
+        strategies["replace_window"],
+        strategies["replace_outdated"],
         dict(PARAMETER.findall(altered[-1])),
         set(re.findall(r"alter table \S+\.(\w+)__dbt_tmp set data_retention_time_in_days = 0", sent)),
     )
@@ -150,7 +152,7 @@ def test_dbts_sessions_have_the_parameters_of_those_in_python(told: Told, emulat
 
 def test_the_rows_of_a_window_keep_no_history_once_they_are_in_their_table(told: Told) -> None:
     """They were kept for a day after their table was dropped, and paid for."""
-    assert told.forgotten == told.windowed
+    assert told.forgotten == told.windowed | told.renewed
 
 
 def test_readers_are_granted_aggregated_marts_and_nothing_with_a_row_per_user(
@@ -191,6 +193,18 @@ def test_every_incremental_model_reads_rows_of_its_window_alone(compiled: dict[s
     for model, day in WINDOWED.items():
         tree = sqlglot.parse_one(compiled[model], read="snowflake")
         assert any(is_window(where.sql(), day) for where in tree.find_all(exp.Where)), model
+
+
+def test_models_of_whole_months_read_those_that_are_outdated_alone(
+    compiled: dict[str, str], told: Told
+) -> None:
+    assert told.renewed == {"active_days", "user_months", "gaps_within_months"}
+    for model in told.renewed:
+        tree = sqlglot.parse_one(compiled[model], read="snowflake")
+        assert isinstance(tree, exp.Query)
+        parts = {cte.alias.lower(): cte.sql() for cte in tree.ctes}
+        assert "kept.activity_month IS NULL" in parts["outdated"], model
+        assert "INNER JOIN outdated" in parts["final"], model
 
 
 READERS_BEYOND_THE_WINDOW = {
