@@ -16,9 +16,9 @@ from user_engagement.insights.statistics import (
     Z,
     benjamini_hochberg,
     newcombe,
+    rate_with_interval,
     ratio,
     two_sided,
-    wilson,
 )
 
 OUTCOME = "active on days 28 to 55"
@@ -73,7 +73,7 @@ def first_week_retention(first_week_curves: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per behaviour, showed_it and week_number with anybody eligible; of `all` only users who showed it.
-        retention_rate is in [0, 1], with Wilson's interval.
+        retention_rate is in [0, 1], with its interval.
     """
     counts = first_week_curves.set_index(["behaviour", "week_number"])[["eligible_users", "retained_users"]]
     everybody = counts.loc[[EVERYBODY]].droplevel("behaviour")
@@ -81,7 +81,7 @@ def first_week_retention(first_week_curves: pd.DataFrame) -> pd.DataFrame:
     without = everybody.reindex(others.index, level="week_number") - others
     table = pd.concat([counts.assign(showed_it=True), without.assign(showed_it=False)]).reset_index()
     table = table[table.eligible_users > 0]
-    rate, low, high = wilson(table.retained_users, table.eligible_users)
+    rate, low, high = rate_with_interval(table.retained_users, table.eligible_users)
     table = table.assign(retention_rate=rate, ci_low=low, ci_high=high)
     return table.sort_values(["behaviour", "showed_it", "week_number"], ascending=[True, False, True])
 

@@ -112,7 +112,8 @@ def of_all_tenures(done: Floats, could: Floats) -> tuple[Floats, Floats]:
 class Measure:
     """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again.
 
-    `among` (leaves,) and `seen` (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere.
+    `among` (leaves,) and `seen` (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere. `totals` keeps what
+    the counts of the panel's groups, and of all leaves, add up to.
     """
 
     panel: Panel
@@ -125,7 +126,7 @@ class Measure:
     among: Floats = field(init=False)
     seen: Floats = field(init=False)
     is_shared: bool = field(init=False, default=False)
-    wholes: dict[str, Floats] = field(init=False, default_factory=dict)
+    totals: dict[tuple[str, bool], Floats] = field(init=False, default_factory=dict)
     drawn: Floats = field(init=False)
     drawn_exposure: Floats = field(init=False)
     noise: Noise = field(init=False)
@@ -169,7 +170,7 @@ class Measure:
     def fresh(self) -> Measure:
         """The same measure, to take changes out of while this one stays as it is."""
         other = copy(self)
-        other.is_shared, other.wholes = True, dict(self.wholes)
+        other.is_shared, other.totals = True, dict(self.totals)
         return other
 
     def prepare(self) -> None:
@@ -268,8 +269,8 @@ class Measure:
         actual, everybody = self._inside_and_outside(membership, "actual")
         exposure, others = self._inside_and_outside(membership, "exposure")
         if has_level.any() and self.by_level is not None:
-            of_level = self._inside_and_outside(membership[has_level], "by_level")
-            exposure[has_level], others[has_level] = of_level
+            of_level = self._inside_and_outside(membership, "by_level")
+            exposure[has_level], others[has_level] = (each[has_level] for each in of_level)
             settled = (self.tenures >= SETTLED_WEEKS).astype(np.float32)[None, :, None]
             for each in (actual, exposure, everybody, others):
                 each[has_level] *= settled
@@ -277,13 +278,24 @@ class Measure:
 
     def _inside_and_outside(self, membership: Floats, name: str) -> tuple[Floats, Floats]:
         """Totals of each group, and of all others; each of shape (groups, tenures, weeks)."""
-        cells = getattr(self, name)
-        if name not in self.wholes:
-            self.wholes[name] = self._totals(np.ones((1, len(cells)), np.float32), cells)
-        inside, absent = membership * self.among, 1 - self.among
-        totals = self._totals(np.vstack([inside, absent]) if absent.any() else inside, cells)
+        cells, absent = getattr(self, name), 1 - self.among
+        whole = self._kept(name, of_groups=False)
+        if membership is self.panel.membership and not absent.any():
+            of_groups = self._kept(name, of_groups=True)
+            return of_groups * self.seen, (whole - of_groups) * self.seen
+        inside = membership * self.among
+        totals = self._totals(np.vstack([inside, absent[None]]) if absent.any() else inside, cells)
         of_groups, missing = totals[: len(inside)], totals[len(inside) :].sum(0)
-        return of_groups * self.seen, (self.wholes[name] - missing - of_groups) * self.seen
+        return of_groups * self.seen, (whole - missing - of_groups) * self.seen
+
+    def _kept(self, name: str, of_groups: bool) -> Floats:
+        """Totals of the panel's groups, or of all leaves, computed when they are first asked for."""
+        if (name, of_groups) not in self.totals:
+            self.totals[name, of_groups] = self._totals(self._marks(of_groups), getattr(self, name))
+        return self.totals[name, of_groups]
+
+    def _marks(self, of_groups: bool) -> Floats:
+        return self.panel.membership if of_groups else np.ones((1, self.panel.size), np.float32)
 
     def own_course(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
         """The course of some leaves by themselves, each combination of segments with a tenure curve of its own.
@@ -338,14 +350,24 @@ class Measure:
             self.actual, self.exposure = self.actual.copy(), self.exposure.copy()
             self.by_level = None if self.by_level is None else self.by_level.copy()
             self.is_shared = False
-        self.wholes.clear()
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
         if self.name == SIGNUPS:
-            self.actual[leaves] = self.actual[leaves] / factor
+            self._multiply("actual", leaves, 1 / factor)
             return
-        self.exposure[leaves] = self.exposure[leaves] * factor
+        self._multiply("exposure", leaves, factor)
         if self.by_level is not None:
-            self.by_level[leaves] = self.by_level[leaves] * factor
+            self._multiply("by_level", leaves, factor)
+
+    def _multiply(self, name: str, leaves: NDArray[np.bool_], factor: Floats) -> None:
+        """Multiplies counts of leaves, and adds the difference to what the groups total."""
+        cells = getattr(self, name)
+        before = cells[leaves]
+        after = before * factor
+        cells[leaves] = after
+        for of_groups in (True, False):
+            if (kept := self.totals.get((name, of_groups))) is not None:
+                moved = self._totals(self._marks(of_groups)[:, leaves], after - before)
+                self.totals[name, of_groups] = kept + moved
 
     @contextmanager
     def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:
@@ -387,7 +409,7 @@ class Measure:
         self.tenures = np.concatenate([self.tenures, self.tenures[bands]])
         self.seen = np.ones((len(self.tenures), weeks), np.float32)
         self.is_shared = False
-        self.wholes.clear()
+        self.totals.clear()
 
 
 def _with_new_bands(

@@ -13,7 +13,7 @@ import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
 
-from user_engagement.insights.statistics import Floats, Z, ratio, wilson
+from user_engagement.insights.statistics import Floats, Z, rate_with_interval, ratio
 
 LEAST_OUTCOMES = 50
 """Users of each outcome to fit on; with fewer nothing is predicted."""
@@ -150,21 +150,21 @@ def area_under_curve(score: Floats, outcome: Floats) -> tuple[float, float]:
 
 
 def calibration(probability: Floats, outcome: Floats) -> pd.DataFrame:
-    """Mean prediction and observed share, with Wilson's interval, by decile of the prediction (1 is the lowest)."""
+    """Mean prediction, and observed share with its interval, by decile of the prediction (1 is the lowest)."""
     order = stats.rankdata(probability, method="ordinal") - 1
     cells = pd.DataFrame(
         {"decile": (order * 10 // len(order)).astype(int) + 1, "p": probability, "y": outcome}
     )
     sums = cells.groupby("decile").agg(users=("y", "size"), predicted_rate=("p", "mean"), y=("y", "sum"))
-    observed, low, high = wilson(sums.y, sums.users)
+    observed, low, high = rate_with_interval(sums.y, sums.users)
     return sums.assign(observed_rate=observed, ci_low=low, ci_high=high).reset_index()[CALIBRATION_COLUMNS]
 
 
 def _evaluation(probability: Floats, recency: Floats, outcome: Floats) -> pd.DataFrame:
     users, inactive = len(outcome), int(outcome.sum())
-    base, base_low, base_high = wilson(inactive, users)
+    base, base_low, base_high = rate_with_interval(inactive, users)
     top = probability >= np.quantile(probability, 1 - TOP_SHARE)
-    lift, low, high = (each / base for each in wilson(outcome[top].sum(), top.sum()))
+    lift, low, high = (each / base for each in rate_with_interval(outcome[top].sum(), top.sum()))
     squared = (probability - outcome) ** 2
     error = squared.std(ddof=1) / np.sqrt(users)
     flat = (base - outcome) ** 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from user_engagement.insights.statistics import wilson
+from user_engagement.insights.statistics import rate_with_interval
 
 COUNTS = ["users", "churned_users", "followed_users", "returned_users", "ever_returned_users"]
 COLUMNS = [
@@ -24,13 +24,15 @@ def churn_sensitivity(lapse_cells: pd.DataFrame, segment_values: pd.DataFrame) -
         segment_values: segments of each segment_cell.
 
     Returns:
-        One row per inactivity_days, segment_name and segment_value, with Wilson intervals. A return rate is over
-        users who could be followed, so that who churned lately does not count as gone for good.
+        One row per inactivity_days, segment_name and segment_value, with intervals. A return rate is over users who
+        could be followed, so that who churned lately does not count as gone for good.
     """
     keys = ["inactivity_days", "segment_name", "segment_value"]
     table = lapse_cells.merge(segment_values, on="segment_cell").groupby(keys)[COUNTS].sum().reset_index()
-    table["churn_rate"], table["ci_low"], table["ci_high"] = wilson(table.churned_users, table.users)
-    table["return_rate"], table["return_low"], table["return_high"] = wilson(
+    table["churn_rate"], table["ci_low"], table["ci_high"] = rate_with_interval(
+        table.churned_users, table.users
+    )
+    table["return_rate"], table["return_low"], table["return_high"] = rate_with_interval(
         table.returned_users, table.followed_users
     )
     return table[COLUMNS]

@@ -9,6 +9,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
+from user_engagement.insights.cells import LEAST_USERS
+
 Z = float(stats.norm.ppf(0.975))
 ALPHA = 0.05
 """Level of every test and interval."""
@@ -29,12 +31,17 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
-def wilson(numerator: ArrayLike, denominator: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Rate, lower and upper 95 % bound; null over nothing. Wilson 1927, doi:10.1080/01621459.1927.10502953."""
+def rate_with_interval(numerator: ArrayLike, denominator: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Rate, lower and upper 95 % bound; null over nothing.
+
+    Below 100 users the interval is exact (Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404), from 100 on that of
+    Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    """
     count, nobs = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     known = np.where(nobs > 0, nobs, np.nan)
-    low, high = proportion_confint(count, known, method="wilson")
-    return count / known, np.asarray(low), np.asarray(high)
+    exact, score = (np.asarray(proportion_confint(count, known, method=name)) for name in ("beta", "wilson"))
+    low, high = np.where(nobs < LEAST_USERS, exact, score)
+    return count / known, low, high
 
 
 def newcombe(

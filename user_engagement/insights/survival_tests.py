@@ -237,12 +237,11 @@ def tenure_hazards(survival_cells: pd.DataFrame, dimensions: list[str]) -> pd.Da
         churned=churned.ravel(),
         all="all",
     )
-    by = ["churn_kind", "segment_value", "tenure_days"]
     parts = [
-        long.rename(columns={name: "segment_value"})
-        .groupby(by)[["user_days", "churned"]]
+        long.groupby(["churn_kind", name, "tenure_days"])[["user_days", "churned"]]
         .sum()
         .reset_index()
+        .rename(columns={name: "segment_value"})
         .assign(segment_name=name)
         for name in ("all", *dimensions)
     ]

@@ -149,7 +149,7 @@ TABLES = {
             "eligible_users": (COUNT, "Users who have completed the week."),
             "retained_users": (COUNT, "Of them active in it."),
             "retention_rate": (NUMBER, "retained_users over eligible_users."),
-            **_interval("the retention rate (Wilson)"),
+            **_interval("the retention rate (exact below 100 users, else Wilson)"),
         },
     ),
     "survival_tests": Table(
@@ -222,7 +222,7 @@ TABLES = {
             "users": (COUNT, "Users."),
             "predicted_rate": (NUMBER, "Mean prediction."),
             "observed_rate": (NUMBER, "Share inactive in the 28 days that followed."),
-            **_interval("the observed rate (Wilson)"),
+            **_interval("the observed rate (exact below 100 users, else Wilson)"),
         },
     ),
     "at_risk_users": Table(
@@ -261,12 +261,12 @@ TABLES = {
             "users": (COUNT, "Users observed for as many days."),
             "churned_users": (COUNT, "Of them ever inactive for as long."),
             "churn_rate": (NUMBER, "churned_users over users."),
-            **_interval("the churn rate (Wilson)"),
+            **_interval("the churn rate (exact below 100 users, else Wilson)"),
             "followed_users": (COUNT, "Churned users who could be followed for 28 days after."),
             "returned_users": (COUNT, "Of them active again within those."),
             "return_rate": (NUMBER, "returned_users over followed_users."),
-            "return_low": (NUMBER, "Lower 95 % bound of it (Wilson)."),
-            "return_high": (NUMBER, "Upper 95 % bound of it (Wilson)."),
+            "return_low": (NUMBER, "Lower 95 % bound of it (exact below 100 users, else Wilson)."),
+            "return_high": (NUMBER, "Upper 95 % bound of it (exact below 100 users, else Wilson)."),
             "ever_returned_users": (
                 COUNT,
                 "Churned users active again by the horizon; late churners had less time.",

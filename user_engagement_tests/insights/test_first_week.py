@@ -101,6 +101,6 @@ def test_curves_are_of_those_with_a_behaviour_and_of_the_others() -> None:
     assert tuple(found.loc[("searched", False, 1), ["eligible_users", "retained_users"]]) == (60, 20)
     assert found.retention_rate["all", True, 2] == 0.25
     assert len(found) == 6
-    # worked out by hand: 15 of 30, z = 1.96
-    assert found.loc[("searched", True, 2), "ci_low"] == pytest.approx(0.3315, abs=1e-4)
-    assert found.loc[("searched", True, 2), "ci_high"] == pytest.approx(0.6685, abs=1e-4)
+    # 15 of 30 users: exact, as in tables of Clopper and Pearson
+    assert found.loc[("searched", True, 2), "ci_low"] == pytest.approx(0.3130, abs=1e-4)
+    assert found.loc[("searched", True, 2), "ci_high"] == pytest.approx(0.6870, abs=1e-4)
