@@ -80,7 +80,7 @@ def test_test_modules_import_no_other_test_module() -> None:
         f"{file.name}: {module}"
         for file in (PROJECT_ROOT / "user_engagement_tests").rglob("*.py")
         for module, _ in imported_names(file)
-        if module.startswith("user_engagement_tests.")
-        and not module.startswith("user_engagement_tests.support.")
+        if f"{module}.".startswith("user_engagement_tests.")
+        and not f"{module}.".startswith("user_engagement_tests.support.")
     ]
     assert not found, found
