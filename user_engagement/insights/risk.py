@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
+from statsmodels.tools import add_constant
 
 from user_engagement.insights.statistics import Floats, Z, rate_with_interval, ratio
 
@@ -74,8 +76,8 @@ def risk(risk_features: pd.DataFrame, as_of: pd.Timestamp) -> Risk:
     design = _design(risk_features)
     scale = design[fitted].std(axis=0)
     centre = design[fitted].mean(axis=0)
-    design = sm.add_constant((design - centre) / np.where(scale > 0, scale, 1), has_constant="add")
-    model = sm.GLM(outcome[fitted].to_numpy(), design[fitted], family=sm.families.Binomial())
+    design = add_constant((design - centre) / np.where(scale > 0, scale, 1), has_constant="add")
+    model = GLM(outcome[fitted].to_numpy(), design[fitted], family=Binomial())
     fit = model.fit_regularized(alpha=RIDGE, L1_wt=0.0)
     probability = 1 / (1 + np.exp(-design @ np.asarray(fit.params)))
     return Risk(
