@@ -65,6 +65,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.waits
 def test_every_service_of_the_compose_file_becomes_healthy_in_read_only_sandboxes(
@@ -73,6 +74,7 @@ def test_every_service_of_the_compose_file_becomes_healthy_in_read_only_sandboxe
     assert set(seen["ready"]) == set(containers.compose()["services"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_proxy_lets_readers_see_the_dashboard_and_operators_dagster(seen: dict[str, Any]) -> None:
     assert seen["statuses"] == {
@@ -85,17 +87,20 @@ def test_the_proxy_lets_readers_see_the_dashboard_and_operators_dagster(seen: di
     }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_dashboard_works_behind_the_proxy_for_its_own_pages_alone(seen: dict[str, Any]) -> None:
     assert seen["websockets"] == {"https://localhost": 101, "https://elsewhere.example": 403}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_dashboard_in_a_container_asks_nobody_for_its_address(seen: dict[str, Any]) -> None:
     """Streamlit asked a server on the internet at each start, to print an address."""
     assert "external IP" not in seen["said by the dashboard"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_launched_through_the_proxy_succeeds(seen: dict[str, Any]) -> None:
     assert seen["first"] == "SUCCESS"

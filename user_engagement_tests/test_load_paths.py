@@ -124,6 +124,7 @@ def test_months_loaded_on_their_own_in_any_order_equal_a_full_load(
     assert_same(new_path.insights(WORLD), full_path.insights(WORLD))
 
 
+@pytest.mark.exhaustive
 def test_late_events_need_only_their_own_month_loaded_again(
     new_path: LoadPath, full_load: dict[str, pa.Table]
 ) -> None:

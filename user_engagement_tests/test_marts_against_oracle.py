@@ -30,7 +30,7 @@ def run_and_check(world: World, command: str = "run") -> None:
 # -- any world ---------------------------------------------------------------------------------------------
 
 
-@settings(IN_WORLDS, max_examples=8, phases=WITHOUT_SHRINKING)
+@settings(IN_WORLDS, max_examples=5, phases=WITHOUT_SHRINKING)
 @given(worlds())
 def test_every_mart_holds_what_the_contract_says(world: World) -> None:
     run_and_check(world)

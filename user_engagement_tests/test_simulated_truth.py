@@ -333,6 +333,7 @@ def test_mistaken_denominators_would_be_found(claims: list[Claim]) -> None:
         assert abs(claim.bias(claim.naive)) > 10, claim.what
 
 
+@pytest.mark.exhaustive
 def test_a_world_alone_through_the_whole_pipeline_has_the_rows_that_it_has_among_others(
     companies: Companies, settings_for: Callable[..., Settings]
 ) -> None:

@@ -276,6 +276,7 @@ def test_cohorts_rebuilt_without_publishing_are_published_all_the_same(
     assert pipeline.months(pipeline.behind()) == [list(MONTHS)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("first", "last"),
     [

@@ -71,6 +71,7 @@ def own_processes(tmp_path: Path, company: Path) -> Iterator[Deployment]:
         yield deployment
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_killed_with_everything_else_fails_after_the_restart_and_the_next_one_succeeds(
     own_processes: Deployment,
 ) -> None:
