@@ -56,5 +56,5 @@
   {%- for name in ['counted_days', 'active_days', 'user_months', 'gaps_within_months'] if execute -%}
     {%- do code.append(graph.nodes['model.user_engagement_dbt.' ~ name].checksum.checksum) -%}
   {%- endfor -%}
-  {{ return('-' ~ local_md5(code | join ~ retention_bits())) }}
+  {{ return(local_md5(code | join ~ retention_bits())) }}
 {% endmacro %}
