@@ -10,6 +10,7 @@ that know the users' tenures.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,7 +49,7 @@ LEAST_SERIES = 20
 """Points in time that a table must have for a series to be scanned for shapes."""
 
 
-class Groups:
+class Groups(ABC):
     """Leaves, and the groups of them that are told apart.
 
     Attributes:
@@ -58,14 +59,14 @@ class Groups:
     attributes: Mapping[str, NDArray[np.str_]]
 
     @property
+    @abstractmethod
     def size(self) -> int:
         """Number of leaves."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def groups(self) -> list[Conditions]:
         """The conditions of each group."""
-        raise NotImplementedError
 
     @cached_property
     def membership(self) -> Floats:
