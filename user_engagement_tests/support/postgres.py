@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
+
+from user_engagement_tests.support.ports import unused_port
 
 UNPRIVILEGED = "postgres"
 OWNER = "owner"
@@ -75,7 +76,7 @@ def running_server() -> Iterator[Server]:
 
 @contextmanager
 def _process(programs: Path, folder: Path) -> Iterator[Server]:
-    server = Server(_free_port(), secrets.token_hex(12))
+    server = Server(unused_port(), secrets.token_hex(12))
     secret, data = folder / "password", folder / "data"
     secret.write_text(server.password)
     if os.geteuid() == 0:
@@ -118,12 +119,6 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(_unprivileged(command), capture_output=True, text=True, check=False, cwd="/")
     if done.returncode:
         raise RuntimeError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _await(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from user_engagement.cli.dev_server import HOST
 from user_engagement.settings import PREFIX
 from user_engagement_tests.support.company import EXTRAS
+from user_engagement_tests.support.ports import unused_port
 
 START_SECONDS = 120
 RUN_SECONDS = 180
@@ -114,15 +114,16 @@ class Deployment:
     def __init__(self, home: Path, bare: bool = True, **variables: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
-        self.port = _some_port()
+        self.port = unused_port()
         self.url = f"http://{HOST}:{self.port}"
         self.log = home / "processes.log"
         self.commands = [[str(BIN / "user-engagement"), "dev", "--port", str(self.port)]]
         if bare:
             self.commands[0].append("--no-dashboard")
             variables = {**EXTRAS, **variables}
+        ports = {"USER_ENGAGEMENT_DASHBOARD_PORT": str(unused_port())}
         own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        self.environment = {**own, "USER_ENGAGEMENT_HOME": str(home), **variables}
+        self.environment = {**own, "USER_ENGAGEMENT_HOME": str(home), **ports, **variables}
         self.processes: list[subprocess.Popen[bytes]] = []
         self.seen: set[psutil.Process] = set()
 
@@ -266,12 +267,6 @@ class Deployment:
             for tick in answer["sensorOrError"]["sensorState"]["ticks"]
         ]
         return [tick for tick in reversed(ticks) if tick.at > since]
-
-
-def _some_port() -> int:
-    """A free port, of so many that others who look for one meanwhile get another."""
-    with socket.create_server((HOST, 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def _run(found: dict[str, Any]) -> Run:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from user_engagement.dashboard.ports import free_port
 from user_engagement.publishing.generations import publish
 from user_engagement.settings import PREFIX
 from user_engagement_tests.support.company import THROUGH
+from user_engagement_tests.support.ports import unused_port
 
 
 def publish_marts(published: Path, marts: dict[str, pa.Table], run: str = "run") -> None:
@@ -27,7 +27,7 @@ def publish_marts(published: Path, marts: dict[str, pa.Table], run: str = "run")
 @contextmanager
 def dashboard(home: Path, **variables: str) -> Iterator[str]:
     """The address of `user-engagement dashboard` while it runs."""
-    port = free_port(8800, reusing=False)
+    port = unused_port()
     program = str(Path(sys.executable).with_name("user-engagement"))
     environment = {**os.environ, PREFIX + "HOME": str(home), **variables}
     address = f"http://{variables.get(PREFIX + 'DASHBOARD_HOST', '127.0.0.1')}:{port}"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from dagster._core.test_utils import environ
 
-from user_engagement.dashboard.ports import free_port
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount, load_account
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
 from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
+from user_engagement_tests.support.ports import unused_port
 
 START_SECONDS = 60
 PASSWORD = "Pa55-that-nobody-may-see"
@@ -58,7 +58,7 @@ class Snowflake:
 @contextmanager
 def running_emulator(log: Path) -> Iterator[Emulator]:
     """The emulator as a process of its own; its statements go to ``log``."""
-    port = free_port(8800)
+    port = unused_port()
     command = [sys.executable, "-m", "user_engagement_tests.support.emulator", str(port)]
     with log.open("w") as output, environ({"FAKESNOW_DEBUG": "snowflake"}):
         process = subprocess.Popen(command, stdout=output, stderr=output)
