@@ -65,9 +65,9 @@ QUESTION = {
 DEFAULT_QUESTION = "What changed for {group}{when}: a release, the crash rate, push messages, a price?"
 
 
-def date_of(week: pd.Timestamp) -> str:
+def date_of(day: pd.Timestamp) -> str:
     """As in 2 February 2026."""
-    return f"{week.day} {week:%B %Y}"
+    return f"{day.day} {day:%B %Y}"
 
 
 def group_of(conditions: Mapping[str, str]) -> str:
@@ -128,6 +128,11 @@ def sentence_of(finding: Finding) -> str:
 
 
 def measurement_sentence(finding: Finding) -> str:
+    if finding.lost_days:
+        return (
+            f"No events were recorded {days_of(finding.lost_days)}: {finding.value_actual:,.0f} weekly active users "
+            f"instead of {finding.value_expected:,.0f}. This is recording or delivery, not behaviour; it is over."
+        )
     if finding.conditions:
         group = " and ".join(
             f"{name.replace('_', ' ')} {value}" for name, value in finding.conditions.items()
@@ -142,10 +147,23 @@ def measurement_sentence(finding: Finding) -> str:
     )
 
 
+def days_of(days: tuple[pd.Timestamp, ...]) -> str:
+    """When days were that lie near each other, as part of a sentence."""
+    first, last = days[0], days[-1]
+    if first == last:
+        return f"on {date_of(first)}"
+    span = (last - first).days + 1
+    if span == len(days):
+        return f"from {date_of(first)} to {date_of(last)}"
+    return f"on {len(days)} days between {date_of(first)} and {date_of(last)}"
+
+
 def next_step_of(finding: Finding, marks: pd.DataFrame) -> str:
     """A question that somebody can answer, and what coincides with the change."""
     around = "" if finding.since is None else f" around {date_of(finding.since)}"
-    if finding.kind == MEASUREMENT:
+    if finding.lost_days:
+        question = "Can the missing events still be loaded? Until then no finding rests on the weeks that they touch."
+    elif finding.kind == MEASUREMENT:
         question = f"Is the tracking or the delivery of events broken{around}? Numbers that rest on it are held back."
     elif finding.kind == MIX:
         question = (

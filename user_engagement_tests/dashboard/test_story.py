@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -258,6 +258,26 @@ def test_a_measurement_fault_is_told_as_one(published: Published) -> None:
         == f"{fault['finding']}."
     )
     assert "page=causes" in story.causes[0].link
+
+
+def test_an_outage_that_is_over_is_shown_with_the_figures_of_its_own_week(published: Published) -> None:
+    since = causes(THROUGH)[2]["since"]
+    outage = causes(THROUGH)[2] | {
+        "kind": "measurement",
+        "metric": "active_users",
+        "conditions": {},
+        "shape": "episode",
+        "until": since + timedelta(weeks=1),
+        "before": 377.0,
+        "after": 361.0,
+        "effect": -16.0,
+        "finding": f"No events were recorded on {since.day} April 2025: 361 weekly active users instead of 377. "
+        "This is recording or delivery, not behaviour; it is over.",
+    }
+    page, story = overview(published(**explained([outage], THROUGH)))
+    assert page.lead == "No events were recorded on 7 April 2025: figures of that time are not behaviour."
+    assert story.causes[0].title == "No events were recorded on 7 April 2025"
+    assert story.causes[0].facts == "377 → 361 users, week of 7 Apr 2025"
 
 
 def test_a_generation_without_insights_still_has_its_figures_and_says_what_is_missing(

@@ -104,14 +104,22 @@ def lead(view: View) -> str:
         return str(read_findings(view.generation)[0].sentence)
     faults = [finding for finding in found if finding.is_measurement]
     if faults:
-        since = f" since {fmt.day(faults[0].since)}" if faults[0].since else ""
-        return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
+        return _of_recording(faults)
     adverse = [finding for finding in found if finding.is_adverse]
     largest = (adverse or found)[0]
     which = "largest cause" if len(adverse) > 1 else "one cause,"
     parts = [_gap(view), f"{which} since {fmt.day(largest.since)}" if largest.since else ""]
     told = "; ".join(filter(None, parts)) or largest.sentence.rstrip(".")
     return f"{told[0].upper()}{told[1:]}."
+
+
+def _of_recording(faults: list[Finding]) -> str:
+    """The first fault that lasts, or the largest that is over."""
+    fault = next((each for each in faults if each.until is None), faults[0])
+    if fault.until is not None:
+        return f"{fault.title}: figures of that time are not behaviour."
+    since = f" since {fmt.day(fault.since)}" if fault.since else ""
+    return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
 
 
 def _gap(view: View) -> str:
