@@ -41,8 +41,11 @@ METRICS = {
 """A finding's metric: its name and its unit."""
 NOUNS = {
     "signups": " signups a week",
-    "new_user_retention": " active days",
-    "frequency": " active days",
+    "activation": " in week 1",
+    "new_user_retention": " active days in 4 weeks",
+    "retention": " a week",
+    "churn": " a week",
+    "frequency": " active days in 4 weeks",
     "sessions_per_day": " sessions",
     "active_users": " users",
 }
