@@ -282,6 +282,10 @@ def test_an_outage_that_is_over_is_shown_with_the_figures_of_its_own_week(publis
     assert page.lead == "No events were recorded on 7 Apr 2025: figures of that time are not behaviour."
     assert story.causes[0].title == "No events were recorded on 7 Apr 2025"
     assert story.causes[0].facts == "377 → 361 users, week of 7 Apr 2025"
+    assert story.causes_title == "Fault of recording"
+    page, story = overview(published(**explained([outage, *causes(THROUGH)[:1]], THROUGH)))
+    assert "fewer active days a week than expected; one cause, since 24 Feb 2025. No events" in page.lead
+    assert story.causes_title == "Causes"
 
 
 def test_a_generation_without_insights_still_has_its_figures_and_says_what_is_missing(
@@ -310,6 +314,21 @@ def test_with_too_little_history_the_headline_claims_no_change(
     page, story = overview(published(cohort_retention=pa.Table.from_pandas(first, preserve_index=False)))
     assert "the first complete month" in page.headline
     assert story.kpis[0].change == "first complete month"
+
+
+def test_figures_of_all_users_are_named_as_such_beside_several_groups(generation: Generation) -> None:
+    several = {"segments": {"country": ("DE", "US")}}
+    page, story = overview(generation, **several)
+    assert page.headline.startswith("Signups (all users) are")
+    assert story.period.endswith("· all users")
+    view = View(generation, Filters(**several))
+    for key, words in (
+        ("retention", "Of all users who"),
+        ("churn", "of all users"),
+        ("engagement", "All active"),
+    ):
+        assert words in BY_KEY[key].make(view).headline
+    assert "country DE" in overview(generation, segments={"country": ("DE",)})[1].period
 
 
 def test_causes_are_said_to_be_of_all_users_when_a_segment_is_chosen(generation: Generation) -> None:

@@ -228,6 +228,8 @@ def _earlier_line(
     trace |= {
         "name": f"{style.label(value)}, {name}",
         "mode": "lines",
+        # the sentence above says what is dotted
+        "showlegend": False,
         "text": [f"{when(day)}: {shown}" for day, shown in zip(line[x], values, strict=True)],
         "hovertemplate": f"{style.label(value)}, %{{text}}<extra></extra>",
     }

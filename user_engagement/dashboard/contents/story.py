@@ -46,7 +46,7 @@ def story(view: View, figures: tuple[Trend, ...]) -> Story:
     found = causes(view.generation)
     return Story(
         kpis=tuple(_kpi(view, trend) for trend in figures),
-        period=_period(figures),
+        period=_period(view, figures),
         waterfall=_waterfall(view),
         causes=tuple(_cause(view, finding) for finding in found[:MOST_CAUSES]),
         causes_title=_causes_title(found),
@@ -69,7 +69,7 @@ def headline(view: View, figures: tuple[Trend, ...]) -> str:
     grew = signups.now / signups.before - 1 if signups.before else 0.0
     level = signups.verdict == "unclear" or abs(grew) < ABOUT_LEVEL
     direction = "about level with" if level else f"{'up' if grew > 0 else 'down'} {_percent(grew)} on"
-    whose = "Signups" if view.group_value == ALL else f"Signups ({view.group})"
+    whose = f"Signups ({view.group})" if view.is_segmented else "Signups"
     start = f"{whose} are {direction} {_reference(signups)}"
     if not told:
         return f"{start}."
@@ -105,23 +105,23 @@ def lead(view: View) -> str:
     if not found:
         return str(read_findings(view.generation)[0].sentence)
     faults = [finding for finding in found if finding.is_measurement]
-    if faults:
-        return _of_recording(faults)
+    others = [finding for finding in found if not finding.is_measurement]
+    lasting = [fault for fault in faults if fault.until is None]
+    if lasting:
+        since = f" since {fmt.day(lasting[0].since)}" if lasting[0].since else ""
+        return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
+    over = [f"{fault.title}: figures of that time are not behaviour." for fault in faults[:1]]
+    return " ".join([*([_of_causes(view, others)] if others else []), *over])
+
+
+def _of_causes(view: View, found: list[Finding]) -> str:
+    """How much is missing, and since when the largest cause."""
     adverse = [finding for finding in found if finding.is_adverse]
     largest = (adverse or found)[0]
     which = "largest cause" if len(adverse) > 1 else "one cause,"
     parts = [_gap(view), f"{which} since {fmt.day(largest.since)}" if largest.since else ""]
     told = "; ".join(filter(None, parts)) or largest.sentence.rstrip(".")
     return f"{told[0].upper()}{told[1:]}."
-
-
-def _of_recording(faults: list[Finding]) -> str:
-    """The first fault that lasts, or the largest that is over."""
-    fault = next((each for each in faults if each.until is None), faults[0])
-    if fault.until is not None:
-        return f"{fault.title}: figures of that time are not behaviour."
-    since = f" since {fmt.day(fault.since)}" if fault.since else ""
-    return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
 
 
 def _gap(view: View) -> str:
@@ -135,6 +135,8 @@ def _gap(view: View) -> str:
 
 
 def _causes_title(found: tuple[Finding, ...]) -> str:
+    if found and all(finding.is_measurement for finding in found):
+        return "Fault of recording" if len(found) == 1 else "Faults of recording"
     return "One cause" if len(found) == 1 else "Causes"
 
 
@@ -201,11 +203,12 @@ def _change(trend: Trend) -> str:
     return f"{'▲' if trend.is_up else '▼'} from {_before(trend)}"
 
 
-def _period(figures: tuple[Trend, ...]) -> str:
-    """The month that the figures are of, and the one that they are compared with."""
+def _period(view: View, figures: tuple[Trend, ...]) -> str:
+    """The month that the figures are of, and the one that they are compared with; whose, where groups are chosen."""
+    whose = f" · {view.group}" if view.is_segmented else ""
     for trend in figures:
         if trend.key != "retention_month_1" and trend.reference_month is not None:
-            return f"{fmt.month(trend.month)} against {fmt.month(trend.reference_month)}"
+            return f"{fmt.month(trend.month)} against {fmt.month(trend.reference_month)}{whose}"
     return ""
 
 
