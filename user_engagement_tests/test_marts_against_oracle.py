@@ -13,6 +13,8 @@ from user_engagement_tests.support.contract import TYPES, check_contract
 from user_engagement_tests.support.oracle import KEYS, Row, retention_window
 from user_engagement_tests.support.worlds import World, frame_of, marts_of, small_world, worlds
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SHRINKING = (Phase.explicit, Phase.generate)
 IN_WORLDS = settings(
     deadline=None,

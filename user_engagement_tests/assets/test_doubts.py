@@ -84,6 +84,7 @@ def test_newest_weeks_of_another_volume_are_doubtful(loaded: Any, days: int, fac
     assert not list(unusual_volume(loaded(steady())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [0.5, 3, 40])
 @pytest.mark.parametrize("seed", range(20))
 def test_small_sources_raise_no_false_alarm(loaded: Any, mean: float, seed: int) -> None:

@@ -55,6 +55,7 @@ def test_a_run_ends_with_the_kpis_and_an_export_writes_every_mart(
     assert (parquet.users_at_start.to_numpy() == csv.users_at_start.to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_refused_before_anything_is_written(
     command: Command, company: Path, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_bad_file_is_refused_before_anything_is_written(
     assert not (tmp_path / "home" / "warehouse.duckdb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -88,6 +90,7 @@ def test_a_mistake_is_one_clear_message_and_exit_code_2(
     refused(command(*arguments), *words)
 
 
+@pytest.mark.slow
 def test_months_outside_the_source_are_refused(command: Command, company: Path) -> None:
     done = command(
         "run", "--source", "files", "--path", str(company), "--start", "2024-01", "--end", "2024-02"
@@ -105,6 +108,7 @@ def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     command: Command, tmp_path: Path
 ) -> None:
@@ -119,6 +123,7 @@ def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     assert (tmp_path / "truth" / "stories.json").exists()
 
 
+@pytest.mark.slow
 def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command) -> None:
     taken: list[dict[str, str]] = []
 

@@ -593,6 +593,7 @@ ZONES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(instants=st.lists(INSTANTS, min_size=1, max_size=30), zone=ZONES, minutes=st.integers(-840, 840))
 def test_every_instant_is_the_wall_clock_time_that_python_gives(
@@ -632,6 +633,7 @@ DATE_TEXTS = st.one_of(
 USERS = st.one_of(st.none(), st.sampled_from(["", " ", "7", "007", "7.0"]), st.integers(0, 99).map(str))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     lines=st.lists(st.tuples(USERS, DATE_TEXTS), min_size=1, max_size=40),
@@ -804,6 +806,7 @@ def test_json_lines_may_have_different_keys_nested_values_and_hundreds_of_column
     assert values(rejected_of(tmp_path, CHURN_DATA), "user_id", "reason") == [("3", "null_date")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_very_wide_table_streams_in_its_declared_schema(tmp_path: Path, form: str) -> None:
     names = [f"c{n}" for n in range(1000)]
