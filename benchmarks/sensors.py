@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from user_engagement.assets.common import raw_key
-from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.assets.freshness import BY_MONTH, KINDS, activity_key
 from user_engagement.automation.sensors import requests_for_new_data
 from user_engagement.code_location import first_month
 from user_engagement.contracts.raw import RAW_TABLES
+from user_engagement.inputs.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.instance.home import open_instance
 from user_engagement.partitions import monthly_partitions, next_month
 from user_engagement.settings import Settings, load_settings

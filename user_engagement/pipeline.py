@@ -12,13 +12,13 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from user_engagement.assets.common import table_of
-from user_engagement.assets.fingerprints import REBUILD_TAG, SOURCE_STATE, source_state
 from user_engagement.assets.freshness import compare, is_up_to_date
 from user_engagement.assets.source_loss import refuse_loss
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
 from user_engagement.errors import RunFailedError, SettingsError, SourceError
+from user_engagement.inputs.fingerprints import REBUILD_TAG, SOURCE_STATE, source_state
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
 from user_engagement.instance.source_of_home import claim_home, refuse_other_source

@@ -15,8 +15,8 @@ from datetime import datetime
 import dagster as dg
 
 from user_engagement.assets.common import asset_key, published_key, raw_key
-from user_engagement.assets.dbt import dbt_vars
-from user_engagement.assets.fingerprints import (
+from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
+from user_engagement.inputs.fingerprints import (
     BUILD,
     FINGERPRINT,
     SOURCE_STATE,
@@ -24,7 +24,7 @@ from user_engagement.assets.fingerprints import (
     source_fingerprints,
     source_state,
 )
-from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.publishing.generations import current_generation
 from user_engagement.settings import Settings
 from user_engagement.sources import Source

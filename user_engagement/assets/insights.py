@@ -13,9 +13,10 @@ from dagster_dbt import DbtCliResource, dbt_assets
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, table_of
 from user_engagement.assets.complete_weeks import INPUTS, announce_rebuild, can_keep, recorded_inputs
-from user_engagement.assets.dbt import Translator, dbt_build, dbt_vars, load_manifest
-from user_engagement.assets.fingerprints import code_fingerprint, digest
+from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
 from user_engagement.errors import UserError
+from user_engagement.inputs.fingerprints import code_fingerprint, digest
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.insights.rollups import DailyRollups, Rollups
 from user_engagement.insights.schema import Table
 from user_engagement.insights.tables import TABLES, to_arrow

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from user_engagement.assets.common import OWNERS, asset_key, raw_key, raw_pool, source_key
-from user_engagement.assets.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
 from user_engagement.assets.source_loss import ACCEPT_LOSS_TAG, refuse_loss
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
 from user_engagement.errors import UserError
+from user_engagement.inputs.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source

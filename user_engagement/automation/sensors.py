@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from user_engagement.assets.common import asset_key, table_of
-from user_engagement.assets.fingerprints import SOURCE_TAG
 from user_engagement.assets.freshness import Comparison, compare, loaded_months, older_than_activity
 from user_engagement.automation.attempts import attempts_at, loading_runs, serving_runs
 from user_engagement.automation.evaluations import latest_evaluations
@@ -19,6 +18,7 @@ from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB, INGESTED
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import AssetGraph
 from user_engagement.errors import WarehouseBusyError
+from user_engagement.inputs.fingerprints import SOURCE_TAG
 from user_engagement.partitions import Months, contiguous_ranges
 from user_engagement.settings import Settings
 from user_engagement.sources import Source

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from importlib.metadata import version
 from itertools import chain
@@ -112,10 +112,10 @@ def run(
         with open_warehouse(settings).reader():
             pass
     from user_engagement.cli.console import RunProgress, loading_summary
-    from user_engagement.pipeline import plan
-    from user_engagement.pipeline import run as run_pipeline
+    from user_engagement.inputs.publication import is_current
     from user_engagement.publishing.generations import read_manifest, resolve
 
+    planned = None
     # not the stream of the moment: what Dagster writes to that one while it runs is not shown
     with RunProgress(Console(file=sys.stderr)) as progress:
         if settings.source == "simulated":
@@ -124,9 +124,13 @@ def run(
 
             ensure_world(settings, progress.on_day)
         progress.show_step("checking the source")
-        planned = plan(settings, full, rebuild)
-        progress.show_plan(planned)
-        run_pipeline(settings, planned, progress.on_event, progress.on_line)
+        is_forced = full or rebuild or settings.start or settings.end
+        if is_forced or not is_current(settings, datetime.now(UTC)):
+            from user_engagement import pipeline
+
+            planned = pipeline.plan(settings, full, rebuild)
+            progress.show_plan(planned)
+            pipeline.run(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
     generation = resolve(settings.published_dir)
     _show(generation)

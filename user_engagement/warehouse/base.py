@@ -96,6 +96,10 @@ class Warehouse(Protocol):
         """Whether anything was ever loaded, as far as the warehouse knows."""
         ...
 
+    def stamp(self) -> str | None:
+        """A text that another write has changed; None where the warehouse cannot tell without a connection."""
+        ...
+
     def reader(self) -> AbstractContextManager[WarehouseReader]:
         """Opens the warehouse for reading.
 

@@ -19,6 +19,7 @@ import pytest
 from user_engagement import pipeline
 from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import Settings
+from user_engagement_tests.support.company import EXTRAS, THROUGH
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -146,7 +147,7 @@ def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command)
 
 
 @pytest.mark.slow
-def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
+def test_a_run_with_nothing_new_and_commands_that_show_or_copy_marts_import_neither_dagster_nor_dbt(
     settings_for: Callable[..., Settings],
 ) -> None:
     """They took five seconds to show a table that lies in a file."""
@@ -158,12 +159,19 @@ def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
         "sys.argv[1:] = sys.argv[1].split()\n"
         "try:\n    main()\nfinally:\n    print(sorted({'dagster', 'dbt', 'dagster_dbt'} & set(sys.modules)))\n"
     )
-    for command in ("kpis", f"export {settings.home / 'marts'}"):
+    run = f"run --path {settings.source_path} --as-of {THROUGH}"
+    for command in ("kpis", f"export {settings.home / 'marts'}", run):
         done = subprocess.run(
-            [sys.executable, "-c", program, command], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", program, command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | EXTRAS,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "[]"
+    assert "Nothing new" in done.stdout
 
 
 @pytest.mark.slow

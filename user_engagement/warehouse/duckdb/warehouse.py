@@ -49,6 +49,13 @@ class DuckDBWarehouse:
     def exists(self) -> bool:
         return self.file.exists()
 
+    def stamp(self) -> str | None:
+        written_ahead = self.file.with_name(f"{self.file.name}.wal")
+        if not self.exists() or written_ahead.exists():
+            return None
+        found = self.file.stat()
+        return f"{found.st_mtime_ns} {found.st_size}"
+
     @contextmanager
     def reader(self) -> Iterator[DuckDBReader]:
         if not self.exists():

@@ -60,6 +60,9 @@ class SnowflakeWarehouse:
             _KNOWN_UNTIL[key] = time.monotonic() + KNOWN_SECONDS
         return exists
 
+    def stamp(self) -> None:
+        """When its tables have changed is asked of Dagster's history, which needs no login."""
+
     @contextmanager
     def reader(self) -> Iterator[SnowflakeReader]:
         with connect(self.account, asset="reader") as connection:

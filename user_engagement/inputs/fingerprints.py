@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from user_engagement.assets.dbt_project import prepare_project
 from user_engagement.contracts.raw import RAW_TABLES, RawTable
+from user_engagement.inputs.dbt_project import prepare_project
 from user_engagement.settings import PACKAGE, Settings
 from user_engagement.sources import Source
 
