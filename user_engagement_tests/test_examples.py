@@ -90,6 +90,7 @@ def test_a_team_merges_the_pipeline_into_a_code_location_that_has_a_dbt_project_
     assert (team / "state" / "published" / "current" / "kpi_summary.parquet").exists()
 
 
+@pytest.mark.exhaustive
 def test_dbt_by_hand_builds_in_the_home_of_the_checkout_with_the_segments_of_the_pipeline(
     settings_for: Callable[..., Settings], tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_dbt_by_hand_builds_in_the_home_of_the_checkout_with_the_segments_of_the
     assert not (project / ".user_engagement").exists()
 
 
+@pytest.mark.exhaustive
 def test_dg_finds_the_definitions_of_the_checkout(tmp_path: Path) -> None:
     home = {"USER_ENGAGEMENT_HOME": str(tmp_path / "home")}
     assert "All definitions loaded successfully." in run(

@@ -99,6 +99,7 @@ def test_months_outside_the_source_are_refused(command: Command, company: Path) 
     refused(done, "nothing to load", "2025-01 to 2025-05")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company: Path) -> None:
     arguments = ("run", "--source", "files", "--path", str(company), "--as-of", "2025-05-20")
