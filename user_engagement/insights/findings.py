@@ -113,7 +113,9 @@ class Readers:
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.fresh(name)
+            self._measures[name] = self._made.taken(name)
+            # a reading is of one group, never of all
+            self._measures[name].forget_groups()
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
