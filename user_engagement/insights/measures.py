@@ -175,7 +175,7 @@ class Measure:
         return other
 
     def forget_groups(self) -> None:
-        """Lets go of what the groups add up to, which costs more than all else to keep true as changes are taken out."""
+        """Lets go of what the groups add up to: keeping that true costs more than all else as changes are taken out."""
         self.totals = {key: kept for key, kept in self.totals.items() if not key[1]}
 
     def prepare(self) -> None:
