@@ -146,7 +146,7 @@ def engagement_bridge(story: Story | None) -> pd.DataFrame:
         steps = [
             (None, "Expected without the findings", expected, expected, expected),
             *((rank, label, part.value, part.low, part.high) for rank, label, part in parts),
-            (None, "Not explained by any finding", rest.value, rest.low, rest.high),
+            (None, "Unexplained by any finding", rest.value, rest.low, rest.high),
             (None, "Actual", story.actual[count], story.actual[count], story.actual[count]),
         ]
         for position, (rank, label, amount, low, high) in enumerate(steps, 1):
