@@ -24,6 +24,7 @@ from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, fre
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
 from user_engagement.assets.dbt_project import own_kpis, prepare_project
 from user_engagement.assets.fingerprints import REBUILD_TAG
+from user_engagement.assets.held_up import ends_before, remembered
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
 from user_engagement.partitions import window_of
@@ -63,8 +64,14 @@ def window_args(window: Window) -> list[str]:
 def horizon_of(reader: WarehouseReader, settings: Settings, now: datetime) -> date:
     """The last complete day of data: as set, or the newest day of engagement not after yesterday.
 
-    A warehouse without engagement ends with its newest signup, and an empty one yesterday.
+    A warehouse without engagement ends with its newest signup, and an empty one yesterday. None ends after rows that
+    were never loaded because their file cannot be read.
     """
+    newest, limit = _newest_complete_day(reader, settings, now), ends_before(remembered(reader))
+    return min(newest, limit or newest)
+
+
+def _newest_complete_day(reader: WarehouseReader, settings: Settings, now: datetime) -> date:
     if settings.as_of is not None:
         return settings.as_of
     yesterday = now.astimezone(settings.zone).date() - timedelta(days=1)

@@ -13,8 +13,9 @@ from math import sqrt
 from statistics import median
 
 from user_engagement import formatting as fmt
+from user_engagement.assets.held_up import ends_before, remembered
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
-from user_engagement.publishing.generations import Doubt
+from user_engagement.publishing.generations import EVERY_FILE_READ, Doubt
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.warehouse import WarehouseReader
 
@@ -90,6 +91,18 @@ def find_doubts(reader: WarehouseReader, settings: Settings, now: datetime) -> l
     return [Doubt(name, text) for name, (_, find) in CHECKS.items() for text in find(loaded)]
 
 
+# -- the files ---------------------------------------------------------------------------------------------
+
+
+def unreadable_files(loaded: Loaded) -> Iterator[str]:
+    return (each.sentence() for each in remembered(loaded.reader))
+
+
+def _is_held_up(loaded: Loaded) -> bool:
+    """Whether the data end before rows that could not be read, and not where the source does."""
+    return ends_before(remembered(loaded.reader)) == loaded.as_of
+
+
 # -- the days ----------------------------------------------------------------------------------------------
 
 
@@ -108,7 +121,7 @@ def missing_days(loaded: Loaded) -> Iterator[str]:
 
 def odd_newest_days(loaded: Loaded) -> Iterator[str]:
     newest, as_of, name = loaded.newest_day, loaded.as_of, USER_ENGAGEMENT.name
-    if newest is None:
+    if newest is None or _is_held_up(loaded):
         return
     if loaded.settings.as_of:
         if as_of > newest:
@@ -177,12 +190,15 @@ def _rows_before(loaded: Loaded, back: int, length: int) -> int:
 
 
 def most_left_out(loaded: Loaded) -> Iterator[str]:
+    held_up = _is_held_up(loaded)
     for (table, reason), rows in sorted(loaded.reasons.items()):
         total = loaded.reasons.get((table, "total"), 0)
         is_usual = (table, reason) == (CHURN_DATA.name, "null_date") or (
             # somebody chose to look at an earlier day
             reason == "after_as_of" and loaded.settings.as_of is not None
         )
+        # users who sign up after the horizon are not known yet
+        is_usual = is_usual or (reason in ("after_as_of", "orphan") and held_up)
         # every second row of a table that was delivered twice
         most = 1 / 3 if reason == "identical_row" else MOST
         if reason in LEFT_OUT and rows > most * total and not is_usual:
@@ -229,6 +245,7 @@ def _count(number: int, noun: str) -> str:
 
 
 CHECKS: dict[str, tuple[str, Callable[[Loaded], Iterator[str]]]] = {
+    EVERY_FILE_READ: ("Every file of the source could be read.", unreadable_files),
     "no_day_is_missing": ("No day of engagement is missing among busy ones.", missing_days),
     "newest_days_are_plausible": ("The newest days are near each other, and complete.", odd_newest_days),
     "volume_is_usual": ("The newest weeks have as many rows as those before.", unusual_volume),
