@@ -115,6 +115,8 @@ def _csv_header(file: Path) -> tuple[list[str], str]:
             header = next(lines, "")
             while header.count('"') % 2 and (line := next(lines, "")):
                 header += line
+        if "\0" in header:
+            raise UnreadableFileError(f"{file}: this is no text. Save it as UTF-8 text.")
         if not header.strip():
             raise UnreadableFileError(f"{file}: the first line is empty; it should name the columns.")
         readings = {d: next(csv.reader(io.StringIO(header, newline=""), delimiter=d)) for d in ",;\t|"}
