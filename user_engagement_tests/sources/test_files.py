@@ -512,6 +512,8 @@ def test_a_row_without_user_but_with_a_date_is_loaded_raw(tmp_path: Path) -> Non
         (pa.array([datetime(2025, 1, 31, 10)], pa.timestamp("ms")), datetime(2025, 1, 31, 10)),
         (pa.array([datetime(2025, 1, 31, 10)], pa.timestamp("s")), datetime(2025, 1, 31, 10)),
         (pa.array([datetime(2025, 2, 1, 3)], pa.timestamp("us", "UTC")), datetime(2025, 1, 31, 22)),
+        (pa.array([datetime(2025, 2, 1, 3)], pa.timestamp("ns", "UTC")), datetime(2025, 1, 31, 22)),
+        (pa.array([datetime(2025, 2, 1, 3)], pa.timestamp("ns", "Asia/Tokyo")), datetime(2025, 1, 31, 22)),
         (pa.array(["2025-02-01T03:00Z"]), datetime(2025, 1, 31, 22)),
         (pa.array(["2025-02-01T03:00"]), datetime(2025, 2, 1, 3)),
         (pa.array(["2025-02-01T03:00"]).dictionary_encode(), datetime(2025, 2, 1, 3)),

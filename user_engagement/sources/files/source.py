@@ -316,11 +316,12 @@ class FilesSource:
         )
 
     def _refuse_dates(self, table: RawTable, found: Look) -> None:
-        """Refuses a table without one usable date: a mistake in the export, unless dates may all be empty."""
+        """Refuses a table without one usable date: a mistake in the export, unless all may say that there is none."""
         name, rows = table.date_column, found.report.rows
         for group in found.groups:
             given = group.text(name)
-            query = f"select _file, {given} from {group.scan()} where not {self.rules.blank(given)} limit 1"
+            said = f"not {self.rules.says_no_date(table, given)}"
+            query = f"select _file, {given} from {group.scan()} where {said} limit 1"
             with connect() as connection:
                 first = self._read(lambda c=connection, q=query: c.sql(q).fetchall())
             if first:
