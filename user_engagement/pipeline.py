@@ -16,7 +16,7 @@ from user_engagement.assets.fingerprints import REBUILD_TAG, SOURCE_STATE, sourc
 from user_engagement.assets.freshness import compare, is_up_to_date
 from user_engagement.assets.held_up import HeldUp, find_held_up, refuse_waiting, waiting_months
 from user_engagement.assets.source_loss import refuse_loss
-from user_engagement.code_location import build_definitions
+from user_engagement.code_location import build_definitions, first_month
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
 from user_engagement.errors import RunFailedError, SettingsError, SourceError
@@ -101,7 +101,7 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
         raise SourceError(
             f"{signups.locations[0]}: no signup has a usable date, so there is nothing to load."
         )
-    first = first_of_month(signups.first_day)
+    first = first_month(source, settings)
     calendar = monthly_partitions(first, settings.as_of)
     newest = date.fromisoformat(calendar.get_last_partition_key() or key_of(first))
     if newest < first:

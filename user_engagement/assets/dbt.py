@@ -24,6 +24,7 @@ from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, fre
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
 from user_engagement.assets.dbt_project import own_kpis, prepare_project
 from user_engagement.assets.fingerprints import REBUILD_TAG
+from user_engagement.assets.first_days import begin_after_strays
 from user_engagement.assets.held_up import ends_before, remembered
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
@@ -127,9 +128,10 @@ def segments_of(reader: WarehouseReader, settings: Settings) -> list[str]:
 
 def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict[str, Any]:
     """The settings that SQL needs, resolved against what the warehouse holds."""
+    data_start = settings.data_start or begin_of_signups(reader)
     return {
         "as_of": horizon_of(reader, settings, now).isoformat(),
-        "data_start": settings.data_start.isoformat() if settings.data_start else None,
+        "data_start": data_start.isoformat() if data_start else None,
         "segments": segments_of(reader, settings),
         "active_window_days": settings.active_window_days,
         "inactivity_days": settings.inactivity_days,
@@ -138,6 +140,11 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "signups_are_plain_days": signups_are_plain_days(reader),
         "event_ids_per_user": settings.event_ids_per_user,
     }
+
+
+def begin_of_signups(reader: WarehouseReader) -> date | None:
+    """The first month after a few signups long before all others; None without such."""
+    return begin_after_strays(reader.monthly_rows(f"raw.{USER_SIGNUPS.name}", USER_SIGNUPS.date_column))
 
 
 def signups_are_plain_days(reader: WarehouseReader) -> bool:

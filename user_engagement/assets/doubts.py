@@ -13,6 +13,7 @@ from math import sqrt
 from statistics import median
 
 from user_engagement import formatting as fmt
+from user_engagement.assets.first_days import begin_after_strays
 from user_engagement.assets.held_up import ends_before, remembered
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
 from user_engagement.publishing.generations import EVERY_FILE_READ, Doubt
@@ -45,6 +46,8 @@ LEFT_OUT = {
     "identical_row": "repeat another row exactly, and count; does the source deliver rows twice?",
 }
 """Reasons for which some rows are usual, and most rows are doubtful."""
+LARGEST_SHARE = {"identical_row": 1 / 3, "unparseable_date": 0.01}
+"""Other shares: every second row of a table that was delivered twice, and dates of a mixed form."""
 SET_ASIDE = {
     "implausible_date": "with a date that cannot be believed (see EARLIEST_DATE and SENTINEL_DATES) {were} left out",
     "day_before_signup": "on the day before a signup that has no time of day {were} counted on the signup day",
@@ -116,6 +119,18 @@ def missing_days(loaded: Loaded) -> Iterator[str]:
             f"{USER_ENGAGEMENT.name}: {_count(len(days), 'day')} without any row, which the days around make all but "
             f"impossible: {named}{more}. Retention and activity over two such days or more in a row are marked "
             "incomplete. Load the rows that are missing."
+        )
+
+
+def early_signups(loaded: Loaded) -> Iterator[str]:
+    months = loaded.reader.monthly_rows(f"raw.{USER_SIGNUPS.name}", USER_SIGNUPS.date_column)
+    begin = begin_after_strays(months)
+    if begin and loaded.settings.data_start is None:
+        early = {month: rows for month, rows in months.items() if month < begin.isoformat()}
+        yield (
+            f"{USER_SIGNUPS.name}: {_count(sum(early.values()), 'row')} a year or more before all others, from "
+            f"{min(early)[:7]} on. Cohorts, retention and churn begin with {begin:%Y-%m}. If they do not, set "
+            f"{PREFIX}DATA_START."
         )
 
 
@@ -199,10 +214,30 @@ def most_left_out(loaded: Loaded) -> Iterator[str]:
         )
         # users who sign up after the horizon are not known yet
         is_usual = is_usual or (reason in ("after_as_of", "orphan") and held_up)
-        # every second row of a table that was delivered twice
-        most = 1 / 3 if reason == "identical_row" else MOST
+        most = LARGEST_SHARE.get(reason, MOST)
         if reason in LEFT_OUT and rows > most * total and not is_usual:
             yield f"{table}: {rows:,} of {_count(total, 'row')} {LEFT_OUT[reason]}."
+
+
+def ids_written_otherwise(loaded: Loaded) -> Iterator[str]:
+    """Unknown users whose ids are those of known ones but for capitals and leading zeros."""
+    for table in (USER_ENGAGEMENT, CHURN_DATA):
+        if not loaded.reasons.get((table.name, "orphan")):
+            continue
+        alike = "lower(ltrim(user_id, '0'))"
+        ids = "select distinct user_id, {} as alike from raw.{} where user_id is not null"
+        (found,) = loaded.reader.query(f"""
+            with known as ({ids.format(alike, USER_SIGNUPS.name)}), named as ({ids.format(alike, table.name)}),
+            unknown as (select * from named where user_id not in (select user_id from known) and alike <> '')
+            select count(*) as users, min(user_id) as first_id
+            from unknown where alike in (select alike from known)
+        """).to_pylist()
+        if found["users"]:
+            yield (
+                f"{table.name}: {_count(found['users'], 'user id')} of {USER_SIGNUPS.name} in other capitals or with "
+                f"other leading zeros, such as {found['first_id']}: their rows count for nobody. Write ids alike in "
+                "all tables."
+            )
 
 
 def set_aside(loaded: Loaded) -> Iterator[str]:
@@ -247,9 +282,11 @@ def _count(number: int, noun: str) -> str:
 CHECKS: dict[str, tuple[str, Callable[[Loaded], Iterator[str]]]] = {
     EVERY_FILE_READ: ("Every file of the source could be read.", unreadable_files),
     "no_day_is_missing": ("No day of engagement is missing among busy ones.", missing_days),
+    "first_days_are_plausible": ("No signup lies long before all others.", early_signups),
     "newest_days_are_plausible": ("The newest days are near each other, and complete.", odd_newest_days),
     "volume_is_usual": ("The newest weeks have as many rows as those before.", unusual_volume),
     "most_rows_count": ("Most rows of each table count, once.", most_left_out),
+    "ids_are_written_alike": ("User ids of all tables agree in capitals and zeros.", ids_written_otherwise),
     "no_row_was_set_aside": ("No row is of a bot, or has a date that cannot be believed.", set_aside),
     "event_ids_are_unique": ("No event id has rows of several users or days.", shared_event_ids),
 }
