@@ -66,7 +66,7 @@ def loss(table: RawTable, now: Held, before: Held) -> str | None:
     if before.last_day is None or (lost < FEWEST_LOST and now.months and not gone):
         return None
     days_back = (before.last_day - now.last_day).days if now.last_day else None
-    is_short = lost > MOST_LOST * before.rows or days_back is None or days_back > MOST_DAYS_BACK
+    is_short = lost >= MOST_LOST * before.rows or days_back is None or days_back > MOST_DAYS_BACK
     if not is_short and not gone:
         return None
     ends = (
