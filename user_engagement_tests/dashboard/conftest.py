@@ -17,25 +17,14 @@ from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.server import APP
-from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
+from user_engagement.settings import PREFIX, get_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.support.company import THROUGH
+from user_engagement_tests.support.company import THROUGH, settings_of
 from user_engagement_tests.support.explained import causes, explained
 from user_engagement_tests.support.serving import publish_marts
 from user_engagement_tests.support.sharing import made_once
 from user_engagement_tests.support.worlds import at_home, call_dbt, exported
-
-
-def settings_of(home: Path, company: Path) -> Settings:
-    return load_settings(
-        home=home,
-        source="files",
-        source_path=str(company),
-        as_of=THROUGH,
-        insights=True,
-        publish_report=True,
-    )
 
 
 def build(folder: Path, company: Path) -> None:
