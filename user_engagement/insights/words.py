@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from user_engagement.formatting import day
 from user_engagement.insights.names import (
     ACQUISITION,
     ACTIVATION,
@@ -62,11 +63,6 @@ QUESTION = {
 DEFAULT_QUESTION = "What changed for {group}{when}: releases, crashes, messages?"
 
 
-def date_of(day: pd.Timestamp) -> str:
-    """As in 2 February 2026."""
-    return f"{day.day} {day:%B %Y}"
-
-
 def group_of(conditions: Mapping[str, str]) -> str:
     """The users of a group, as part of a sentence."""
     if not conditions:
@@ -100,11 +96,9 @@ def when_of(finding: Finding) -> str:
         return ", gradually"
     assert finding.since is not None
     if finding.change.shape == EPISODE and finding.until is not None:
-        return (
-            f", from the week of {date_of(finding.since)} until that of {date_of(finding.until)}; it is over"
-        )
+        return f", from the week of {day(finding.since)} until that of {day(finding.until)}; it is over"
     begins = "growing over weeks since" if finding.change.shape == RAMP else "since"
-    return f", {begins} the week of {date_of(finding.since)}"
+    return f", {begins} the week of {day(finding.since)}"
 
 
 def sentence_of(finding: Finding) -> str:
@@ -148,16 +142,16 @@ def days_of(days: tuple[pd.Timestamp, ...]) -> str:
     """When days were that lie near each other, as part of a sentence."""
     first, last = days[0], days[-1]
     if first == last:
-        return f"on {date_of(first)}"
+        return f"on {day(first)}"
     span = (last - first).days + 1
     if span == len(days):
-        return f"from {date_of(first)} to {date_of(last)}"
-    return f"on {len(days)} days between {date_of(first)} and {date_of(last)}"
+        return f"from {day(first)} to {day(last)}"
+    return f"on {len(days)} days between {day(first)} and {day(last)}"
 
 
 def next_step_of(finding: Finding, marks: pd.DataFrame) -> str:
     """A question that somebody can answer, and what coincides with the change."""
-    around = "" if finding.since is None else f" around {date_of(finding.since)}"
+    around = "" if finding.since is None else f" around {day(finding.since)}"
     if finding.lost_days:
         question = "Can the missing events still be loaded? Until then no finding rests on the weeks that they touch."
     elif finding.kind == MEASUREMENT:
@@ -176,7 +170,7 @@ def coincidences(finding: Finding, marks: pd.DataFrame) -> list[str]:
     told = []
     if finding.since is not None and len(marks):
         near = marks[(marks.day - finding.since).abs() <= pd.Timedelta(days=14)]
-        told = [f"At about the same time: {row.label} ({date_of(row.day)})." for row in near.itertuples()]
+        told = [f"At about the same time: {row.label} ({day(row.day)})." for row in near.itertuples()]
     if finding.churn_reason:
         told.append(f'More of those who cancel since then give the reason "{finding.churn_reason}".')
     return told

@@ -10,42 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from user_engagement.assets.insights import SCHEMA as INSIGHTS
-from user_engagement.assets.insights import compute
-from user_engagement.assets.published import published_tables
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
-from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.server import APP
 from user_engagement.settings import PREFIX, get_settings
-from user_engagement.sources import FilesSource
-from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.support.company import THROUGH, settings_of
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes, explained
+from user_engagement_tests.support.published_company import build
 from user_engagement_tests.support.serving import publish_marts
 from user_engagement_tests.support.sharing import made_once
-from user_engagement_tests.support.worlds import at_home, call_dbt, exported
-
-
-def build(folder: Path, company: Path) -> None:
-    """The company in a warehouse, by the real extracts, dbt and insights; and its marts and insights as files."""
-    home = folder / "home"
-    with at_home(home):
-        settings = settings_of(home, company)
-        source = FilesSource(str(company), settings.timezone)
-        warehouse = open_warehouse(settings)
-        for table in RAW_TABLES:
-            warehouse.replace_slice(source.extract(table, Window()))
-        call_dbt(settings, "run")
-        warehouse.replace_tables(INSIGHTS, compute(settings)[0])
-        exported(settings, folder / "marts")
-        (folder / "insights").mkdir()
-        with warehouse.reader() as reader:
-            # those of single users left out
-            for name in set(published_tables(settings)) - set(MARTS):
-                pq.write_table(
-                    reader.ordered(INSIGHTS, name).read_all(), folder / "insights" / f"{name}.parquet"
-                )
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.publishing.generations import Manifest, read_manifest, resolve
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
-from user_engagement_tests.support.company import settings_of
+from user_engagement_tests.support.published_company import settings_of
 
 
 @pytest.fixture(scope="module")

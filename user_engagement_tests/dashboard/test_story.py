@@ -275,12 +275,12 @@ def test_an_outage_that_is_over_is_shown_with_the_figures_of_its_own_week(publis
         "before": 377.0,
         "after": 361.0,
         "effect": -16.0,
-        "finding": f"No events were recorded on {since.day} April 2025: 361 weekly active users instead of 377. "
+        "finding": f"No events were recorded on {since.day} Apr 2025: 361 weekly active users instead of 377. "
         "This is recording or delivery, not behaviour; it is over.",
     }
     page, story = overview(published(**explained([outage], THROUGH)))
-    assert page.lead == "No events were recorded on 7 April 2025: figures of that time are not behaviour."
-    assert story.causes[0].title == "No events were recorded on 7 April 2025"
+    assert page.lead == "No events were recorded on 7 Apr 2025: figures of that time are not behaviour."
+    assert story.causes[0].title == "No events were recorded on 7 Apr 2025"
     assert story.causes[0].facts == "377 → 361 users, week of 7 Apr 2025"
 
 
@@ -368,7 +368,7 @@ def test_a_change_of_the_mix_is_drawn_as_signups_of_its_group(published: Publish
 def test_names_of_columns_and_values_in_sentences_are_words(published: Published) -> None:
     one = causes(THROUGH)[1] | {
         "label": "Signup mix shifted: users with acquisition channel paid_social",
-        "next_step": "What brought paid_social around 14 July 2025?",
+        "next_step": "What brought paid_social around 14 Jul 2025?",
     }
     _, story = overview(published(**explained([one], THROUGH)))
     assert story.causes[0].title == "Signup mix shifted: Paid social"

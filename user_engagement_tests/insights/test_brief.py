@@ -119,7 +119,7 @@ def test_a_day_without_any_event_is_an_episode_of_its_week_with_what_that_day_br
     assert (row.value_actual, row.value_expected) == (actual, actual + 120)
     assert (row.effect, row.lost_active_days) == (-120, 920)
     assert row.ci_low < row.effect < row.ci_high <= 0
-    assert row.finding.startswith("No events were recorded on 15 October 2025: ")
+    assert row.finding.startswith("No events were recorded on 15 Oct 2025: ")
     course = tables["finding_series"].query("rank == 1").set_index("week")
     assert course.expected[WEEKS[40]] - course.actual[WEEKS[40]] == 120
     assert (course.expected.drop(WEEKS[40]) == course.actual.drop(WEEKS[40])).all()
