@@ -953,7 +953,7 @@ def test_a_missing_required_column_is_named_with_what_was_found(tmp_path: Path, 
         put_parquet(file, user_id=["7"], date=["2025-01-31"])
     message = message_of(tmp_path)
     assert message.startswith(f"{file}: columns signup_date, product_type are missing for user_signups.")
-    assert "Found user_id, date; rename or add each." in message
+    assert "Found user_id, date; rename or add the columns." in message
 
 
 def test_a_missing_column_in_one_file_of_a_folder_names_that_file(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ class FilesSource:
         if missing:
             raise SourceError(
                 f"{where}: {columns_are(missing)} missing for {table.name}. "
-                f"Found {', '.join(group.names) or 'no columns'}; rename or add each."
+                f"Found {', '.join(group.names) or 'no columns'}; rename or add the column{'s' * (len(missing) > 1)}."
             )
         for reserved in (*(c.name for c in LINEAGE), *SCAN_COLUMNS):
             if reserved in group.names:
