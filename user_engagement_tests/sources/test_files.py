@@ -954,8 +954,8 @@ def test_a_missing_required_column_is_named_with_what_was_found(tmp_path: Path, 
     else:
         put_parquet(file, user_id=["7"], date=["2025-01-31"])
     message = message_of(tmp_path)
-    assert message.startswith(f"{file}: column signup_date, product_type is missing for user_signups.")
-    assert "Found user_id, date; rename or add the column." in message
+    assert message.startswith(f"{file}: columns signup_date, product_type are missing for user_signups.")
+    assert "Found user_id, date; rename or add the columns." in message
 
 
 def test_a_missing_column_in_one_file_of_a_folder_names_that_file(tmp_path: Path) -> None:
@@ -1124,7 +1124,7 @@ def test_json_with_a_byte_order_mark_is_refused_with_the_remedy(tmp_path: Path) 
 def test_json_lines_that_are_no_records_are_refused(tmp_path: Path, content: str) -> None:
     file = put(tmp_path / "churn_data.jsonl", content)
     message = message_of(tmp_path, CHURN_DATA)
-    assert message.startswith(f"{file}: column user_id, churn_date is missing for churn_data.")
+    assert message.startswith(f"{file}: columns user_id, churn_date are missing for churn_data.")
 
 
 @pytest.mark.parametrize("ending", [".csv.gz", ".jsonl.gz"])

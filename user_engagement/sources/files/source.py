@@ -31,6 +31,7 @@ from user_engagement.sources.files.explain import broken_parquet, explained, lin
 from user_engagement.sources.files.layout import files_of, grouped
 from user_engagement.sources.files.scan import SCAN_COLUMNS, FileGroup, connect
 from user_engagement.sources.files.snapshots import Snapshots, is_half_written
+from user_engagement.sources.mapping import columns_are
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
 
@@ -252,8 +253,8 @@ class FilesSource:
         missing = [c.name for c in table.required if c.name not in group.names]
         if missing:
             raise SourceError(
-                f"{where}: column {', '.join(missing)} is missing for {table.name}. "
-                f"Found {', '.join(group.names) or 'no columns'}; rename or add the column."
+                f"{where}: {columns_are(missing)} missing for {table.name}. "
+                f"Found {', '.join(group.names) or 'no columns'}; rename or add the column{'s' * (len(missing) > 1)}."
             )
         for reserved in (*(c.name for c in LINEAGE), *SCAN_COLUMNS):
             if reserved in group.names:
