@@ -45,6 +45,8 @@ SECONDS_A_STATEMENT = 0.1
 IDLE_SECONDS = 60
 """Paid after each run, until the virtual warehouse suspends itself (`auto_suspend`)."""
 BOUND = re.compile(r"(\w+)(?: AS DATE\))? (>=|<) '(\d{4}-\d\d-\d\d)[^']*'::(?:DATE|TIMESTAMP)")
+# how a plan shows >= and < together
+HALF_OPEN = re.compile(r"(\w+)( AS DATE\))? BETWEEN ('\S+'::\w+) AND ")
 MONTH_COLUMNS = ("activity_date", "activity_month", "engagement_date")
 
 HISTORY = """
@@ -115,7 +117,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Scan:
-    """A read of a table: its columns, and the bounds on days that it has, ``(column, operator, day)``."""
+    """A read of a table: names, its columns among them, and bounds on days, ``(column, operator, day)``."""
 
     table: str
     columns: tuple[str, ...]
@@ -132,14 +134,7 @@ class Company:
     def scans(self, sql: str) -> list[Scan]:
         """The tables that a query reads, as DuckDB's optimizer plans it: views resolved, unread columns left out."""
         plan = self.connection.execute(f"explain (format json) {sql}").fetchall()[0][1]
-        return [
-            Scan(
-                node["Table"].split(".", 1)[1],
-                tuple(name for name in _texts(node, "Projections") if name),
-                tuple(dict.fromkeys(bound for text in conditions for bound in BOUND.findall(text))),
-            )
-            for node, conditions in _scans(json.loads(plan))
-        ]
+        return [_scan(about, conditions) for about, conditions in _scans(json.loads(plan))]
 
     def weights(self, table: str) -> dict[str, int]:
         """Bytes of each column in Parquet, compressed by zstd."""
@@ -171,8 +166,7 @@ class Company:
             weights, bounds = self.weights(scan.table), scan.bounds
             if statement.whole is not None and scan.table not in statement.whole:
                 bounds += self._month(scan.table, month)
-            columns = {*scan.columns, *(column for column, _, _ in scan.bounds)}
-            total += sum(weights.get(column, 0) for column in columns) * self.share(scan.table, bounds)
+            total += sum(weights.get(name, 0) for name in scan.columns) * self.share(scan.table, bounds)
         return total
 
     def month_of(self, table: str, month: date) -> float:
@@ -193,12 +187,27 @@ class Company:
 def _scans(
     plan: Iterable[dict[str, Any]], above: Sequence[str] = ()
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """What a plan says of each scan, and the conditions on it; alternatives are none."""
+    """What a plan says of each scan, and the conditions on it."""
     for node in plan:
         about = node.get("extra_info", {})
         if "Table" in about:
-            yield about, [text for text in (*above, *_texts(about, "Filters")) if " OR " not in text]
+            yield about, [*above, *_texts(about, "Filters")]
         yield from _scans(node["children"], _texts(about, "Expression") if node["name"] == "FILTER" else ())
+
+
+def _scan(about: Mapping[str, Any], conditions: Sequence[str]) -> Scan:
+    """A scan; where conditions are alternatives, none is a bound."""
+    read = [
+        *_texts(about, "Projections"),
+        *(word for text in conditions for word in re.findall(r"\w+", text)),
+    ]
+    found = [
+        bound
+        for text in conditions
+        if " OR " not in text
+        for bound in BOUND.findall(HALF_OPEN.sub(r"\1\2 >= \3 AND \1\2 < ", text))
+    ]
+    return Scan(about["Table"].split(".", 1)[1], tuple(dict.fromkeys(read)), tuple(dict.fromkeys(found)))
 
 
 def _texts(about: Mapping[str, Any], name: str) -> list[str]:
