@@ -19,7 +19,7 @@ from user_engagement.inputs.fingerprints import code_fingerprint, digest
 from user_engagement.inputs.variables import dbt_vars
 from user_engagement.insights.rollups import DailyRollups, Rollups
 from user_engagement.insights.schema import Table
-from user_engagement.insights.tables import TABLES, to_arrow
+from user_engagement.insights.tables import OF_USERS, TABLES, to_arrow
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 
@@ -249,7 +249,9 @@ def insight_assets(
         else:
             tables, brief = compute(settings)
             announce_rebuild(context, weekly_tables)
-        open_warehouse(settings).replace_tables(SCHEMA, tables, asset=SCHEMA, run_id=context.run.run_id)
+        open_warehouse(settings).replace_tables(
+            SCHEMA, tables, OF_USERS, asset=SCHEMA, run_id=context.run.run_id
+        )
         for name, table in tables.items():
             metadata: dict[str, Any] = {"dagster/row_count": table.num_rows}
             if name == "decline_brief":

@@ -343,10 +343,11 @@ def doctor(
 
     account = load_account()
     # after the account: the connector takes seconds to import
+    from user_engagement.insights.tables import OF_USERS, TABLES
     from user_engagement.warehouse.snowflake.doctor import examine
 
     is_ready = True
-    for finding in examine(account):
+    for finding in examine(account, [f"insights.{name}" for name in TABLES if name not in OF_USERS]):
         is_ready = is_ready and finding.passed
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
         console.print(f"{mark} {finding.name}: {_escaped(finding.found)}", soft_wrap=True)
