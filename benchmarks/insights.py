@@ -24,9 +24,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
+from user_engagement.assets.dbt import dbt_resource, window_args
 from user_engagement.assets.insights import compute
 from user_engagement.contracts.raw import RAW_TABLES, Window
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.settings import Settings, load_settings
 from user_engagement.sources import FilesSource
 from user_engagement.warehouse import open_warehouse

@@ -32,9 +32,10 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from user_engagement.assets.dbt import KINDS, NO_UNIT_TESTS, dbt_vars
+from user_engagement.assets.dbt import KINDS, NO_UNIT_TESTS
 from user_engagement.assets.insights import MODELS as INSIGHT_MODELS
 from user_engagement.contracts.marts import MARTS
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.settings import PROJECT_ROOT, load_settings
 from user_engagement.simulation import WorldConfig, write_files
 from user_engagement.warehouse import open_warehouse

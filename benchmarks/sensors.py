@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from user_engagement.assets.common import raw_key
-from user_engagement.assets.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.assets.freshness import BY_MONTH, KINDS, activity_key
 from user_engagement.automation.sensors import requests_for_new_data
 from user_engagement.code_location import first_month
 from user_engagement.contracts.raw import RAW_TABLES
+from user_engagement.inputs.fingerprints import FINGERPRINT, source_fingerprints
 from user_engagement.instance.home import open_instance
 from user_engagement.partitions import monthly_partitions, next_month
 from user_engagement.settings import Settings, load_settings
@@ -53,7 +53,7 @@ def write_source(folder: Path, months: list[date], files: int) -> None:
 def record_load(instance: dg.DagsterInstance, source: Source, settings: Settings, keys: list[str]) -> None:
     """What a load of every month leaves behind in the instance."""
     for table in RAW_TABLES:
-        for key, fingerprint in source_fingerprints(source, table, settings, keys).items():
+        for key, fingerprint in source_fingerprints(source, table, settings, keys, ()).items():
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     raw_key(settings, table), metadata={FINGERPRINT: fingerprint}, partition=key

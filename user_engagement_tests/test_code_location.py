@@ -17,6 +17,8 @@ from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.partitions import monthly_partitions, window_of
 from user_engagement.settings import PROJECT_ROOT, Settings
 
+pytestmark = pytest.mark.slow
+
 ALERTING = ("run_failures", "stale_or_failed_checks", "digest_of_changes")
 
 

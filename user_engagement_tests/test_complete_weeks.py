@@ -54,6 +54,7 @@ def fresh(folder: Path, as_of: date) -> LoadPath:
     return path
 
 
+@pytest.mark.exhaustive
 def test_further_days_of_a_week_keep_the_tables_of_complete_weeks_and_give_what_a_full_load_gives(
     path: LoadPath, tmp_path: Path
 ) -> None:

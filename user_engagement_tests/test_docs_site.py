@@ -71,6 +71,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert [url for url in missing if "%7B" not in url] == []
 
 
+@pytest.mark.exhaustive
 def test_every_page_of_the_repository_is_on_the_site_and_asks_nobody_for_anything(
     address: str, site: Path, page: Page
 ) -> None:

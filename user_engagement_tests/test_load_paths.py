@@ -134,6 +134,7 @@ def test_late_events_need_only_their_own_month_loaded_again(
     assert_same(new_path.marts(WORLD), full_load)
 
 
+@pytest.mark.exhaustive
 def test_late_signups_turn_orphans_into_users_and_move_users_to_earlier_cohorts(
     new_path: LoadPath, full_load: dict[str, pa.Table]
 ) -> None:
@@ -156,6 +157,7 @@ def test_numbers_that_are_given_anew_take_along_what_holds_the_old_ones(
     assert_same(new_path.marts(WORLD), full_load)
 
 
+@pytest.mark.exhaustive
 def test_a_late_row_among_old_ones_is_not_taken_for_their_duplicate(new_path: LoadPath) -> None:
     """A source sorted by user puts late rows between old ones, whose numbers in the file then move."""
     columns = ("user_id", "engagement_date", "session_duration", "interaction_type", "event_id")
@@ -171,6 +173,7 @@ def test_a_late_row_among_old_ones_is_not_taken_for_their_duplicate(new_path: Lo
     check_contract(world, new_path.marts(world))
 
 
+@pytest.mark.exhaustive
 def test_only_months_whose_rows_have_changed_are_built_again_until_all_are_asked_for(
     loaded_path: LoadPath, full_load: dict[str, pa.Table]
 ) -> None:

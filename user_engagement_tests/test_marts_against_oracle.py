@@ -13,6 +13,8 @@ from user_engagement_tests.support.contract import TYPES, check_contract
 from user_engagement_tests.support.oracle import KEYS, Row, retention_window
 from user_engagement_tests.support.worlds import World, frame_of, marts_of, small_world, worlds
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_SHRINKING = (Phase.explicit, Phase.generate)
 IN_WORLDS = settings(
     deadline=None,
@@ -30,13 +32,13 @@ def run_and_check(world: World, command: str = "run") -> None:
 # -- any world ---------------------------------------------------------------------------------------------
 
 
-@settings(IN_WORLDS, max_examples=5, phases=WITHOUT_SHRINKING)
+@settings(IN_WORLDS, max_examples=3, phases=WITHOUT_SHRINKING)
 @given(worlds())
 def test_every_mart_holds_what_the_contract_says(world: World) -> None:
     run_and_check(world)
 
 
-@settings(IN_WORLDS, max_examples=3)
+@settings(IN_WORLDS, max_examples=2)
 @given(worlds(min_users=1, max_users=3))
 def test_worlds_of_hardly_anybody_break_nothing(world: World) -> None:
     run_and_check(world)

@@ -45,8 +45,9 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from user_engagement import pipeline, simulation
-from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
+from user_engagement.assets.dbt import dbt_resource, window_args
 from user_engagement.contracts.raw import RAW_TABLES, Window
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation import ChannelMix, Dirt, MobileRelease, OnboardingChange, PriceChange, Stories
 from user_engagement.simulation.activity import MAIN_DEVICE_SHARE

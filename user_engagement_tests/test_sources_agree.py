@@ -98,6 +98,7 @@ def copy_into(url: str, files: Path) -> None:
 # -- the same through every source -------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_the_simulated_company_itself_gives_the_marts_of_its_files(
     tmp_path: Path, read_as_files: Marts
 ) -> None:
@@ -440,6 +441,7 @@ def execute(url: str, *statements: str) -> None:
             connection.exec_driver_sql(statement)
 
 
+@pytest.mark.exhaustive
 def test_a_source_that_breaks_later_leaves_warehouse_and_published_files_as_they_were(
     tmp_path: Path, files: Path, command: Callable[..., subprocess.CompletedProcess[str]], server: Server
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from user_engagement.assets.common import table_of
-from user_engagement.assets.fingerprints import REBUILD_TAG
+from user_engagement.inputs.fingerprints import REBUILD_TAG
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 

@@ -34,7 +34,7 @@ from dagster_dbt.dbt_manifest import validate_manifest
 from packaging.version import Version
 from pydantic import Field
 
-from user_engagement.assets.fingerprints import digest, project_fingerprint
+from user_engagement.inputs.fingerprints import digest, project_fingerprint
 
 LEVELS = ("info", "warn", "error")
 _END = object()

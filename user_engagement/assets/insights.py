@@ -13,12 +13,13 @@ from dagster_dbt import DbtCliResource, dbt_assets
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, table_of
 from user_engagement.assets.complete_weeks import INPUTS, announce_rebuild, can_keep, recorded_inputs
-from user_engagement.assets.dbt import Translator, dbt_build, dbt_vars, load_manifest
-from user_engagement.assets.fingerprints import code_fingerprint, digest
+from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
 from user_engagement.errors import UserError
+from user_engagement.inputs.fingerprints import code_fingerprint, digest
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.insights.rollups import DailyRollups, Rollups
 from user_engagement.insights.schema import Table
-from user_engagement.insights.tables import TABLES, to_arrow
+from user_engagement.insights.tables import OF_USERS, TABLES, to_arrow
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 
@@ -248,7 +249,9 @@ def insight_assets(
         else:
             tables, brief = compute(settings)
             announce_rebuild(context, weekly_tables)
-        open_warehouse(settings).replace_tables(SCHEMA, tables, asset=SCHEMA, run_id=context.run.run_id)
+        open_warehouse(settings).replace_tables(
+            SCHEMA, tables, OF_USERS, asset=SCHEMA, run_id=context.run.run_id
+        )
         for name, table in tables.items():
             metadata: dict[str, Any] = {"dagster/row_count": table.num_rows}
             if name == "decline_brief":

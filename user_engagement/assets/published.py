@@ -10,14 +10,15 @@ import pyarrow as pa
 
 from user_engagement import formatting as fmt
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, published_key
-from user_engagement.assets.dbt import dbt_vars, load_manifest
+from user_engagement.assets.dbt import load_manifest
 from user_engagement.assets.doubts import CHECKS, find_doubts
-from user_engagement.assets.fingerprints import BUILD, SOURCE_STATE, build_fingerprint
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.own_marts import SCHEMA as MARTS_SCHEMA
 from user_engagement.assets.own_marts import names_no_user, own_marts
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.errors import UserError
+from user_engagement.inputs.fingerprints import BUILD, SOURCE_STATE
+from user_engagement.inputs.publication import UNKNOWN, made_from
 from user_engagement.insights.tables import TABLES as INSIGHT_TABLES
 from user_engagement.instance.pruning import prune
 from user_engagement.publishing.generations import Doubt, pseudonymised, publish
@@ -67,7 +68,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
     def generation(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with open_warehouse(settings).reader() as reader:
             now = datetime.now(UTC)
-            build = build_fingerprint(settings, dbt_vars(reader, settings, now))
+            inputs = made_from(reader, settings, context.run.tags.get(SOURCE_STATE, UNKNOWN), now)
             doubts = find_doubts(reader, settings, now)
             as_of = reader.query("select as_of from lookups.horizon").column(0)[0].as_py()
             contents = (
@@ -77,7 +78,7 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
             )
             add = partial(_add_report, settings, context.log) if settings.publish_report else None
             manifest = publish(
-                settings.published_dir, contents, context.run.run_id, str(as_of), add, doubts, own
+                settings.published_dir, contents, context.run.run_id, str(as_of), add, doubts, own, inputs
             )
         folder = settings.published_dir / f"gen-{manifest.generation}"
         prune(context.instance, settings)
@@ -89,8 +90,8 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
                 "tables": len(manifest.tables),
                 "dagster/row_count": sum(int(t["rows"]) for t in manifest.tables.values()),
                 "path": dg.MetadataValue.path(folder),
-                BUILD: build,
-                SOURCE_STATE: context.run.tags.get(SOURCE_STATE, "unknown"),
+                BUILD: inputs["build"],
+                SOURCE_STATE: inputs["source"],
                 **report,
             },
             check_results=list(check_results(doubts)),

@@ -8,10 +8,10 @@ from itertools import groupby
 import dagster as dg
 
 from user_engagement.assets.common import published_key, raw_key
-from user_engagement.assets.fingerprints import SOURCE_TAG
 from user_engagement.automation.jobs import COHORTS_JOB, EVERYTHING_JOB, INGEST_JOB
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import NOT_FINISHED_STATUSES
+from user_engagement.inputs.fingerprints import SOURCE_TAG
 from user_engagement.partitions import months_of_run
 from user_engagement.settings import Settings
 

@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from user_engagement.assets.common import asset_key, table_of
-from user_engagement.assets.fingerprints import SOURCE_TAG
 from user_engagement.assets.freshness import Comparison, compare, loaded_months, older_than_activity
 from user_engagement.automation.attempts import attempts_at, loading_runs, serving_runs
 from user_engagement.automation.evaluations import latest_evaluations
@@ -19,6 +18,7 @@ from user_engagement.automation.jobs import COHORTS_JOB, INGEST_JOB, INGESTED
 from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.dagster_internals import AssetGraph
 from user_engagement.errors import WarehouseBusyError
+from user_engagement.inputs.fingerprints import SOURCE_TAG
 from user_engagement.partitions import Months, contiguous_ranges
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
@@ -43,17 +43,19 @@ def requests_for_new_data(
         found = compare(instance, source, settings, keys)
     except WarehouseBusyError as busy:
         return dg.SkipReason(str(busy))
+    held_up = "".join(f" {each.sentence()}" for each in found.held_up)
     if not found.outdated:
         tables = ", ".join(table.name for table in RAW_TABLES)
         return dg.SkipReason(
             f"Compared {tables} in {len(keys)} months, {keys[0]} to {keys[-1]}, with their last loads: "
-            "nothing has changed."
+            f"nothing has changed.{held_up}"
         )
     attempts = attempts_at(instance, loading_runs(settings), keys, found.digest)
     due = [key for key in found.outdated if attempts.may_start(key, now)]
     if not due:
         return dg.SkipReason(
             f"Months changed since their last load: {len(found.outdated)}; {attempts.reasons_to_wait(found.outdated)}."
+            f"{held_up}"
         )
     return [_load(months, found) for months in contiguous_ranges(date.fromisoformat(key) for key in due)]
 

@@ -1,6 +1,7 @@
 """The commands of ``user-engagement``; each calls a function of the package.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input, 3 done without the months that wait for a
+file which cannot be read.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from importlib.metadata import version
 from itertools import chain
@@ -112,10 +113,10 @@ def run(
         with open_warehouse(settings).reader():
             pass
     from user_engagement.cli.console import RunProgress, loading_summary
-    from user_engagement.pipeline import plan
-    from user_engagement.pipeline import run as run_pipeline
-    from user_engagement.publishing.generations import read_manifest, resolve
+    from user_engagement.inputs.publication import is_current
+    from user_engagement.publishing.generations import EVERY_FILE_READ, read_manifest, resolve
 
+    planned = None
     # not the stream of the moment: what Dagster writes to that one while it runs is not shown
     with RunProgress(Console(file=sys.stderr)) as progress:
         if settings.source == "simulated":
@@ -124,20 +125,27 @@ def run(
 
             ensure_world(settings, progress.on_day)
         progress.show_step("checking the source")
-        planned = plan(settings, full, rebuild)
-        progress.show_plan(planned)
-        run_pipeline(settings, planned, progress.on_event, progress.on_line)
+        is_forced = full or rebuild or settings.start or settings.end
+        if is_forced or not is_current(settings, datetime.now(UTC)):
+            from user_engagement import pipeline
+
+            planned = pipeline.plan(settings, full, rebuild)
+            progress.show_plan(planned)
+            pipeline.run(settings, planned, progress.on_event, progress.on_line)
     console.print(loading_summary(planned, progress))
     generation = resolve(settings.published_dir)
     _show(generation)
     default = Settings.model_fields["home"].default.absolute()
     at = "" if settings.home.absolute() == default else f"{PREFIX}HOME={settings.home} "
-    for doubt in read_manifest(generation).doubts:
+    doubts = read_manifest(generation).doubts
+    for doubt in doubts:
         console.print(f"[yellow]warning:[/] {escape(doubt.text)}", highlight=False)
     console.print(
         f"\nNext: [bold]{at}user-engagement dashboard[/] for charts, [bold]{at}user-engagement dev[/] for the asset "
         f"graph, [bold]{at}user-engagement export DIR[/] for the marts as files."
     )
+    if any(doubt.check == EVERY_FILE_READ for doubt in doubts):
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -335,10 +343,11 @@ def doctor(
 
     account = load_account()
     # after the account: the connector takes seconds to import
+    from user_engagement.insights.tables import OF_USERS, TABLES
     from user_engagement.warehouse.snowflake.doctor import examine
 
     is_ready = True
-    for finding in examine(account):
+    for finding in examine(account, [f"insights.{name}" for name in TABLES if name not in OF_USERS]):
         is_ready = is_ready and finding.passed
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
         console.print(f"{mark} {finding.name}: {_escaped(finding.found)}", soft_wrap=True)

@@ -7,16 +7,18 @@ import time
 from collections import Counter
 from datetime import date
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from user_engagement.assets.common import PUBLISHED, table_of
-from user_engagement.partitions import Months
-from user_engagement.pipeline import Plan
+if TYPE_CHECKING:
+    # a run that finds nothing new does without them
+    import dagster as dg
+
+    from user_engagement.partitions import Months
+    from user_engagement.pipeline import Plan
 
 DBT_START = re.compile(r"(?P<number>\d+) of (?P<total>\d+) START (?:sql \w+ model|test) (?P<name>\S+)")
 
@@ -62,16 +64,16 @@ class RunProgress:
             self._print_done(f"source {report.table.name}: {report.rows:,} rows{days}")
 
     def on_event(self, event: dg.DagsterEvent) -> None:
-        kind = event.event_type
-        if kind == dg.DagsterEventType.STEP_START:
+        kind = event.event_type_value
+        if kind == "STEP_START":
             self._step_started = time.monotonic()
             self._assets, self._loaded, self._checks = {}, {}, 0
             self.show_step(_step_name(event.step_key or ""))
-        elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
+        elif kind == "ASSET_MATERIALIZATION":
             self._materialized(event)
-        elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        elif kind == "ASSET_CHECK_EVALUATION":
             self._checked(event)
-        elif kind == dg.DagsterEventType.STEP_SUCCESS:
+        elif kind == "STEP_SUCCESS":
             self.loaded.update(self._loaded)
             detail = "  ".join(self._assets.values())
             if len(self._assets) != 1:
@@ -86,6 +88,8 @@ class RunProgress:
             self.show_step(f"{started['name']} ({started['number']} of {started['total']})")
 
     def _materialized(self, event: dg.DagsterEvent) -> None:
+        from user_engagement.assets.common import table_of
+
         materialization = event.step_materialization_data.materialization
         name = "/".join(table_of(materialization.asset_key))
         metadata = {key: value.value for key, value in materialization.metadata.items()}
@@ -98,6 +102,8 @@ class RunProgress:
         self.show_step(name)
 
     def _checked(self, event: dg.DagsterEvent) -> None:
+        from user_engagement.assets.common import PUBLISHED, table_of
+
         self._checks += 1
         evaluation = event.asset_check_evaluation_data
         # the summary shows what is doubtful in the publication
@@ -120,9 +126,12 @@ def _step_name(key: str) -> str:
     return key.replace("__", "/")
 
 
-def loading_summary(plan: Plan, progress: RunProgress) -> str:
-    """A sentence with the months loaded, the months left unchanged, and the rows loaded into each raw table."""
-    if plan.cohorts is None:
+def loading_summary(plan: Plan | None, progress: RunProgress) -> str:
+    """A sentence with the months loaded, the months left unchanged, and the rows loaded into each raw table.
+
+    Without a plan, or with an empty one, nothing was new.
+    """
+    if plan is None or plan.cohorts is None:
         return (
             "\nNothing new: source, settings and code have not changed since the last publication, so nothing was "
             "rebuilt. Use --rebuild to rebuild anyway."

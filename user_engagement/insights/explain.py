@@ -67,6 +67,11 @@ class Measures:
             self._made[name] = Measure(self.panel, name)
         return self._made[name].fresh()
 
+    def taken(self, name: str) -> Measure:
+        """The measure itself, not kept here any more: its counts are large, and changes are taken out in place."""
+        self.fresh(name)
+        return self._made.pop(name)
+
 
 def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     """Every change of a company that is beyond chance."""

@@ -95,6 +95,11 @@ class Finding:
         return "up" if moved > 0 else "down"
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether the metric moved as the change did: what is left of it once larger causes are taken out."""
+        return self.kind in (MIX, MEASUREMENT) or self.effect.value * self.change.height > 0
+
+    @property
     def is_adverse(self) -> bool:
         return self.kind == MEASUREMENT or (self.direction == "down") != (self.metric == CHURN)
 
@@ -110,7 +115,9 @@ class Readers:
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.fresh(name)
+            self._measures[name] = self._made.taken(name)
+            # a reading is of one group, never of all
+            self._measures[name].forget_groups()
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
@@ -500,8 +507,10 @@ def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     findings = []
     for found, also in merged(list(changes)):
         change = dated(readers.measure(found.measure), found) if found.shape == RAMP else found
-        findings.append(finding_of(readers, change, also))
-        readers.take_out(change)
+        finding = finding_of(readers, change, also)
+        if finding.is_confirmed:
+            findings.append(finding)
+            readers.take_out(change)
     last = np.arange(len(panel.weeks))[-4:]
     actual = {
         count: float(panel.leaves.weekly[count][:, :, last].sum((0, 1)).mean()) for count in (DAYS, PEOPLE)

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,8 @@ KEPT_GENERATIONS = 3
 KEPT_SECONDS = 3600
 CURRENT = "current"
 DESCRIPTION = "description"
+EVERY_FILE_READ = "every_file_was_read"
+"""The check that fails if months wait for a file that cannot be read."""
 PSEUDONYM_LENGTH = 32
 """128 bits: no two users share one."""
 
@@ -47,7 +49,7 @@ class Doubt:
 class Manifest:
     """The contents of a generation; ``tables`` maps a mart to its row count and the SHA-256 of its file.
 
-    A mart of the team's own has its ``description``, too.
+    A mart of the team's own has its ``description``, too. ``made_from`` has a fingerprint of each kind of input.
     """
 
     generation: int
@@ -57,6 +59,7 @@ class Manifest:
     published_at: str
     tables: dict[str, dict[str, int | str]]
     doubts: tuple[Doubt, ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Manifest:
@@ -77,11 +80,12 @@ def publish(
     add: Callable[[Path], None] | None = None,
     doubts: Sequence[Doubt] = (),
     own: Mapping[str, str] = MappingProxyType({}),
+    made_from: Mapping[str, str] = MappingProxyType({}),
 ) -> Manifest:
     """Writes a new generation under ``published`` and makes it the current one; concurrent publishers wait.
 
-    ``own`` describes the marts of the team's own. ``add`` may write more files into the folder that it is given; the
-    tables and the manifest are already there.
+    ``own`` describes the marts of the team's own; ``made_from`` has a fingerprint of each kind of input. ``add`` may
+    write more files into the folder that it is given; the tables and the manifest are already there.
     """
     published.mkdir(parents=True, exist_ok=True)
     with (published / ".lock").open("w") as lock:
@@ -94,7 +98,9 @@ def publish(
         for name in own.keys() & tables.keys():
             tables[name][DESCRIPTION] = own[name]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = Manifest(number, SCHEMA_VERSION, run_id, as_of, now, tables, tuple(doubts))
+        manifest = Manifest(
+            number, SCHEMA_VERSION, run_id, as_of, now, tables, tuple(doubts), dict(made_from)
+        )
         (draft / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2) + "\n")
         if add:
             add(draft)

@@ -5,7 +5,7 @@ SQL that is passed in names tables by the project's schemas (`lookups.horizon`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -96,6 +96,10 @@ class Warehouse(Protocol):
         """Whether anything was ever loaded, as far as the warehouse knows."""
         ...
 
+    def stamp(self) -> str | None:
+        """A text that another write has changed; None where the warehouse cannot tell without a connection."""
+        ...
+
     def reader(self) -> AbstractContextManager[WarehouseReader]:
         """Opens the warehouse for reading.
 
@@ -113,8 +117,13 @@ class Warehouse(Protocol):
         """
         ...
 
-    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
-        """Replaces tables of a schema, or creates them, in one transaction: readers see all of them or none."""
+    def replace_tables(
+        self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
+    ) -> None:
+        """Replaces tables of a schema, or creates them, in one transaction: readers see all of them or none.
+
+        Where readers have a role of their own, it may read all but the tables ``of_users``.
+        """
         ...
 
     def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:

@@ -98,6 +98,7 @@ def test_a_project_is_parsed_again_only_when_its_content_has_changed(
     assert rows(tmp_path / "tiny.duckdb", "good") == [(5,)]
 
 
+@pytest.mark.exhaustive
 def test_processes_that_parse_at_the_same_time_all_read_a_complete_manifest(
     tiny: InProcessDbt, tmp_path: Path
 ) -> None:

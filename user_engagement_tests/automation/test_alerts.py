@@ -325,6 +325,7 @@ def counted_queries() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", count)
 
 
+@pytest.mark.slow
 def test_many_checks_take_no_more_queries_than_few(
     instance: dg.DagsterInstance, delivery: WebhookDelivery
 ) -> None:

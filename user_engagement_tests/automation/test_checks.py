@@ -96,6 +96,7 @@ def test_a_new_column_is_a_warning_and_is_loaded_and_the_next_load_says_nothing(
     assert failed_checks(execute(pipeline, INGEST_JOB)) == {}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_column_that_metrics_rest_on_stops_everything_when_it_is_gone_until_it_is_accepted(
     pipeline: Operated,
@@ -188,7 +189,14 @@ def test_cohorts_of_different_horizons_are_never_published_together(pipeline: Op
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("daily", "is_unusual"), [(3, False), (4, False), (1, True), (9, True)])
+@pytest.mark.parametrize(
+    ("daily", "is_unusual"),
+    [
+        (3, False),
+        (1, True),
+        *(pytest.param(*case, marks=pytest.mark.exhaustive) for case in [(4, False), (9, True)]),
+    ],
+)
 def test_a_newest_month_of_unusual_volume_is_a_warning(
     pipeline: Operated, daily: int, is_unusual: bool
 ) -> None:

@@ -252,6 +252,7 @@ def chat(*receivers: Receiver) -> AppriseDelivery:
     return AppriseDelivery(SecretStr(" ".join(addresses)), pause_seconds=0.01)
 
 
+@pytest.mark.slow
 def test_a_chat_gets_title_text_and_severity(receiver: Receiver) -> None:
     chat(receiver).deliver(ALERT, LOG)
     [posted] = receiver.alerts

@@ -133,6 +133,7 @@ def test_late_events_request_their_own_old_month(pipeline: Operated, source: Pat
     assert found.activity_date.astype(str).tolist().count("2024-02-20") == 1
 
 
+@pytest.mark.exhaustive
 def test_rows_and_files_that_are_gone_count_as_a_change(pipeline: Operated, source: Path) -> None:
     (source / "user_engagement" / "2024-03.csv").unlink()
     assert pipeline.months(pipeline.new_data()) == [["2024-03"]]
@@ -331,6 +332,7 @@ def test_checks_are_red_while_the_source_is_ahead_and_green_after_the_refresh(
     assert pipeline.standing()["as_new_as_source"].passed
 
 
+@pytest.mark.exhaustive
 def test_every_late_delivery_is_given_time_to_be_loaded_before_a_check_turns_red(
     pipeline: Operated, source: Path
 ) -> None:
@@ -398,6 +400,7 @@ def test_a_month_of_which_one_model_was_not_rebuilt_is_loaded_again(tmp_path: Pa
         assert isinstance(pipeline.new_data(), str)
 
 
+@pytest.mark.exhaustive
 def test_cohorts_wait_for_a_failed_check_of_what_they_are_made_of(tmp_path: Path) -> None:
     write_source(tmp_path / "source")
 

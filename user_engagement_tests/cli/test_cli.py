@@ -19,6 +19,7 @@ import pytest
 from user_engagement import pipeline
 from user_engagement.contracts.marts import MARTS
 from user_engagement.settings import Settings
+from user_engagement_tests.support.company import EXTRAS, THROUGH
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -55,6 +56,7 @@ def test_a_run_ends_with_the_kpis_and_an_export_writes_every_mart(
     assert (parquet.users_at_start.to_numpy() == csv.users_at_start.to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_refused_before_anything_is_written(
     command: Command, company: Path, tmp_path: Path
 ) -> None:
@@ -69,6 +71,7 @@ def test_a_bad_file_is_refused_before_anything_is_written(
     assert not (tmp_path / "home" / "warehouse.duckdb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -88,6 +91,7 @@ def test_a_mistake_is_one_clear_message_and_exit_code_2(
     refused(command(*arguments), *words)
 
 
+@pytest.mark.slow
 def test_months_outside_the_source_are_refused(command: Command, company: Path) -> None:
     done = command(
         "run", "--source", "files", "--path", str(company), "--start", "2024-01", "--end", "2024-02"
@@ -95,6 +99,7 @@ def test_months_outside_the_source_are_refused(command: Command, company: Path) 
     refused(done, "nothing to load", "2025-01 to 2025-05")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company: Path) -> None:
     arguments = ("run", "--source", "files", "--path", str(company), "--as-of", "2025-05-20")
@@ -105,6 +110,7 @@ def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     command: Command, tmp_path: Path
 ) -> None:
@@ -119,6 +125,7 @@ def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     assert (tmp_path / "truth" / "stories.json").exists()
 
 
+@pytest.mark.slow
 def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command) -> None:
     taken: list[dict[str, str]] = []
 
@@ -141,7 +148,7 @@ def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command)
 
 
 @pytest.mark.slow
-def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
+def test_a_run_with_nothing_new_and_commands_that_show_or_copy_marts_import_neither_dagster_nor_dbt(
     settings_for: Callable[..., Settings],
 ) -> None:
     """They took five seconds to show a table that lies in a file."""
@@ -153,12 +160,19 @@ def test_commands_that_only_show_or_copy_marts_import_neither_dagster_nor_dbt(
         "sys.argv[1:] = sys.argv[1].split()\n"
         "try:\n    main()\nfinally:\n    print(sorted({'dagster', 'dbt', 'dagster_dbt'} & set(sys.modules)))\n"
     )
-    for command in ("kpis", f"export {settings.home / 'marts'}"):
+    run = f"run --path {settings.source_path} --as-of {THROUGH}"
+    for command in ("kpis", f"export {settings.home / 'marts'}", run):
         done = subprocess.run(
-            [sys.executable, "-c", program, command], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", program, command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | EXTRAS,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == "[]"
+    assert "Nothing new" in done.stdout
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.explain import Measures, new_user_changes
+from user_engagement.insights.findings import story_of
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import BEHAVIOUR, DAYS, FIRST_DAYS, LENGTH, NEW_USERS, SLOPE, STEP, USE
 from user_engagement.insights.panel import Panel
@@ -55,6 +56,14 @@ def test_the_error_of_all_users_is_that_of_the_delta_method_where_there_is_one_t
     covariance = measure.own_covariance(shared=0.0)
     found = covariance[50, 50] + covariance[20, 20] - 2 * covariance[50, 20]
     assert found == pytest.approx(expected, rel=0.03)
+
+
+def test_a_change_that_its_own_metric_contradicts_is_no_finding(fallen: Panel) -> None:
+    """Of a company with much else going on, one was said to lose signups that had more than expected."""
+    measures = Measures(fallen)
+    fall = step_of(measures.fresh(USE), SINCE, {})
+    assert [finding.direction for finding in story_of(measures, [fall]).findings] == ["down"]
+    assert story_of(measures, [replace(fall, height=-fall.height)]).findings == ()
 
 
 def test_what_a_week_shares_adds_to_the_error_of_all_users(fallen: Panel) -> None:

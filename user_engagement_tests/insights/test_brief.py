@@ -38,6 +38,7 @@ def fallen() -> dict[str, pd.DataFrame]:
     )
 
 
+@pytest.mark.slow
 def test_a_pair_is_named_alone_with_its_week_and_its_loss(fallen: dict[str, pd.DataFrame]) -> None:
     assert said(fallen) == [
         ("behaviour", "retention", {"country": "US", "main_device": "phone"}, "down", WEEKS[SINCE])
@@ -62,6 +63,7 @@ def test_the_bridge_adds_up_to_the_actual_total_exactly(fallen: dict[str, pd.Dat
         assert steps["rank"].notna().sum() == 1
 
 
+@pytest.mark.slow
 def test_where_nothing_happened_the_brief_says_what_would_have_been_found() -> None:
     tables = explained(seed=2)
     assert tables["decline_brief"].kind.tolist() == ["no_change"]
@@ -69,6 +71,7 @@ def test_where_nothing_happened_the_brief_says_what_would_have_been_found() -> N
     assert tables["finding_series"].empty
 
 
+@pytest.mark.slow
 def test_fewer_sessions_on_one_device_are_no_change_of_activity() -> None:
     tables = explained(
         seed=3, sessions=lambda rows: np.where((rows.device == "phone") & (rows.week >= SINCE), 0.7, 1.0)
@@ -77,6 +80,7 @@ def test_fewer_sessions_on_one_device_are_no_change_of_activity() -> None:
     assert tables["decline_brief"].lost_active_days[0] == 0
 
 
+@pytest.mark.slow
 def test_shorter_sessions_in_one_country_are_named_with_their_size() -> None:
     tables = explained(
         seed=4, seconds=lambda rows: np.where((rows.country == "BR") & (rows.week >= SINCE), 0.7, 1.0)
@@ -86,11 +90,13 @@ def test_shorter_sessions_in_one_country_are_named_with_their_size() -> None:
     assert row.value_actual / row.value_expected == pytest.approx(0.7, abs=0.04)
 
 
+@pytest.mark.slow
 def test_events_that_come_twice_are_recording_and_not_behaviour() -> None:
     tables = explained(seed=5, sessions=lambda rows: np.where(rows.week >= SINCE, 2.0, 1.0))
     assert said(tables) == [("measurement", "sessions_per_day", {}, "up", WEEKS[SINCE])]
 
 
+@pytest.mark.slow
 def test_a_day_without_any_event_is_an_episode_of_its_week_with_what_that_day_brings_elsewhere() -> None:
     """Once, the level of the weeks around stood beside it, and an episode of a growing company said "more"."""
     rollups = counted_company(seed=6)
@@ -119,6 +125,7 @@ def test_a_day_without_any_event_is_an_episode_of_its_week_with_what_that_day_br
     assert (course.expected.drop(WEEKS[40]) == course.actual.drop(WEEKS[40])).all()
 
 
+@pytest.mark.slow
 def test_one_group_is_explained_as_if_it_were_the_whole_company() -> None:
     rollups = counted_company(
         seed=7, activity=lambda rows: np.where((rows.country == "US") & (rows.week >= SINCE), 0.6, 1.0)

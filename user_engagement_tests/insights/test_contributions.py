@@ -53,6 +53,7 @@ def test_sparse_cells_are_pooled_and_say_so() -> None:
     assert (pooled.users_before.item(), pooled.users_after.item()) == (30, 20)
 
 
+@pytest.mark.slow
 def test_intervals_cover_an_excess_of_zero_in_95_of_100_samples() -> None:
     rng = np.random.default_rng(6)
     covered = []

@@ -44,6 +44,7 @@ def features(
     return pd.concat(parts, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_the_area_under_the_curve_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     outcome = (rng.random(500) < 0.3).astype(float)

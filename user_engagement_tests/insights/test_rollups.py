@@ -69,6 +69,7 @@ def days_of(company: Company) -> pd.DataFrame:
     return company.events.drop_duplicates(["user_id", "day"])
 
 
+@pytest.mark.exhaustive
 def test_the_periods_are_four_whole_weeks_half_the_history_apart(company: Company) -> None:
     periods = company.rollups.compared_periods.set_index("period")
     for name, first in PERIODS.items():

@@ -60,6 +60,7 @@ def test_an_episode_is_found_with_both_of_its_ends() -> None:
     assert (bank.kinds[best], bank.since[best], bank.until[best]) == (EPISODE, 30, 36)
 
 
+@pytest.mark.slow
 def test_a_series_of_noise_is_as_extreme_as_its_simulated_p_value_says() -> None:
     """The tail is fitted to 2,000 draws; 20,000 others exceed the score of one in a thousand about as often."""
     rng = np.random.default_rng(4)

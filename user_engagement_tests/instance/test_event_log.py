@@ -52,6 +52,7 @@ def described(entry: EventLogEntry) -> tuple[str, str | None, str | None]:
     return event.event_type_value, event.step_key, str(event.partition)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["0", "1000"])
 def test_batched_events_are_those_of_the_stock_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: str

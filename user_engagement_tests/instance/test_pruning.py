@@ -28,6 +28,7 @@ def loaded(context: dg.AssetExecutionContext) -> None:
         raise dg.Failure("on purpose")
 
 
+@pytest.mark.slow
 def test_a_run_goes_once_newer_ones_have_replaced_all_that_it_made(settings: Settings) -> None:
     with open_instance(settings) as instance:
         runs = [
@@ -47,6 +48,7 @@ def test_a_run_goes_once_newer_ones_have_replaced_all_that_it_made(settings: Set
         assert instance.get_materialized_partitions(loaded.key) == {"january", "february"}
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_dagster_that_is_not_the_homes_own_stay(settings: Settings, tmp_path: Path) -> None:
     with open_instance(settings.model_copy(update={"home": tmp_path / "shared"})) as instance:
         for _ in range(3):

@@ -117,6 +117,7 @@ def test_on_postgresql_a_run_is_queued_though_another_process_sets_the_limit_at_
             assert known() == {"warehouse"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 2])
 def test_as_many_runs_load_raw_tables_at_a_time_as_the_setting_says(
     instance: dg.DagsterInstance, limit: int

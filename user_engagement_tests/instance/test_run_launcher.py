@@ -166,6 +166,7 @@ def test_a_run_that_this_host_cannot_judge_goes_on(
     assert monitored(instance, started_run(instance, ended.pid, tags=tags))[0] is STARTED
 
 
+@pytest.mark.slow
 def test_a_code_server_on_another_host_is_asked_whether_it_still_has_the_run(
     instance: dg.DagsterInstance, process: Start, tmp_path: Path
 ) -> None:

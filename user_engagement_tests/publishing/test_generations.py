@@ -302,12 +302,14 @@ def race(published: Path, writers: int, readers: int, seconds: float) -> tuple[i
     return len(done), len(whole)
 
 
+@pytest.mark.slow
 def test_four_readers_never_see_a_torn_generation_while_a_writer_publishes(published: Path) -> None:
     publications, reads = race(published, writers=1, readers=4, seconds=2)
     assert publications > 1
     assert reads > publications
 
 
+@pytest.mark.slow
 def test_two_writers_at_once_each_publish_a_whole_generation(published: Path) -> None:
     publications, _ = race(published, writers=2, readers=4, seconds=2)
     assert numbers(published) == list(range(1, publications + 2))

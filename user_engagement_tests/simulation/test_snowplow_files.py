@@ -51,6 +51,7 @@ def test_every_day_of_delivery_has_one_file_even_without_events(tmp_path: Path) 
     assert any(path.stat().st_size == 0 for path in paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gz", [False, True])
 def test_the_same_world_gives_the_same_bytes_at_once_or_day_by_day(tmp_path: Path, gz: bool) -> None:
     write_snowplow(SMALL, END, tmp_path / "at once", gz=gz)
@@ -75,6 +76,7 @@ def test_a_home_and_its_configuration_give_the_same_events(tmp_path: Path) -> No
     assert digests(tmp_path / "of home") == digests(tmp_path / "of configuration")
 
 
+@pytest.mark.slow
 def test_a_session_is_a_view_then_pings_while_it_lasts_and_at_its_end_what_was_done(
     events: list[dict[str, str]],
 ) -> None:
@@ -112,6 +114,7 @@ def test_about_a_quarter_of_the_sessions_begin_before_the_login(events: list[dic
     assert all(event["user_id"] for event in events if event["event"] == "struct")
 
 
+@pytest.mark.slow
 def test_late_events_are_collected_on_the_day_of_their_delivery(tmp_path: Path) -> None:
     late = replace(CLEAN, dirt=replace(CLEAN.dirt, late=0.3))
     paths = write_snowplow(late, END, tmp_path)
@@ -203,6 +206,7 @@ def test_a_collector_is_sent_the_events_that_the_files_hold(tmp_path: Path) -> N
     assert len({event["eid"] for event in sent}) == 57
 
 
+@pytest.mark.slow
 def test_fewer_events_than_the_limit_are_all_sent(tmp_path: Path) -> None:
     written = read(write_snowplow(CLEAN, day(0), tmp_path))
     with collector() as (address, sent):

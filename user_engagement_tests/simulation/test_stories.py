@@ -50,6 +50,7 @@ def _users(config: WorldConfig) -> pd.DataFrame:
     return users.assign(**{name: pd.to_datetime(users[name]) for name in dates})
 
 
+@pytest.mark.slow
 def test_the_mobile_release_takes_phone_sessions_from_its_day_on_and_nothing_else(
     untold: pd.DataFrame,
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_mobile_release_takes_phone_sessions_from_its_day_on_and_nothing_els
     assert touched.sum() > 50_000
 
 
+@pytest.mark.slow
 def test_the_share_of_the_paid_channel_grows_as_planted_and_only_its_users_are_others(
     untold: pd.DataFrame, untold_users: pd.DataFrame
 ) -> None:
@@ -92,6 +94,7 @@ def test_users_of_the_paid_channel_are_retained_less_than_others(
     assert stats.mannwhitneyu(retained[paid], retained[~paid])[1] < 1e-6
 
 
+@pytest.mark.slow
 def test_the_onboarding_change_lowers_week_1_activation_of_later_signups_only(
     untold: pd.DataFrame, untold_users: pd.DataFrame
 ) -> None:
@@ -136,6 +139,7 @@ def test_the_added_cancellations_of_the_price_change_name_the_price() -> None:
     assert names_price.drop(PRICE.product_type).max() < 0.25
 
 
+@pytest.mark.slow
 def test_signups_grow_and_engagement_per_active_user_falls_but_stays_level_without_the_stories(
     untold: pd.DataFrame,
 ) -> None:

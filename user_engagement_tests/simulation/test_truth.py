@@ -16,6 +16,7 @@ THROUGH = date(2026, 2, 28)
 YEAR = WorldConfig(users=4_000, reference_end=date(2026, 3, 1), dirt=Dirt.none())
 
 
+@pytest.mark.slow
 def test_activity_ends_at_the_latent_churn_unless_the_user_returns() -> None:
     users = truth(YEAR, THROUGH).users.to_pandas().set_index("user_id")
     events = events_of(YEAR, THROUGH)
@@ -57,6 +58,7 @@ def test_the_truth_has_one_row_for_each_user_and_knows_what_the_sources_lack(tmp
     ]
 
 
+@pytest.mark.slow
 def test_counterfactuals_are_the_worlds_that_would_have_been_without_a_story() -> None:
     """Counted anew from the events of the same world with the story switched off."""
     config = replace(YEAR, stories=Stories(price_change=None))

@@ -51,6 +51,7 @@ def at_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_world_made_at_once_equals_one_made_in_100_advances(at_once: Path, tmp_path: Path) -> None:
     for number in range(100):
         advance(tmp_path, SMALL, day(number))
@@ -241,6 +242,7 @@ def test_a_crash_anywhere_is_made_good_by_the_next_advance(
     assert contents(tmp_path) == contents(at_once)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_made_good_by_the_next_advance(at_once: Path, tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from datetime import date; from pathlib import Path\n"

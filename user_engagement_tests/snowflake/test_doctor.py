@@ -107,6 +107,7 @@ def test_who_cannot_log_in_gets_one_finding(snowflake: Snowflake) -> None:
     assert PASSWORD not in str(found)
 
 
+@pytest.mark.slow
 def test_the_command_says_all_of_it(snowflake: Snowflake, command: Command) -> None:
     done = command("doctor")
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,7 @@ from user_engagement.warehouse import LoadedSlice
 from user_engagement.warehouse.io_manager import RawIOManager
 from user_engagement.warehouse.snowflake import loading, warehouse
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
+from user_engagement.warehouse.snowflake.doctor import examine
 from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 
@@ -189,6 +190,24 @@ def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake
     assert read(snowflake, "one").num_rows == 2
     snowflake.warehouse.replace_tables("insights", {"one": first.slice(1), "none": first})
     assert (read(snowflake, "one").num_rows, read(snowflake, "none").num_rows) == (1, 2)
+
+
+def test_readers_may_read_computed_tables_that_name_no_user_and_go_on_when_these_are_replaced(
+    snowflake: Snowflake,
+) -> None:
+    """Insight tables were granted to nobody: dbt grants its own models alone."""
+    rows = pa.table({"users": pa.array([1, 2], pa.int64())})
+    tables = {"decline_brief": rows, "at_risk_users": rows}
+    listed = f"{snowflake.database}.INSIGHTS.AT_RISK_USERS"
+    with environ({"SNOWFLAKE_READER_ROLE": "reader"}):
+        for _ in range(2):
+            snowflake.warehouse.replace_tables("insights", tables, ["at_risk_users"])
+            found = snowflake.rows("show grants to role reader")
+            assert found[1:] == [("SELECT", "TABLE", f"{snowflake.database}.INSIGHTS.DECLINE_BRIEF")]
+            # a grant by mistake does not outlive the next load
+            snowflake.rows(f"grant select on table {listed} to role reader")
+        found = list(examine(snowflake.account, ["insights.decline_brief"]))
+    assert found[-1].remedy == f"revoke SELECT on TABLE {listed} from role READER;"
 
 
 def read(snowflake: Snowflake, table: str) -> pa.Table:

@@ -194,6 +194,7 @@ def marts_of(settings: Settings, folder: Path) -> dict[str, pa.Table]:
         return exported(settings, folder)
 
 
+@pytest.mark.exhaustive
 def test_tables_of_the_account_give_the_marts_of_files_and_nothing_passes_through_this_process(
     snowflake: Snowflake, company: Path, tmp_path: Path
 ) -> None:

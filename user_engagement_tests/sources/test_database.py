@@ -388,15 +388,18 @@ def windows_part_the_rows(url: str, kind: Any, dates: st.SearchStrategy[Any], us
     check()
 
 
+@pytest.mark.slow
 def test_windows_part_the_rows_of_a_text_column_exactly(url: str) -> None:
     collation = "en-US-x-icu" if url.startswith("postgresql") else None
     windows_part_the_rows(url, sa.Text(collation=collation), WRITTEN, "2025-01-01")
 
 
+@pytest.mark.slow
 def test_windows_part_the_rows_of_a_timestamp_column_exactly(url: str) -> None:
     windows_part_the_rows(url, sa.DateTime(), st.one_of(st.none(), MOMENTS), datetime(2025, 1, 1))
 
 
+@pytest.mark.slow
 def test_windows_part_the_rows_of_a_timestamp_column_with_time_zone_exactly(postgresql: str) -> None:
     moments = MOMENTS.map(lambda at: at.replace(tzinfo=UTC))
     first = datetime(2025, 1, 1, tzinfo=UTC)
@@ -625,6 +628,7 @@ def test_an_index_on_the_date_column_serves_a_slice(url: str, kind: str) -> None
     assert "SCAN" not in plan
 
 
+@pytest.mark.slow
 def test_rows_come_in_bounded_batches_and_the_rest_is_not_fetched_before_it_is_asked_for(url: str) -> None:
     rows = 2 * CHUNK_ROWS + 1
     fill(url, "churn_data", {"user_id": sa.Integer, "churn_date": sa.Date}, key="user_id")
@@ -801,6 +805,7 @@ def test_a_database_that_is_down_is_said_to_be(server: Server) -> None:
     assert said.endswith("Connection refused. Check that it runs, and the host and port in the URL.")
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_is_given_up_after_some_seconds(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -886,6 +891,7 @@ def test_a_snowflake_url_is_refused_with_the_way_that_works() -> None:
     assert "secret" not in said
 
 
+@pytest.mark.slow
 def test_a_connection_that_breaks_while_rows_are_read_leaves_the_slice_as_it_was(
     postgresql: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -111,6 +111,7 @@ def as_the_sdk_says(values: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.slow
 def test_parsed_lines_equal_what_snowplows_sdk_makes_of_them(world: Path) -> None:
     files = sorted((world / "events").rglob("*.gz"))[30:34]
     lines = [each for file in files for each in gzip.decompress(file.read_bytes()).decode().splitlines()]
@@ -496,6 +497,7 @@ def rows_key(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(str(value) for value in row.values())
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -518,6 +520,7 @@ def test_months_together_hold_each_session_once_and_whole(seed: int, cuts: list[
 # -- accounting ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_every_line_is_in_a_session_or_repeated_or_broken(seed: int) -> None:
@@ -602,6 +605,7 @@ def test_rows_have_the_schema_that_the_warehouse_expects(tmp_path: Path) -> None
     assert extract.rejected.read_all().num_rows == 0
 
 
+@pytest.mark.slow
 def test_signups_and_churn_come_from_the_other_source(world: Path) -> None:
     other = FilesSource(world / "plain")
     settings = load_settings(
@@ -731,6 +735,7 @@ def test_what_cannot_be_read_is_one_clear_line(
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_little_memory_is_enough(world: Path, engaged: SnowplowSource) -> None:
     frugal = SnowplowSource(world / "events", memory_limit="90MB")
     assert content(sessions(frugal)) == content(sessions(engaged))
@@ -793,6 +798,7 @@ def content(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return sorted(rows_key({name: value for name, value in row.items() if name[0] != "_"}) for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [duckdb_table, sqlite_table])
 def test_a_table_of_events_gives_the_sessions_of_the_files(tmp_path: Path, table: Any) -> None:
     events = [each | {"collector_tstamp": tstamp(at)} for at, each in enumerate(made_up_events(3, 200))]
@@ -803,6 +809,7 @@ def test_a_table_of_events_gives_the_sessions_of_the_files(tmp_path: Path, table
     assert (report.rows, report.rejected, report.first_day) == (other.rows, other.rejected, other.first_day)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_table_of_a_real_postgresql_gives_the_sessions_of_the_files(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     events = [each | {"collector_tstamp": tstamp(at)} for at, each in enumerate(made_up_events(4, 200))]
@@ -916,6 +923,7 @@ def test_engaged_time_of_a_world_is_its_durations_rounded_down_to_heartbeats(
     assert {None, 0.0, 172_800.0} <= {plain for plain, _ in pairs}
 
 
+@pytest.mark.slow
 def test_elapsed_time_of_a_world_is_its_durations(world: Path) -> None:
     source = SnowplowSource(world / "events", duration="elapsed")
     for plain, elapsed in paired(world, source):
@@ -930,6 +938,7 @@ def test_duplicate_deliveries_of_a_world_are_repeated_events(world: Path, engage
     assert all(row["duplicate_events"] == row["events"] for row in repeated)
 
 
+@pytest.mark.slow
 def test_days_of_a_world_follow_the_zone(world: Path) -> None:
     zone = ZoneInfo("Asia/Tokyo")
     rows = whole(sessions(SnowplowSource(world / "events", "Asia/Tokyo")))

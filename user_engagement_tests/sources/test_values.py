@@ -105,14 +105,13 @@ def session(user: Any, event: Any = "e", day: Any = "2025-03-02", seconds: Any =
 # -- missing values ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "word", ["nan", "NaN", "None", "NULL", "null", "undefined", "<NA>", "N/A", "\\N", "", " "]
-)
-def test_a_word_for_a_missing_value_is_none_as_id_event_id_and_attribute(written: Writer, word: str) -> None:
-    (row,) = loaded(
-        written(USER_ENGAGEMENT, [session(word, word) | {"interaction_type": word}]), USER_ENGAGEMENT
-    )
-    assert (row["user_id"], row["event_id"], row["interaction_type"]) == (None, None, None)
+def test_a_word_for_a_missing_value_is_none_as_id_event_id_and_attribute(written: Writer) -> None:
+    words = ["nan", "NaN", "None", "NULL", "null", "undefined", "<NA>", "N/A", "\\N"]
+    words += ["(null)", "[NULL]", "#REF!", "", " "]
+    sessions = [session(word, word) | {"interaction_type": word} for word in words]
+    rows = loaded(written(USER_ENGAGEMENT, sessions), USER_ENGAGEMENT)
+    assert len(rows) == len(words)
+    assert {(row["user_id"], row["event_id"], row["interaction_type"]) for row in rows} == {(None,) * 3}
 
 
 def test_words_that_only_begin_like_missing_ones_are_values(written: Writer) -> None:
@@ -128,21 +127,24 @@ def test_the_words_are_a_setting(written: Writer) -> None:
     assert {row["user_id"] for row in loaded(source, USER_SIGNUPS)} == {"nan", None}
 
 
-@pytest.mark.parametrize("placeholder", ["0", "0.0", "00000000-0000-0000-0000-000000000000", "-"])
-def test_a_placeholder_is_no_id_of_an_event(written: Writer, placeholder: str) -> None:
-    rows = loaded(written(USER_ENGAGEMENT, [session("0", placeholder), session("1", "0a")]), USER_ENGAGEMENT)
-    assert {(row["user_id"], row["event_id"]) for row in rows} == {("0", None), ("1", "0a")}
+def test_a_placeholder_is_no_id_of_an_event(written: Writer) -> None:
+    placeholders = ["0", "0.0", "00000000-0000-0000-0000-000000000000", "-"]
+    sessions = [session("0", placeholder) for placeholder in placeholders]
+    rows = loaded(written(USER_ENGAGEMENT, [*sessions, session("1", "0a")]), USER_ENGAGEMENT)
+    assert Counter((row["user_id"], row["event_id"]) for row in rows) == {("0", None): 4, ("1", "0a"): 1}
 
 
 # -- blanks ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
-def test_what_cannot_be_seen_around_a_value_is_no_part_of_it(written: Writer, blank: str) -> None:
-    user, product = f"{blank}u 1{blank}", f"{blank}pro plan{blank}{blank}"
-    (row,) = loaded(written(USER_SIGNUPS, [signup(user, product, f"{blank}2025-03-01{blank}")]), USER_SIGNUPS)
-    assert (row["user_id"], row["product_type"]) == ("u 1", "pro plan")
-    assert row["signup_date"] == datetime(2025, 3, 1)
+def test_what_cannot_be_seen_around_a_value_is_no_part_of_it(written: Writer) -> None:
+    signups = [
+        signup(f"{blank}u 1{blank}", f"{blank}pro plan{blank}{blank}", f"{blank}2025-03-01{blank}")
+        for blank in BLANKS
+    ]
+    rows = loaded(written(USER_SIGNUPS, signups), USER_SIGNUPS)
+    values = [(row["user_id"], row["product_type"], row["signup_date"]) for row in rows]
+    assert values == [("u 1", "pro plan", datetime(2025, 3, 1))] * len(BLANKS)
 
 
 def test_blanks_around_a_duration_are_no_part_of_it(written: Writer) -> None:
@@ -154,9 +156,20 @@ def test_blanks_around_a_duration_are_no_part_of_it(written: Writer) -> None:
 
 
 def test_integers_are_integers_value_by_value(written: Writer) -> None:
-    users = ["1.0", "nan", "2", "1e+16", "1.2345678E7", "3.50", "v1.0", "1e10", "9007199254740993"]
+    users = ["1.0", "nan", "2", "1e+16", "2E+16", "1.2345678E7", "3.50", "v1.0", "1e10", "9007199254740993"]
     rows = loaded(written(USER_SIGNUPS, [signup(user) for user in users]), USER_SIGNUPS)
-    expected = ["1", None, "2", "10000000000000000", "12345678", "3.50", "v1.0", "1e10", "9007199254740993"]
+    expected = [
+        "1",
+        None,
+        "2",
+        "10000000000000000",
+        "20000000000000000",
+        "12345678",
+        "3.50",
+        "v1.0",
+        "1e10",
+        "9007199254740993",
+    ]
     assert Counter(row["user_id"] for row in rows) == Counter(expected)
 
 
@@ -203,16 +216,23 @@ SENTINELS = [
 ]
 
 
-@pytest.mark.parametrize("sentinel", SENTINELS)
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
-def test_a_sentinel_is_no_churn_and_an_implausible_signup(written: Writer, sentinel: str, zone: str) -> None:
-    signups = written(USER_SIGNUPS, [signup("1"), signup("2", day=sentinel)], timezone=zone)
+def test_a_sentinel_is_no_churn_and_an_implausible_signup(written: Writer, zone: str) -> None:
+    signups = written(
+        USER_SIGNUPS, [signup("1"), *(signup(day, day=day) for day in SENTINELS)], timezone=zone
+    )
     report = signups.inspect(USER_SIGNUPS)
     assert report is not None
     assert (report.first_day, report.last_day) == (date(2025, 3, 1), date(2025, 3, 1))
-    assert rejected(signups, USER_SIGNUPS) == [("2", "implausible_date")]
-    rows = [{"user_id": "1", "churn_date": "2025-03-20"}, {"user_id": "2", "churn_date": sentinel}]
-    assert rejected(written(CHURN_DATA, rows, timezone=zone), CHURN_DATA) == [("2", "null_date")]
+    assert Counter(rejected(signups, USER_SIGNUPS)) == Counter((day, "implausible_date") for day in SENTINELS)
+    rows = [{"user_id": day, "churn_date": day} for day in ("2025-03-20", *SENTINELS)]
+    churned = written(CHURN_DATA, rows, timezone=zone)
+    assert Counter(rejected(churned, CHURN_DATA)) == Counter((day, "null_date") for day in SENTINELS)
+
+
+def test_cancellations_of_sentinels_alone_say_that_nobody_cancelled(written: Writer) -> None:
+    rows = [{"user_id": "1", "churn_date": "9999-12-31"}, {"user_id": "2", "churn_date": "1900-01-01"}]
+    assert rejected(written(CHURN_DATA, rows), CHURN_DATA) == [("1", "null_date"), ("2", "null_date")]
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")])
@@ -237,13 +257,14 @@ def test_the_earliest_date_and_more_sentinels_are_settings(written: Writer) -> N
 # -- columns -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["名前", "Имя", "Χώρα", "größe", "ชื่อ", "नाम"])
-def test_headers_of_any_script_keep_their_names(written: Writer, name: str) -> None:
-    plain = column_name(name, 1)
-    source = written(USER_SIGNUPS, [signup("1") | {name: "x", "other": "y"}])
+def test_headers_of_any_script_keep_their_names(written: Writer) -> None:
+    names = ["名前", "Имя", "Χώρα", "größe", "ชื่อ", "नाम"]
+    source = written(USER_SIGNUPS, [signup("1") | {name: name for name in names} | {"other": "y"}])
     (row,) = loaded(source, USER_SIGNUPS)
-    assert (row[plain], row["other"]) == ("x", "y")
-    assert plain == name.lower()
+    assert row["other"] == "y"
+    for name in names:
+        assert column_name(name, 1) == name.lower()
+        assert row[name.lower()] == name
 
 
 def test_columns_that_name_a_person_are_left_out_unless_a_segment_asks_for_them(tmp_path: Path) -> None:
@@ -322,6 +343,7 @@ class GrowingSource(FilesSource):
                 file.write(next(self.halves, ""))
 
 
+@pytest.mark.slow
 def test_of_a_file_that_grows_only_whole_lines_are_read_and_the_rest_the_next_time(tmp_path: Path) -> None:
     as_csv(tmp_path, USER_SIGNUPS, [signup("1"), signup("2")])
     file = tmp_path / "user_signups.csv"

@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from user_engagement import simulation
-from user_engagement.assets.dbt import dbt_resource, dbt_vars, window_args
+from user_engagement.assets.dbt import dbt_resource, window_args
 from user_engagement.assets.insights import read_rollups
 from user_engagement.contracts.raw import RAW_TABLES, Window
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.insights.analysis import brief_tables
 from user_engagement.insights.growth import growth_change
 from user_engagement.insights.rollups import Rollups

@@ -37,8 +37,15 @@ IGNORED = ["alter session set query_tag", r"alter table \S+ set data_retention_t
 
 LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGNORECASE)
 
-SHOW_GRANTS = re.compile(r"show grants to role \w+", re.IGNORECASE)
+SHOW_GRANTS = re.compile(r"show grants to role (\w+)", re.IGNORECASE)
 ONE_GRANT = """select 'USAGE' as "privilege", 'DATABASE' as "granted_on", current_database() as "name\""""
+A_GRANT = "union all select 'SELECT', 'TABLE', '{}' where starts_with('{}', current_database())"
+CHANGED_GRANT = re.compile(r"(grant|revoke) select on table (\S+) (?:to|from) role (\w+)", re.IGNORECASE)
+REPLACED = re.compile(
+    r"create or replace (?:transient )?table (\S+)|drop table (?:if exists )?(\S+)", re.IGNORECASE
+)
+GRANTED: set[tuple[str, str]] = set()
+"""Tables that roles may read, ``(role, table)``."""
 
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
@@ -50,12 +57,12 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     """An error of the data is an error of the statement, and role and warehouse are those of the login.
 
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
-    others, nor of when a table changed: the number of its rows stands for that. A role may use the database,
-    and no more. A row that another transaction has changed is an error at once, where Snowflake waits: it is that of a
-    lock that was waited for too long.
+    others, nor of when a table changed: the number of its rows stands for that. A role may use the database, and
+    read the tables that it was granted and that were not replaced since. A row that another transaction has changed is
+    an error at once, where Snowflake waits: it is that of a lock that was waited for too long.
     """
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
-    command = SHOW_GRANTS.sub(ONE_GRANT, command)
+    command = with_grants(command)
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:
@@ -66,6 +73,21 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=625, sqlstate="57014") from error
     except duckdb.Error as error:
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=100069, sqlstate="22000") from error
+
+
+def with_grants(command: str) -> str:
+    """Takes note of grants, and of tables that lose theirs; what then remains to be run."""
+    if changed := CHANGED_GRANT.fullmatch(command.strip()):
+        verb, table, role = (part.upper() for part in changed.groups())
+        (GRANTED.add if verb == "GRANT" else GRANTED.discard)((role, table))
+        return "select 'Statement executed successfully.' as status"
+    if replaced := REPLACED.match(command.strip()):
+        gone = (replaced[1] or replaced[2]).upper()
+        GRANTED.difference_update([each for each in GRANTED if each[1] == gone])
+    if shown := SHOW_GRANTS.fullmatch(command.strip()):
+        tables = sorted(table for role, table in GRANTED if role == shown[1].upper())
+        return " ".join([ONE_GRANT, *(A_GRANT.format(table, table) for table in tables)])
+    return command
 
 
 def parse_one(sql: str) -> Expr:

@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 from dateutil.relativedelta import relativedelta
 from hypothesis import strategies as st
 
-from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, dbt_vars, window_args
+from user_engagement.assets.dbt import NO_UNIT_TESTS, dbt_resource, window_args
 from user_engagement.contracts.raw import RAW_TABLES, Window
+from user_engagement.inputs.variables import dbt_vars
 from user_engagement.publishing.export import export_marts
 from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.sources import FilesSource

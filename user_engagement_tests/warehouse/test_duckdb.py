@@ -173,6 +173,7 @@ def test_a_slice_without_edges_holds_what_is_dated_far_outside_the_calendar(file
 MONTHS = [date(2025, month, 1) for month in range(1, 6)]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     loads=st.lists(

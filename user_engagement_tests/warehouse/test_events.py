@@ -104,6 +104,7 @@ def collector(tmp_path: Path) -> Collector:
 # -- the truth ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -125,6 +126,7 @@ def test_events_that_come_bit_by_bit_give_the_sessions_of_all_at_once(
         assert collector.loaded() == collector.wanted()
 
 
+@pytest.mark.slow
 def test_months_loaded_in_any_order_and_again_hold_each_session_once(collector: Collector) -> None:
     collector.load(history(5), BEGINS)
     cuts = [None, date(2025, 2, 1), date(2025, 3, 1), None]
@@ -138,6 +140,7 @@ def test_months_loaded_in_any_order_and_again_hold_each_session_once(collector: 
 # -- what is made again ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_late_login_gives_a_user_to_old_sessions_of_the_device_and_marks_their_month(
     collector: Collector,
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_late_login_gives_a_user_to_old_sessions_of_the_device_and_marks_their
     assert collector.loaded() == collector.wanted()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -173,6 +177,7 @@ def test_events_that_come_or_go_before_the_look_back_make_all_sessions_anew(
     assert collector.loaded() == collector.wanted()
 
 
+@pytest.mark.slow
 def test_events_that_go_within_the_look_back_take_their_sessions_with_them(collector: Collector) -> None:
     collector.load([event(0), event(0, domain_sessionid="s2")], BEGINS)
     assert len(collector.loaded()["user_engagement"]) == 2
@@ -191,6 +196,7 @@ def test_without_new_events_nothing_is_made(collector: Collector) -> None:
     assert collector.version() == made
 
 
+@pytest.mark.slow
 def test_other_rules_make_all_sessions_anew(collector: Collector) -> None:
     collector.load(history(8), BEGINS)
     half_an_hour = collector.loaded()
@@ -198,6 +204,7 @@ def test_other_rules_make_all_sessions_anew(collector: Collector) -> None:
     assert collector.loaded() == collector.wanted() != half_an_hour
 
 
+@pytest.mark.slow
 def test_of_two_processes_the_slower_one_starts_again_and_no_event_counts_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +252,7 @@ def test_only_engagement_can_be_events_and_only_in_the_warehouse(tmp_path: Path)
         open_source(database)
 
 
+@pytest.mark.slow
 def test_signups_come_from_rows_while_engagement_comes_from_events(collector: Collector) -> None:
     collector.load([event(0)], BEGINS)
     collector.execute(

@@ -124,6 +124,7 @@ def test_a_table_that_vanishes_before_the_load_leaves_the_slice_and_says_so(
 # -- changes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_row_that_comes_goes_moves_or_says_that_it_changed_changes_its_months_alone(
     warehouse: DuckDBWarehouse,
 ) -> None:
@@ -235,6 +236,7 @@ def held(tmp_path: Path) -> Iterator[Settings]:
         process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_sensor_skips_while_a_run_holds_the_file_that_has_the_sources_tables(held: Settings) -> None:
     source = open_source(held, open_source_tables)
     with pytest.raises(WarehouseBusyError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,13 @@ class DuckDBWarehouse:
     def exists(self) -> bool:
         return self.file.exists()
 
+    def stamp(self) -> str | None:
+        written_ahead = self.file.with_name(f"{self.file.name}.wal")
+        if not self.exists() or written_ahead.exists():
+            return None
+        found = self.file.stat()
+        return f"{found.st_mtime_ns} {found.st_size}"
+
     @contextmanager
     def reader(self) -> Iterator[DuckDBReader]:
         if not self.exists():
@@ -62,7 +69,9 @@ class DuckDBWarehouse:
             forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else None
             return loading.replace_slice(connection, extract, forgotten)
 
-    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
+    def replace_tables(
+        self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
+    ) -> None:
         with self.connect() as connection:
             loading.replace_tables(connection, schema, tables)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -47,19 +47,22 @@ class Finding:
     remedy: str = ""
 
 
-def examine(account: SnowflakeAccount) -> Iterator[Finding]:
+def examine(account: SnowflakeAccount, readable: Collection[str] = ()) -> Iterator[Finding]:
     """Connection, role, warehouse, clock, session and rights, in an order in which each needs those before it.
+
+    ``readable`` are tables (``schema.table``) that readers may read beside the aggregated marts.
 
     Ends early where the rest cannot be tried. What is created is dropped.
     """
     try:
         with connect(account, asset="doctor") as connection:
             yield Finding("connection", True, f"{account.user} at {account.account}")
-            for look in (_role, _warehouse, _clock, _session, _schemas, _rights, _loader, _reader):
+            for look in (_role, _warehouse, _clock, _session, _schemas, _rights, _loader):
                 finding = look(connection, account)
                 yield finding
                 if not finding.passed and look in (_role, _warehouse):
                     return
+            yield _reader(connection, account, readable)
     except WarehouseError as error:
         yield Finding("connection", False, str(error), _way_in(account, str(error)))
 
@@ -159,20 +162,23 @@ def _grants(connection: SnowflakeConnection, role: str) -> list[tuple[str, str, 
         return [(row["privilege"], row["granted_on"], row["name"]) for row in cursor]
 
 
-def _reader(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+def _reader(connection: SnowflakeConnection, account: SnowflakeAccount, readable: Collection[str]) -> Finding:
     if not account.reader_role:
         return Finding("reader role", True, "none is set (SNOWFLAKE_READER_ROLE)")
     try:
-        return judged_grants(_grants(connection, account.reader_role), account)
+        return judged_grants(_grants(connection, account.reader_role), account, readable)
     except Error as error:
         remedy = f"create role if not exists {account.reader_role};"
         return Finding("reader role", False, essence(error), remedy)
 
 
-def judged_grants(grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount) -> Finding:
-    """Grants (privilege, kind of object, name): the reader may use the database, and select from aggregated marts."""
+def judged_grants(
+    grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount, readable: Collection[str] = ()
+) -> Finding:
+    """Grants (privilege, kind of object, name): the reader may use the database, and select from aggregated tables."""
     role = account.reader_role
-    allowed = {account.table_name(mart.schema, name) for name, mart in MARTS.items() if not mart.is_per_user}
+    marts = [f"{mart.schema}.{name}" for name, mart in MARTS.items() if not mart.is_per_user]
+    allowed = {account.table_name(*name.split(".")) for name in (*marts, *readable)}
     own = tuple(f"{account.database}.{account.schema_name(schema)}." for schema in SCHEMAS)
     grants = list(grants)
     extra = [
@@ -182,12 +188,12 @@ def judged_grants(grants: Iterable[tuple[str, str, str]], account: SnowflakeAcco
     ]
     if extra:
         return Finding(
-            "reader role", False, f"{role} may do more than read the aggregated marts", " ".join(extra)
+            "reader role", False, f"{role} may do more than read the aggregated tables", " ".join(extra)
         )
     if ("USAGE", "DATABASE", account.database) not in grants:
         remedy = f"grant usage on database {account.database} to role {role};"
         return Finding("reader role", False, f"{role} cannot use {account.database}", remedy)
-    return Finding("reader role", True, f"{role} reads the aggregated marts alone")
+    return Finding("reader role", True, f"{role} reads the aggregated tables alone")
 
 
 def _schemas(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:

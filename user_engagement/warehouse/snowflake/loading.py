@@ -8,7 +8,7 @@ define tables commit by themselves in Snowflake, so none is inside.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -126,9 +126,15 @@ def replace_slice(account: SnowflakeAccount, extract: Extract, memory_limit: str
 
 
 def replace_tables(
-    account: SnowflakeAccount, schema: str, tables: Mapping[str, pa.Table], **tags: str
+    account: SnowflakeAccount,
+    schema: str,
+    tables: Mapping[str, pa.Table],
+    of_users: Collection[str] = (),
+    **tags: str,
 ) -> None:
     """Replaces all rows of each table, which is created if need be, in one transaction.
+
+    The reader role, if there is one, may then read all of them but those ``of_users``.
 
     Raises:
         WarehouseError: a table holds a column of another type, or Snowflake refuses.
@@ -140,6 +146,12 @@ def replace_tables(
             parts.append(_write(rows, "select * from computed", name, Path(folder) / name, "true"))
             rows.unregister("computed")
         _replace(account, schema, parts, tags)
+    if account.reader_role:
+        with connect(account, **tags) as connection:
+            for name in tables:
+                verb, of = ("revoke", "from") if name in of_users else ("grant", "to")
+                table = account.table_name(schema, name)
+                rows_of(connection, f"{verb} select on table {table} {of} role {account.reader_role}")
 
 
 def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: str) -> LoadedSlice:

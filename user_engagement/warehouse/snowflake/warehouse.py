@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,6 +60,9 @@ class SnowflakeWarehouse:
             _KNOWN_UNTIL[key] = time.monotonic() + KNOWN_SECONDS
         return exists
 
+    def stamp(self) -> None:
+        """When its tables have changed is asked of Dagster's history, which needs no login."""
+
     @contextmanager
     def reader(self) -> Iterator[SnowflakeReader]:
         with connect(self.account, asset="reader") as connection:
@@ -70,8 +73,10 @@ class SnowflakeWarehouse:
             return loading.insert_slice(self.account, extract, **tags)
         return loading.replace_slice(self.account, extract, self.memory_limit, **tags)
 
-    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
-        loading.replace_tables(self.account, schema, tables, **tags)
+    def replace_tables(
+        self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
+    ) -> None:
+        loading.replace_tables(self.account, schema, tables, of_users, **tags)
 
     def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:
         # it imports Snowpark, SQLAlchemy and more, for seconds
