@@ -53,7 +53,7 @@ def write_source(folder: Path, months: list[date], files: int) -> None:
 def record_load(instance: dg.DagsterInstance, source: Source, settings: Settings, keys: list[str]) -> None:
     """What a load of every month leaves behind in the instance."""
     for table in RAW_TABLES:
-        for key, fingerprint in source_fingerprints(source, table, settings, keys).items():
+        for key, fingerprint in source_fingerprints(source, table, settings, keys, ()).items():
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(
                     raw_key(settings, table), metadata={FINGERPRINT: fingerprint}, partition=key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
@@ -19,17 +19,19 @@ from user_engagement.automation.sensors import build_schedules, build_sensors
 from user_engagement.automation.standing_checks import build_check_sensor, build_standing_checks
 from user_engagement.contracts.raw import USER_SIGNUPS
 from user_engagement.errors import SourceError, WarehouseBusyError, WarehouseError
+from user_engagement.inputs.first_days import EMPTY_MONTHS, begin_after_strays
 from user_engagement.partitions import first_of_month, monthly_partitions
 from user_engagement.settings import Settings
-from user_engagement.sources import Source, open_source
+from user_engagement.sources import Source, TableReport, open_source
 from user_engagement.warehouse import open_source_tables, open_warehouse
 from user_engagement.warehouse.io_manager import RawIOManager
 
+LONG_HISTORY = timedelta(days=30 * EMPTY_MONTHS)
 Asset = dg.AssetSpec | dg.AssetsDefinition
 
 
 def first_month(source: Source, settings: Settings) -> date:
-    """The first month of the calendar: the month of the first signup.
+    """The first month of the calendar: the month of the first signup, a few strays long before all others apart.
 
     If the source cannot be read, the calendar begins with the setting ``START`` or this month. The code location must
     load in this case, too; its runs report what is wrong with the source.
@@ -40,12 +42,22 @@ def first_month(source: Source, settings: Settings) -> date:
     """
     try:
         report = source.inspect(USER_SIGNUPS)
+        first = report and report.first_day and (_begin_after_strays(source, report) or report.first_day)
     except WarehouseBusyError:
         raise
     except (SourceError, WarehouseError):
-        report = None
-    first = report.first_day if report else None
+        first = None
     return first_of_month(first or settings.start or datetime.now(settings.zone).date())
+
+
+def _begin_after_strays(source: Source, report: TableReport) -> date | None:
+    if (
+        report.first_day is None
+        or report.last_day is None
+        or report.last_day - report.first_day < LONG_HISTORY
+    ):
+        return None
+    return begin_after_strays(source.monthly_rows(USER_SIGNUPS))
 
 
 def build_definitions(settings: Settings, source: Source | None = None) -> dg.Definitions:

@@ -19,6 +19,10 @@ class SourceError(UserError):
     """A source cannot be read, or breaks its contract."""
 
 
+class UnreadableFileError(SourceError):
+    """One file of a source cannot be read at all: damaged, cut off, or without permission."""
+
+
 class WarehouseError(UserError):
     """The warehouse cannot be opened, or one of its tables cannot take the rows to be loaded."""
 

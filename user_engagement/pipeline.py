@@ -14,11 +14,12 @@ import dagster as dg
 from user_engagement.assets.common import table_of
 from user_engagement.assets.freshness import compare, is_up_to_date
 from user_engagement.assets.source_loss import refuse_loss
-from user_engagement.code_location import build_definitions
+from user_engagement.code_location import build_definitions, first_month
 from user_engagement.contracts.raw import RAW_TABLES, USER_SIGNUPS
 from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
 from user_engagement.errors import RunFailedError, SettingsError, SourceError
 from user_engagement.inputs.fingerprints import REBUILD_TAG, SOURCE_STATE, source_state
+from user_engagement.inputs.held_up import HeldUp, find_held_up, refuse_waiting, waiting_months
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
 from user_engagement.instance.source_of_home import claim_home, refuse_other_source
@@ -100,7 +101,7 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
         raise SourceError(
             f"{signups.locations[0]}: no signup has a usable date, so there is nothing to load."
         )
-    first = first_of_month(signups.first_day)
+    first = first_month(source, settings)
     calendar = monthly_partitions(first, settings.as_of)
     newest = date.fromisoformat(calendar.get_last_partition_key() or key_of(first))
     if newest < first:
@@ -114,13 +115,23 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
             f"nothing to load: the source has data from {first:%Y-%m} to {last:%Y-%m}. Change --start or --end."
         )
     cohorts = Months(first, max(last, load.last))
-    if full or is_partial or not open_warehouse(settings).exists():
-        return Plan(source, reports, (load,), cohorts, state, full or rebuild)
     keys = [key for key in calendar.get_partition_keys() if key <= key_of(last)]
+    if full or is_partial or not open_warehouse(settings).exists():
+        ranges = _without_waiting(load, find_held_up(source, settings, calendar.get_partition_keys()))
+        return Plan(source, reports, ranges, cohorts, state, full or rebuild)
     with open_instance(settings) as instance:
         outdated = compare(instance, source, settings, keys).outdated
     ranges = tuple(contiguous_ranges(date.fromisoformat(key) for key in outdated))
     return Plan(source, reports, ranges, cohorts, state, rebuild)
+
+
+def _without_waiting(load: Months, held_up: Sequence[HeldUp]) -> tuple[Months, ...]:
+    waiting = waiting_months(held_up)
+    asked = load.keys()
+    free = [key for key in asked if key not in waiting]
+    if not free:
+        refuse_waiting(held_up, asked)
+    return tuple(contiguous_ranges(date.fromisoformat(key) for key in free))
 
 
 def run(

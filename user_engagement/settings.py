@@ -70,7 +70,24 @@ _OWN_COLUMNS = """
 """
 OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
 """Columns that the models add to a user's own."""
-MISSING_WORDS = ("nan", "nat", "null", "none", "undefined", "<na>", "n/a", "#n/a", "\\n")
+MISSING_WORDS = (
+    *(
+        "nan",
+        "nat",
+        "null",
+        "none",
+        "undefined",
+        "<na>",
+        "n/a",
+        "\\n",
+        "(null)",
+        "<null>",
+        "[null]",
+        "(none)",
+    ),
+    # errors of spreadsheets, and an object that JavaScript was to write as text
+    *("#n/a", "#null!", "#ref!", "#value!", "#name?", "#div/0!", "[object object]"),
+)
 EARLIEST_DATE = date(1971, 1, 1)
 
 

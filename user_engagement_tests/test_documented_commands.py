@@ -167,11 +167,11 @@ def test_what_the_pages_install_with_pip_exists() -> None:
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_work(company: Path, tmp_path: Path) -> None:
-    """But those that rebuild or load once more, which the exhaustive tests execute."""
+    """But those that rebuild, load once more or need insights, which the exhaustive tests execute."""
     folder = Folder(tmp_path, company)
     executed = {}
     for command in here("README.md"):
-        if not re.search(r"--(rebuild|full|start)|run$", command):
+        if not re.search(r"--(rebuild|full|start)|(run|why)$", command):
             executed[command.split()[1]] = folder.execute(command)
     assert set(executed) == {"run", "kpis", "digest", "export", "--help"}
     assert executed["kpis"] in executed["run"]
@@ -207,4 +207,4 @@ def test_make_run_goes_from_a_company_to_causes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, causes = done.stdout.partition("Why engagement changed")
-    assert "1. New users are less active in their first four weeks" in causes
+    assert "1. New users are less active: " in causes

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -26,8 +26,8 @@ from user_engagement.dashboard.contents import overview, quality
 from user_engagement.dashboard.data import open_generation
 from user_engagement.dashboard.view import View
 from user_engagement.errors import SettingsError
-from user_engagement.settings import PROJECT_ROOT, Settings, load_settings
-from user_engagement_tests.support.company import THROUGH
+from user_engagement.settings import PREFIX, PROJECT_ROOT, Settings, load_settings
+from user_engagement_tests.support.company import EXTRAS, THROUGH
 from user_engagement_tests.support.worlds import at_home
 
 BIN = Path(sys.executable).parent
@@ -171,6 +171,43 @@ def test_a_mart_of_a_team_is_built_tested_published_exported_and_shown(
     )
     assert "revenue_retention.csv" in exported
     assert "heavy_users.csv" not in exported
+
+
+def test_a_mart_of_a_team_reads_a_table_of_its_own_anew_when_marts_are_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payments = Path(shutil.copy(PROJECT_ROOT / "examples" / "payments" / "payments.csv", tmp_path))
+    monkeypatch.setenv("TEAM_PAYMENTS", str(payments))
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in EXTRAS.items()}
+    with at_home(tmp_path / "home"):
+        settings = load_settings(
+            home=tmp_path / "home",
+            source="files",
+            source_path=str(PROJECT_ROOT / "examples" / "sample"),
+            models=PROJECT_ROOT / "examples" / "payments" / "models",
+            **values,
+        )
+
+        def revenue() -> list[tuple[object, ...]]:
+            columns = ["signup_month", "month", "paying_users", "revenue"]
+            mart = open_generation(settings.published_dir).frame("revenue_by_cohort")[columns]
+            days = mart.assign(**{name: mart[name].dt.date for name in columns[:2]})
+            return sorted(days.itertuples(index=False, name=None))
+
+        pipeline.run(settings, pipeline.plan(settings))
+        january, february, march = (date(2025, month, 1) for month in (1, 2, 3))
+        expected = [
+            (january, january, 2, 35),
+            (january, february, 3, 40),
+            (february, february, 1, 40),
+            (february, march, 1, 40),
+        ]
+        assert revenue() == expected
+        with payments.open("a") as file:
+            file.write("69,2025-03-03,2\n")
+        assert pipeline.plan(settings).cohorts is None, "payments are not part of the source"
+        pipeline.run(settings, pipeline.plan(settings, rebuild=True))
+        assert revenue() == [*expected[:-1], (february, march, 1, 42)]
 
 
 def test_a_kpi_of_a_team_is_one_file_and_shown_with_the_others(extended: Settings) -> None:

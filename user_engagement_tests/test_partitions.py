@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from user_engagement.code_location import first_month
 from user_engagement.contracts.raw import Window
 from user_engagement.partitions import first_of_month, key_of, monthly_partitions, next_month, window_of
+from user_engagement.settings import load_settings
+from user_engagement.sources.files import FilesSource
 
 CALENDAR = monthly_partitions(date(2024, 11, 1), date(2025, 3, 15))
 DAYS = st.dates(date(1990, 1, 1), date(2100, 12, 31))
@@ -113,3 +117,10 @@ def test_however_the_calendar_is_cut_into_ranges_their_windows_join_without_gap_
 )
 def test_a_window_holds_its_first_day_and_not_its_end(window: Window, predicate: str) -> None:
     assert window.predicate("day") == predicate
+
+
+def test_one_signup_with_a_wrong_date_does_not_open_years_of_empty_months(tmp_path: Path) -> None:
+    days = ["1998-05-05", *(f"2025-01-{day:02}" for day in range(1, 31))]
+    rows = "".join(f"{number},{day},free\n" for number, day in enumerate(days))
+    (tmp_path / "user_signups.csv").write_text("user_id,signup_date,product_type\n" + rows)
+    assert first_month(FilesSource(tmp_path), load_settings()) == date(2025, 1, 1)

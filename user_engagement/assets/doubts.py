@@ -14,7 +14,9 @@ from statistics import median
 
 from user_engagement import formatting as fmt
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
-from user_engagement.publishing.generations import Doubt
+from user_engagement.inputs.first_days import begin_after_strays
+from user_engagement.inputs.held_up import ends_before, remembered
+from user_engagement.publishing.generations import EVERY_FILE_READ, Doubt
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.warehouse import WarehouseReader
 
@@ -44,6 +46,8 @@ LEFT_OUT = {
     "identical_row": "repeat another row exactly, and count; does the source deliver rows twice?",
 }
 """Reasons for which some rows are usual, and most rows are doubtful."""
+LARGEST_SHARE = {"identical_row": 1 / 3, "unparseable_date": 0.01}
+"""Other shares: every second row of a table that was delivered twice, and dates of a mixed form."""
 SET_ASIDE = {
     "implausible_date": "with a date that cannot be believed (see EARLIEST_DATE and SENTINEL_DATES) {were} left out",
     "day_before_signup": "on the day before a signup that has no time of day {were} counted on the signup day",
@@ -90,6 +94,18 @@ def find_doubts(reader: WarehouseReader, settings: Settings, now: datetime) -> l
     return [Doubt(name, text) for name, (_, find) in CHECKS.items() for text in find(loaded)]
 
 
+# -- the files ---------------------------------------------------------------------------------------------
+
+
+def unreadable_files(loaded: Loaded) -> Iterator[str]:
+    return (each.sentence() for each in remembered(loaded.reader))
+
+
+def _is_held_up(loaded: Loaded) -> bool:
+    """Whether the data end before rows that could not be read, and not where the source does."""
+    return ends_before(remembered(loaded.reader)) == loaded.as_of
+
+
 # -- the days ----------------------------------------------------------------------------------------------
 
 
@@ -106,9 +122,21 @@ def missing_days(loaded: Loaded) -> Iterator[str]:
         )
 
 
+def early_signups(loaded: Loaded) -> Iterator[str]:
+    months = loaded.reader.monthly_rows(f"raw.{USER_SIGNUPS.name}", USER_SIGNUPS.date_column)
+    begin = begin_after_strays(months)
+    if begin and loaded.settings.data_start is None:
+        early = {month: rows for month, rows in months.items() if month < begin.isoformat()}
+        yield (
+            f"{USER_SIGNUPS.name}: {_count(sum(early.values()), 'row')} a year or more before all others, from "
+            f"{min(early)[:7]} on. Cohorts, retention and churn begin with {begin:%Y-%m}. If they do not, set "
+            f"{PREFIX}DATA_START."
+        )
+
+
 def odd_newest_days(loaded: Loaded) -> Iterator[str]:
     newest, as_of, name = loaded.newest_day, loaded.as_of, USER_ENGAGEMENT.name
-    if newest is None:
+    if newest is None or _is_held_up(loaded):
         return
     if loaded.settings.as_of:
         if as_of > newest:
@@ -177,16 +205,39 @@ def _rows_before(loaded: Loaded, back: int, length: int) -> int:
 
 
 def most_left_out(loaded: Loaded) -> Iterator[str]:
+    held_up = _is_held_up(loaded)
     for (table, reason), rows in sorted(loaded.reasons.items()):
         total = loaded.reasons.get((table, "total"), 0)
         is_usual = (table, reason) == (CHURN_DATA.name, "null_date") or (
             # somebody chose to look at an earlier day
             reason == "after_as_of" and loaded.settings.as_of is not None
         )
-        # every second row of a table that was delivered twice
-        most = 1 / 3 if reason == "identical_row" else MOST
+        # users who sign up after the horizon are not known yet
+        is_usual = is_usual or (reason in ("after_as_of", "orphan") and held_up)
+        most = LARGEST_SHARE.get(reason, MOST)
         if reason in LEFT_OUT and rows > most * total and not is_usual:
             yield f"{table}: {rows:,} of {_count(total, 'row')} {LEFT_OUT[reason]}."
+
+
+def ids_written_otherwise(loaded: Loaded) -> Iterator[str]:
+    """Unknown users whose ids are those of known ones but for capitals and leading zeros."""
+    for table in (USER_ENGAGEMENT, CHURN_DATA):
+        if not loaded.reasons.get((table.name, "orphan")):
+            continue
+        alike = "lower(ltrim(user_id, '0'))"
+        ids = "select distinct user_id, {} as alike from raw.{} where user_id is not null"
+        (found,) = loaded.reader.query(f"""
+            with known as ({ids.format(alike, USER_SIGNUPS.name)}), named as ({ids.format(alike, table.name)}),
+            unknown as (select * from named where user_id not in (select user_id from known) and alike <> '')
+            select count(*) as users, min(user_id) as first_id
+            from unknown where alike in (select alike from known)
+        """).to_pylist()
+        if found["users"]:
+            yield (
+                f"{table.name}: {_count(found['users'], 'user id')} of {USER_SIGNUPS.name} in other capitals or with "
+                f"other leading zeros, such as {found['first_id']}: their rows count for nobody. Write ids alike in "
+                "all tables."
+            )
 
 
 def set_aside(loaded: Loaded) -> Iterator[str]:
@@ -229,10 +280,13 @@ def _count(number: int, noun: str) -> str:
 
 
 CHECKS: dict[str, tuple[str, Callable[[Loaded], Iterator[str]]]] = {
+    EVERY_FILE_READ: ("Every file of the source could be read.", unreadable_files),
     "no_day_is_missing": ("No day of engagement is missing among busy ones.", missing_days),
+    "first_days_are_plausible": ("No signup lies long before all others.", early_signups),
     "newest_days_are_plausible": ("The newest days are near each other, and complete.", odd_newest_days),
     "volume_is_usual": ("The newest weeks have as many rows as those before.", unusual_volume),
     "most_rows_count": ("Most rows of each table count, once.", most_left_out),
+    "ids_are_written_alike": ("User ids of all tables agree in capitals and zeros.", ids_written_otherwise),
     "no_row_was_set_aside": ("No row is of a bot, or has a date that cannot be believed.", set_aside),
     "event_ids_are_unique": ("No event id has rows of several users or days.", shared_event_ids),
 }

@@ -24,6 +24,7 @@ from user_engagement.inputs.fingerprints import (
     source_fingerprints,
     source_state,
 )
+from user_engagement.inputs.held_up import HeldUp, find_held_up, waiting_months
 from user_engagement.inputs.variables import dbt_vars
 from user_engagement.publishing.generations import current_generation
 from user_engagement.settings import Settings
@@ -90,11 +91,12 @@ class Comparison:
     """The months of the source, compared with those that were loaded.
 
     ``fingerprints`` maps a month to the source's fingerprints, one per table. ``outdated`` maps a month to the tables
-    that have changed since their last load.
+    that have changed since their last load, without the months that wait for a file that cannot be read (``held_up``).
     """
 
     fingerprints: Mapping[str, Sequence[str]]
     outdated: Mapping[str, Sequence[str]]
+    held_up: Sequence[HeldUp] = ()
 
     def digest(self, months: Iterable[str]) -> str:
         """One hash of the source's fingerprints in these months."""
@@ -114,16 +116,19 @@ def compare(
     rebuilt = rebuilt_months(instance, settings) if warehouse_exists else {}
     fingerprints: dict[str, list[str]] = {key: [] for key in keys}
     outdated: dict[str, list[str]] = {}
+    held_up = find_held_up(source, settings, keys)
+    waiting = waiting_months(held_up)
     for table in RAW_TABLES:
         loaded = recorded_fingerprints(instance, raw_key(settings, table)) if warehouse_exists else {}
-        now = source_fingerprints(source, table, settings, keys)
+        now = source_fingerprints(source, table, settings, keys, held_up)
         for key in keys:
             event, known = loaded.get(key, (0, None))
             has_rows = " " in now[key]
             if (has_rows or event) and (now[key] != known or rebuilt.get(key, 0) < event):
                 outdated.setdefault(key, []).append(table.name)
             fingerprints[key].append(now[key])
-    return Comparison(fingerprints, {key: outdated[key] for key in keys if key in outdated})
+    due = {key: outdated[key] for key in keys if key in outdated and key not in waiting}
+    return Comparison(fingerprints, due, held_up)
 
 
 def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:

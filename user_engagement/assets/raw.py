@@ -1,6 +1,7 @@
 """Raw extracts: one asset per raw table, one slice per month, loaded as the source delivered it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -9,6 +10,7 @@ from user_engagement.assets.source_loss import ACCEPT_LOSS_TAG, refuse_loss
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, USER_SIGNUPS, RawTable
 from user_engagement.errors import UserError
 from user_engagement.inputs.fingerprints import FINGERPRINT, SOURCE_TAG, source_fingerprints
+from user_engagement.inputs.held_up import find_held_up, note_of, refuse_waiting
 from user_engagement.partitions import window_of
 from user_engagement.settings import Settings
 from user_engagement.sources import Extract, Source
@@ -147,10 +149,14 @@ def raw_asset(
         )
         try:
             # before reading the rows: data that arrives meanwhile must count as a change
-            fingerprints = source_fingerprints(source, table, settings, partitions.get_partition_keys())
+            keys = partitions.get_partition_keys()
+            held_up = find_held_up(source, settings, keys)
+            refuse_waiting(held_up, context.partition_keys)
+            fingerprints = source_fingerprints(source, table, settings, keys, held_up)
             if ACCEPT_LOSS_TAG not in context.run.tags:
                 refuse_loss(source, table, settings)
-            extracted = source.extract(table, window)
+            noted = note_of(table, held_up, settings)
+            extracted = replace(source.extract(table, window), beside=noted)
             drift = schema_drift(extracted, stored_columns(settings, table), settings.segments)
         except UserError as error:
             raise dg.Failure(str(error), allow_retries=False) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,6 +10,8 @@ from user_engagement.contracts.raw import RawTable
 from user_engagement.errors import SourceError
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.sources import Source
+from user_engagement.sources.base import unreadable_files
+from user_engagement.sources.normalise import quoted
 from user_engagement.warehouse import open_warehouse
 
 ACCEPT_LOSS_TAG = "user_engagement/accept_loss"
@@ -38,7 +40,8 @@ class Held:
         return sum(self.months.values())
 
 
-def held_by_warehouse(settings: Settings, table: RawTable) -> Held:
+def held_by_warehouse(settings: Settings, table: RawTable, without: Sequence[str] = ()) -> Held:
+    """What was loaded, without the rows of some files."""
     warehouse = open_warehouse(settings)
     if not warehouse.exists():
         return Held({}, None)
@@ -46,8 +49,9 @@ def held_by_warehouse(settings: Settings, table: RawTable) -> Held:
         if not reader.columns("raw", table.name):
             return Held({}, None)
         day = f"cast({table.date_column} as date)"
-        newest = reader.query(f"select max({day}) from raw.{table.name}").column(0)[0].as_py()
-        return Held(reader.monthly_rows(f"raw.{table.name}", table.date_column), newest)
+        kept = f"_source not in ({', '.join(map(quoted, without))})" if without else "true"
+        newest = reader.query(f"select max({day}) from raw.{table.name} where {kept}").column(0)[0].as_py()
+        return Held(reader.monthly_rows(f"raw.{table.name}", table.date_column, kept), newest)
 
 
 def held_by_source(source: Source, table: RawTable) -> Held:
@@ -62,7 +66,7 @@ def loss(table: RawTable, now: Held, before: Held) -> str | None:
     if before.last_day is None or (lost < FEWEST_LOST and now.months and not gone):
         return None
     days_back = (before.last_day - now.last_day).days if now.last_day else None
-    is_short = lost > MOST_LOST * before.rows or days_back is None or days_back > MOST_DAYS_BACK
+    is_short = lost >= MOST_LOST * before.rows or days_back is None or days_back > MOST_DAYS_BACK
     if not is_short and not gone:
         return None
     ends = (
@@ -102,7 +106,8 @@ def refuse_loss(source: Source, table: RawTable, settings: Settings) -> None:
     """
     if settings.accept_loss:
         return
-    before = held_by_warehouse(settings, table)
+    # what cannot be read is not gone
+    before = held_by_warehouse(settings, table, [file.name for file in unreadable_files(source, table)])
     if before.months and (found := loss(table, held_by_source(source, table), before)):
         raise SourceError(
             f"{found}. Nothing was loaded. Restore the source; or, if the rows are gone for good, accept it with "

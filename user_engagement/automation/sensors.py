@@ -43,17 +43,19 @@ def requests_for_new_data(
         found = compare(instance, source, settings, keys)
     except WarehouseBusyError as busy:
         return dg.SkipReason(str(busy))
+    held_up = "".join(f" {each.sentence()}" for each in found.held_up)
     if not found.outdated:
         tables = ", ".join(table.name for table in RAW_TABLES)
         return dg.SkipReason(
             f"Compared {tables} in {len(keys)} months, {keys[0]} to {keys[-1]}, with their last loads: "
-            "nothing has changed."
+            f"nothing has changed.{held_up}"
         )
     attempts = attempts_at(instance, loading_runs(settings), keys, found.digest)
     due = [key for key in found.outdated if attempts.may_start(key, now)]
     if not due:
         return dg.SkipReason(
             f"Months changed since their last load: {len(found.outdated)}; {attempts.reasons_to_wait(found.outdated)}."
+            f"{held_up}"
         )
     return [_load(months, found) for months in contiguous_ranges(date.fromisoformat(key) for key in due)]
 

@@ -72,13 +72,14 @@ def freshness(
         WarehouseBusyError: another process holds the warehouse file that has the source's tables.
     """
     try:
-        outdated = compare(instance, source, settings, keys).outdated
+        compared = compare(instance, source, settings, keys)
         source_day = newest_complete_day(source, settings, now)
     except WarehouseBusyError:
         raise
     except (SourceError, WarehouseError) as error:
         description = f"The source cannot be read. {error}"
         return [Outcome(check, False, description, {}) for check in fresh_checks(settings)]
+    outdated, held_up = compared.outdated, [each.sentence() for each in compared.held_up]
     older = older_than_activity(instance, settings, loaded_months(instance, settings, keys))
     published = published_day(instance, settings)
     metadata: dict[str, str | int] = {
@@ -86,7 +87,7 @@ def freshness(
         "newest_day_in_source": str(source_day or "none"),
         "months_that_differ": len(outdated),
     }
-    if outdated or older or published is None:
+    if outdated or older or held_up or published is None:
         sentences = [
             f"The marts end on {published or 'no day yet'}; the source has data through {source_day}."
         ]
@@ -97,7 +98,7 @@ def freshness(
             )
         elif older:
             sentences.append(f"{older} Run refresh_cohorts for all months.")
-        passed, description = False, " ".join(sentences)
+        passed, description = False, " ".join([*sentences, *held_up])
     else:
         passed, description = True, f"The marts contain all data of the source, through {published}."
     return [Outcome(check, passed, description, metadata) for check in fresh_checks(settings)]

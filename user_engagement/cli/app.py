@@ -1,6 +1,7 @@
 """The commands of ``user-engagement``; each calls a function of the package.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, configuration or input, 3 done without the months that wait for a
+file which cannot be read.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def run(
             pass
     from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.inputs.publication import is_current
-    from user_engagement.publishing.generations import read_manifest, resolve
+    from user_engagement.publishing.generations import EVERY_FILE_READ, read_manifest, resolve
 
     planned = None
     # not the stream of the moment: what Dagster writes to that one while it runs is not shown
@@ -136,12 +137,15 @@ def run(
     _show(generation)
     default = Settings.model_fields["home"].default.absolute()
     at = "" if settings.home.absolute() == default else f"{PREFIX}HOME={settings.home} "
-    for doubt in read_manifest(generation).doubts:
+    doubts = read_manifest(generation).doubts
+    for doubt in doubts:
         console.print(f"[yellow]warning:[/] {escape(doubt.text)}", highlight=False)
     console.print(
         f"\nNext: [bold]{at}user-engagement dashboard[/] for charts, [bold]{at}user-engagement dev[/] for the asset "
         f"graph, [bold]{at}user-engagement export DIR[/] for the marts as files."
     )
+    if any(doubt.check == EVERY_FILE_READ for doubt in doubts):
+        raise typer.Exit(3)
 
 
 @app.command()

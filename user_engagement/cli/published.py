@@ -25,7 +25,8 @@ def kpi_table(generation: Path) -> Table:
     manifest = read_manifest(generation)
     title = f"KPIs as of {fmt.day(date.fromisoformat(manifest.as_of))}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("KPI", no_wrap=True)
+    # a long label takes two lines, so that no value and no period is cut
+    table.add_column("KPI")
     for column in ("value", "95 % interval", "before"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("period", no_wrap=True)

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from user_engagement import formatting as fmt
 from user_engagement.errors import UserError
 from user_engagement.publishing.generations import SCHEMA_VERSION, Manifest, resolve
 
@@ -90,7 +91,7 @@ class Generation:
             return f"These numbers were published {age:,} hours ago; newer ones have not arrived since."
         end_of_data = datetime.combine(self.as_of + timedelta(days=1), datetime.min.time(), UTC)
         if now - end_of_data > limit:
-            return f"The data end on {self.as_of:%-d %B %Y}; nothing newer has been loaded."
+            return f"The data end on {fmt.day(self.as_of)}; nothing newer has been loaded."
         return None
 
 

@@ -22,7 +22,7 @@ def digest(generation: Generation, address: str) -> str:
         lines += ["", f"**{story.causes_title}**", *(_cause(cause, base) for cause in story.causes)]
     if story.risk:
         groups = ", ".join(f"{group.label} {group.rate}" for group in story.risk.groups)
-        lines += ["", f"{story.risk.title} ({groups})"]
+        lines += ["", f"{story.risk.title}{'; of ' if groups else ''}{groups}"]
     return "\n".join([*lines, "", f"[Open the dashboard]({base}/)"])
 
 

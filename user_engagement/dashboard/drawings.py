@@ -48,8 +48,8 @@ def against_expected(finding: Finding, course: Course, theme: Theme) -> SeriesDr
         _line(x, actual, theme.series[0], 2.0),
     ]
     weeks = rows.week.dt.date.tolist()
-    if finding.since is not None:
-        position = np.interp(finding.since.toordinal(), [w.toordinal() for w in weeks], x)
+    for day in filter(None, (finding.since, finding.until)):
+        position = np.interp(day.toordinal(), [w.toordinal() for w in weeks], x)
         parts.append(_vertical(float(position), theme.bad))
     ends = lines[:, -1] if finding.until else np.array([course.actual, course.expected], dtype=float)
     last, usual = (fmt.brief_value(value, unit) for value in ends)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -41,13 +41,16 @@ METRICS = {
 """A finding's metric: its name and its unit."""
 NOUNS = {
     "signups": " signups a week",
-    "new_user_retention": " active days",
-    "frequency": " active days",
+    "activation": " in week 1",
+    "new_user_retention": " active days in 4 weeks",
+    "retention": " a week",
+    "churn": " a week",
+    "frequency": " active days in 4 weeks",
     "sessions_per_day": " sessions",
     "active_users": " users",
 }
 """What stands behind a metric's numbers, where their unit does not say it."""
-LAST_WEEKS = 4
+LAST_WEEKS, DAYS_A_WEEK = 4, 7
 CAUSES = ("behaviour", "mix", "acquisition", "ageing", "measurement")
 
 
@@ -55,7 +58,7 @@ CAUSES = ("behaviour", "mix", "acquisition", "ageing", "measurement")
 class Finding:
     """A row of `decline_brief`; values and effect are in the metric's unit, losses in active days a week.
 
-    ``title`` is the finding in a few words, as in the bridge.
+    ``title`` is the finding in a few words, as in the bridge; ``until`` the first day after an episode.
     """
 
     rank: int
@@ -120,7 +123,13 @@ class Finding:
         if self.since is None:
             return ""
         if self.until is not None:
-            return f"{fmt.day(self.since)} to {fmt.day(self.until)}"
+            last = self.until - timedelta(days=1)
+            is_one_week = (self.until - self.since).days == DAYS_A_WEEK
+            return (
+                f"week of {fmt.day(self.since)}"
+                if is_one_week
+                else f"{fmt.day(self.since)} to {fmt.day(last)}"
+            )
         return f"since {fmt.day(self.since)}"
 
 
@@ -192,7 +201,9 @@ def _finding(row: Any, labels: Mapping[int, str]) -> Finding:
     return Finding(
         rank=rank,
         title=_words(
-            row.finding if row.kind == "measurement" else _title(labels.get(rank, row.finding), conditions)
+            _fault(row.finding)
+            if row.kind == "measurement"
+            else _title(labels.get(rank, row.finding), conditions)
         ),
         kind=row.kind,
         metric=_given(row.metric) or "",
@@ -228,6 +239,11 @@ def _title(label: str, conditions: Mapping[str, str]) -> str:
     """What changed and, after a colon, for whom in a word or two."""
     change, group, _ = label.partition(": ")
     return f"{change}: {', '.join(map(fmt.label, conditions.values()))}" if group and conditions else label
+
+
+def _fault(sentence: str) -> str:
+    """What is said of a fault of recording before its figures and what they mean."""
+    return re.split(r": |\. ", sentence, maxsplit=1)[0].rstrip(".")
 
 
 def _words(sentence: str) -> str:

@@ -80,7 +80,7 @@ def _show(settings: Settings, theme: Theme) -> None:
     shown = f"{view.in_words}. Data through {fmt.day(generation.as_of)}."
     is_first = entry.key == PAGES[0].key
     # these say their period themselves
-    told = "" if entry.key in ("overview", "causes") and filters.is_default else shown
+    told = "" if entry.key in ("overview", "causes", "quality") and filters.is_default else shown
     st.html(templating.part("head", "" if is_first else entry.title, page, told))
     for is_choice, blocks in groupby(page.blocks, lambda block: isinstance(block, Choice | Focus)):
         with st.container(horizontal=True) if is_choice else nullcontext():
@@ -170,10 +170,12 @@ def _folded(label: str, key: str) -> ExpanderContainer:
 
 
 def _draw_table(key: str, frame: Frame, view: View) -> None:
-    days = set(frame.select_dtypes("datetime"))
+    days, counts = set(frame.select_dtypes("datetime")), set(frame.select_dtypes("integer"))
     columns = {
         str(name): st.column_config.DateColumn(fmt.label(str(name)), format="D MMM YYYY")
         if name in days
+        else st.column_config.NumberColumn(fmt.label(str(name)), format="localized")
+        if name in counts
         else st.column_config.Column(fmt.label(str(name)))
         for name in frame
     }

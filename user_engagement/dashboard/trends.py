@@ -70,7 +70,7 @@ def _signups(view: View) -> Trend | None:
     ended = rows.signup_month + pd.offsets.MonthEnd(0) <= pd.Timestamp(view.generation.as_of)
     months = rows[ended].assign(month=rows.signup_month, value=rows.cohort_size, count=rows.cohort_size)
     definition = "Users who signed up in the month."
-    return _trend(view, "signups", "New signups", "users", definition, months, _counts_differ, good=None)
+    return _trend(view, "signups", "Signups", "users", definition, months, _counts_differ, good=None)
 
 
 def _retention(view: View) -> Trend | None:

@@ -88,6 +88,13 @@ class View:
             return "all users"
         return _in_words(*self.groups[self.group_value])
 
+    @property
+    def users(self) -> str:
+        """The same as users; where several groups are chosen, all users are named as such."""
+        if self.group_value == ALL:
+            return "all users" if self.is_segmented else "users"
+        return f"users of {self.group}"
+
     @cached_property
     def style(self) -> Style:
         every = {
@@ -185,7 +192,8 @@ class View:
             "comparison": self.filters.compare != Filters.compare,
         }
         told = [name for name in names if is_set[name]]
-        return f"Does not follow the filters {fmt.enumeration(told)}." if told else ""
+        filters = "filter" if len(told) == 1 else "filters"
+        return f"Does not follow the {filters} {fmt.enumeration(told)}." if told else ""
 
 
 def _where(frame: Frame, **where: object) -> Frame:

@@ -8,7 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
-from user_engagement.settings import SHIPPED_DBT_PROJECT, Settings
+from user_engagement.errors import SettingsError
+from user_engagement.settings import PREFIX, SHIPPED_DBT_PROJECT, Settings
 
 OWN_MODELS = "own_models"
 """The second of the project's folders of models."""
@@ -26,6 +27,7 @@ def prepare_project(settings: Settings) -> Path:
     project = settings.dbt_project_dir
     if settings.models is None:
         return project
+    _check_own_models(settings.models)
     wanted = {
         **_files(SHIPPED_DBT_PROJECT, Path()),
         **_files(settings.models.absolute(), Path(OWN_MODELS)),
@@ -41,6 +43,23 @@ def prepare_project(settings: Settings) -> Path:
             shutil.copyfile(file, draft)
             draft.replace(copy)
     return project
+
+
+def _check_own_models(folder: Path) -> None:
+    """Refuse what no asset would build, without a message: an empty folder, and a model outside the known folders."""
+    variable = f"{PREFIX}MODELS={folder}"
+    models = [name for name in _files(folder, Path()) if name.suffix == ".sql"]
+    if not models:
+        found = "has no model" if folder.is_dir() else "is not a folder"
+        raise SettingsError(
+            f"{variable} {found}. Name a folder with models, such as marts/revenue_retention.sql."
+        )
+    built = sorted(each.name for each in (SHIPPED_DBT_PROJECT / "models").iterdir() if each.is_dir())
+    for name in models:
+        if name.parts[0] not in built:
+            raise SettingsError(
+                f"{variable}: {name} would not be built. Move it to marts/, or to another of {', '.join(built)}."
+            )
 
 
 def _files(folder: Path, place: Path) -> dict[Path, Path]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from user_engagement.contracts.raw import RAW_TABLES, RawTable
 from user_engagement.inputs.dbt_project import prepare_project
+from user_engagement.inputs.held_up import HeldUp, waiting_months
 from user_engagement.settings import PACKAGE, Settings
 from user_engagement.sources import Source
 
@@ -31,9 +32,12 @@ BUILD = "build_fingerprint"
 
 
 def source_fingerprints(
-    source: Source, table: RawTable, settings: Settings, keys: Sequence[str]
+    source: Source, table: RawTable, settings: Settings, keys: Sequence[str], held_up: Sequence[HeldUp]
 ) -> dict[str, str]:
     """The source's fingerprint of each month. Rows outside the calendar count in its first or last month.
+
+    Files that cannot be read count in the first month that does not wait for one: a load notes which they are, so there
+    must be one when they change.
 
     The fingerprint includes the settings that decide how the source is read, so a changed setting counts as changed
     data. A month without rows has no space in its fingerprint.
@@ -41,6 +45,10 @@ def source_fingerprints(
     by_month: dict[str, list[str]] = {key: [_reading_settings(settings)] for key in keys}
     for month, fingerprint in sorted(source.fingerprint(table).items()):
         by_month[min(max(month, keys[0]), keys[-1])].append(fingerprint)
+    noted = [each.sentence() for each in held_up if each.table_name == table.name]
+    waiting = waiting_months(held_up)
+    if noted and (free := next((key for key in keys if key not in waiting), None)):
+        by_month[free].append(digest(noted))
     return {key: " ".join(fingerprints) for key, fingerprints in by_month.items()}
 
 

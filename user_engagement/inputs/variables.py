@@ -10,6 +10,8 @@ from typing import Any
 
 from user_engagement.contracts.raw import USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError
+from user_engagement.inputs.first_days import begin_after_strays
+from user_engagement.inputs.held_up import ends_before, remembered
 from user_engagement.settings import PREFIX, Settings
 from user_engagement.warehouse import WarehouseReader
 
@@ -20,8 +22,14 @@ SHORTEST_GAP = 14
 def horizon_of(reader: WarehouseReader, settings: Settings, now: datetime) -> date:
     """The last complete day of data: as set, or the newest day of engagement not after yesterday.
 
-    A warehouse without engagement ends with its newest signup, and an empty one yesterday.
+    A warehouse without engagement ends with its newest signup, and an empty one yesterday. None ends after rows that
+    were never loaded because their file cannot be read.
     """
+    newest, limit = _newest_complete_day(reader, settings, now), ends_before(remembered(reader))
+    return min(newest, limit or newest)
+
+
+def _newest_complete_day(reader: WarehouseReader, settings: Settings, now: datetime) -> date:
     if settings.as_of is not None:
         return settings.as_of
     yesterday = now.astimezone(settings.zone).date() - timedelta(days=1)
@@ -77,9 +85,10 @@ def segments_of(reader: WarehouseReader, settings: Settings) -> list[str]:
 
 def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict[str, Any]:
     """The settings that SQL needs, resolved against what the warehouse holds."""
+    data_start = settings.data_start or begin_of_signups(reader)
     return {
         "as_of": horizon_of(reader, settings, now).isoformat(),
-        "data_start": settings.data_start.isoformat() if settings.data_start else None,
+        "data_start": data_start.isoformat() if data_start else None,
         "segments": segments_of(reader, settings),
         "active_window_days": settings.active_window_days,
         "inactivity_days": settings.inactivity_days,
@@ -88,6 +97,11 @@ def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict
         "signups_are_plain_days": signups_are_plain_days(reader),
         "event_ids_per_user": settings.event_ids_per_user,
     }
+
+
+def begin_of_signups(reader: WarehouseReader) -> date | None:
+    """The first month after a few signups long before all others; None without such."""
+    return begin_after_strays(reader.monthly_rows(f"raw.{USER_SIGNUPS.name}", USER_SIGNUPS.date_column))
 
 
 def signups_are_plain_days(reader: WarehouseReader) -> bool:

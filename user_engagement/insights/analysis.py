@@ -16,7 +16,7 @@ from user_engagement.insights.explain import Measures, changes_of
 from user_engagement.insights.findings import story_of
 from user_engagement.insights.first_week import first_week, first_week_retention
 from user_engagement.insights.growth import growth_change
-from user_engagement.insights.measurement import outages_of, touched, vanished_of
+from user_engagement.insights.measurement import outages_of, vanished_of
 from user_engagement.insights.panel import Panel, panel_of
 from user_engagement.insights.reasons import with_reasons
 from user_engagement.insights.risk import risk, risk_groups
@@ -45,10 +45,9 @@ def brief_tables(
     panel = company_panel(rollups, group or {})
     story = None
     if panel is not None and len(panel.weeks) >= LEAST_WEEKS:
-        outages = outages_of(rollups.outages, panel.weeks)
-        panel = replace(panel, unrecorded=touched(outages, panel))
-        measures = Measures(panel)
-        changes = changes_of(measures, vanished_of(rollups.vanished_kinds, panel.weeks), outages)
+        outages = outages_of(rollups.outages, rollups.outage_weeks, panel.weeks)
+        measures = Measures(replace(panel, outages=outages))
+        changes = changes_of(measures, vanished_of(rollups.vanished_kinds, panel.weeks))
         story = with_reasons(story_of(measures, changes), panel, rollups.churn_reason_counts)
     return {
         "decline_brief": decline_brief(story, NO_MARKS if marks is None else marks, growth),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from user_engagement.formatting import day
 from user_engagement.insights.names import DAYS, PEOPLE
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def engagement_bridge(story: Story | None) -> pd.DataFrame:
         steps = [
             (None, "Expected without the findings", expected, expected, expected),
             *((rank, label, part.value, part.low, part.high) for rank, label, part in parts),
-            (None, "Not explained by any finding", rest.value, rest.low, rest.high),
+            (None, "Unexplained by any finding", rest.value, rest.low, rest.high),
             (None, "Actual", story.actual[count], story.actual[count], story.actual[count]),
         ]
         for position, (rank, label, amount, low, high) in enumerate(steps, 1):
@@ -238,8 +239,8 @@ def headline(growth: pd.DataFrame) -> list[dict[str, object]]:
             "users": int(row.active_after),
             "also": "[]",
             "finding": (
-                f"Weekly active users went from {row.active_before:,} (week of {long_date(row.before_week)}) to "
-                f"{row.active_after:,} (week of {long_date(row.after_week)}): {row.new_users:,} new and "
+                f"Weekly active users went from {row.active_before:,} (week of {week(row.before_week)}) to "
+                f"{row.active_after:,} (week of {week(row.after_week)}): {row.new_users:,} new and "
                 f"{row.resurrected_users:,} returning users, {row.churned_users:,} who left."
             ),
             "next_step": "",
@@ -248,14 +249,13 @@ def headline(growth: pd.DataFrame) -> list[dict[str, object]]:
     ]
 
 
-def long_date(day: object) -> str:
-    when = pd.Timestamp(str(day))
-    return f"{when.day} {when:%B %Y}"
+def week(monday: object) -> str:
+    return day(pd.Timestamp(str(monday)))
 
 
 def markdown(brief: pd.DataFrame, as_of: date) -> str:
     """The brief as a Markdown list, most important first."""
-    head = f"**Why engagement changed**, as of {as_of.day} {as_of:%B %Y}"
+    head = f"**Why engagement changed**, as of {day(as_of)}"
     findings = [
         f"{row.rank}. {row.finding}" + (f" _{row.next_step}_" if row.next_step else "")
         for row in brief.itertuples()

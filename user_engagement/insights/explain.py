@@ -67,11 +67,16 @@ class Measures:
             self._made[name] = Measure(self.panel, name)
         return self._made[name].fresh()
 
+    def taken(self, name: str) -> Measure:
+        """The measure itself, not kept here any more: its counts are large, and changes are taken out in place."""
+        self.fresh(name)
+        return self._made.pop(name)
 
-def changes_of(measures: Measures, vanished: list[Vanished], outages: list[Outage]) -> list[Change]:
+
+def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     """Every change of a company that is beyond chance."""
     panel, use = measures.panel, measures.fresh(USE)
-    found = [outage_change(panel, outage) for outage in outages]
+    found = [outage_change(panel, outage) for outage in panel.outages]
     found += [change for each in vanished if (change := recording_change(use, each))]
     found += new_user_changes(measures, use)
     found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]

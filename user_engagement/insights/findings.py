@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.explain import Measures
+from user_engagement.insights.measurement import Outage
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     ACTIVATION,
@@ -86,6 +87,7 @@ class Finding:
     series: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     churn_reason: str | None = None
     share_of_gap: float | None = None
+    lost_days: tuple[pd.Timestamp, ...] = ()
 
     @property
     def direction(self) -> str:
@@ -113,7 +115,9 @@ class Readers:
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.fresh(name)
+            self._measures[name] = self._made.taken(name)
+            # a reading is of one group, never of all
+            self._measures[name].forget_groups()
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
@@ -195,7 +199,7 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
         and change.shape == EPISODE
         and not change.conditions
     ):
-        return outage_finding(panel, change)
+        return lapse_finding(panel, change)
     if change.kind == MEASUREMENT and change.t == -99.0:
         return recording_finding(panel, change, also)
     if change.kind == MIX:
@@ -400,25 +404,19 @@ def recording_finding(panel: Panel, change: Change, also: tuple[str, ...]) -> Fi
     )
 
 
-def outage_finding(panel: Panel, change: Change) -> Finding:
-    """Days without any event, against the weeks around them."""
+def lapse_finding(panel: Panel, change: Change) -> Finding:
+    """Weeks of which days, or nearly all events, were not recorded: what they counted and what they missed."""
     assert change.until is not None
     window = np.arange(change.since, change.until)
-    around = np.r_[
-        np.arange(max(0, change.since - 4), change.since), np.arange(change.until, change.until + 4)
-    ]
-    around = around[around < len(panel.weeks)]
-    none = Amount(0.0, 0.0, 0.0)
-    lost = {}
-    for count in (DAYS, PEOPLE):
-        weekly = panel.leaves.weekly[count].sum((0, 1))
-        usual, spread = float(weekly[around].mean()), float(weekly[around].std(ddof=1))
-        missing = usual - float(weekly[window].mean())
-        lost[count] = Amount(missing, missing - Z * spread, missing + Z * spread)
-    weekly = panel.leaves.weekly[PEOPLE].sum((0, 1))
-    usual = float(weekly[around].mean())
-    expected = np.where(change.values > 0, usual, weekly)
-    spread = np.where(change.values > 0, weekly[around].std(ddof=1), 0.0)
+    outage = outage_of(panel, change)
+    missing = (
+        outage.missing if outage else {count: nearly_all(panel, window, count) for count in (DAYS, PEOPLE)}
+    )
+    lost = {count: mean_of_weeks(*of_weeks) for count, of_weeks in missing.items()}
+    weekly = panel.leaves.weekly[PEOPLE].sum((0, 1)).astype(float)
+    expected, spread = weekly.copy(), np.zeros(len(weekly))
+    expected[window] += missing[PEOPLE][0]
+    spread[window] = missing[PEOPLE][1]
     series = pd.DataFrame(
         {
             "week": panel.weeks,
@@ -429,7 +427,7 @@ def outage_finding(panel: Panel, change: Change) -> Finding:
             "users": weekly.astype(int),
         }
     )
-    end = panel.weeks[0] + pd.Timedelta(weeks=change.until)
+    none = Amount(0.0, 0.0, 0.0)
     return Finding(
         change=change,
         kind=MEASUREMENT,
@@ -438,16 +436,36 @@ def outage_finding(panel: Panel, change: Change) -> Finding:
         since=panel.weeks[change.since],
         since_low=panel.weeks[change.since],
         since_high=panel.weeks[change.since],
-        until=end,
-        value_expected=usual,
+        until=panel.weeks[0] + pd.Timedelta(weeks=change.until),
+        value_expected=float(expected[window].mean()),
         value_actual=float(weekly[window].mean()),
         effect=-lost[PEOPLE],
         lost=lost,
         lost_now=lost if change.until >= len(panel.weeks) else {DAYS: none, PEOPLE: none},
-        users=int(usual),
+        users=round(float(expected[window].mean())),
         q_value=0.0,
         series=series,
+        lost_days=outage.days if outage else (),
     )
+
+
+def outage_of(panel: Panel, change: Change) -> Outage | None:
+    weeks = (change.since, change.until)
+    return next((each for each in panel.outages if (each.since, each.until) == weeks), None)
+
+
+def nearly_all(panel: Panel, window: NDArray[np.int64], count: str) -> Array:
+    """What weeks are below those around them, and how much these vary; shape (2, weeks of the window)."""
+    weekly = panel.leaves.weekly[count].sum((0, 1)).astype(float)
+    first, end = window[0], window[-1] + 1
+    around = np.r_[weekly[max(0, first - 4) : first], weekly[end : end + 4]]
+    return np.array([around.mean() - weekly[window], np.full(len(window), around.std(ddof=1))])
+
+
+def mean_of_weeks(means: Array, spreads: Array) -> Amount:
+    """The mean over weeks that vary independently of each other; what was not recorded is not below 0."""
+    mean, spread = float(means.mean()), float(np.sqrt((spreads**2).sum()) / len(spreads))
+    return Amount(mean, max(mean - Z * spread, 0.0), mean + Z * spread)
 
 
 def series_of(panel: Panel, metric: str, leaves: NDArray[np.bool_], reading: Reading) -> pd.DataFrame:

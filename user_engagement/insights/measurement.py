@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas.core.groupby import DataFrameGroupBy
 
-from user_engagement.insights.panel import Panel
+from user_engagement.insights.names import DAYS, PEOPLE
 
 HABIT_OF = {"device_type": "main_device", "interaction_type": "interaction_type"}
 """The users' attribute that an attribute of events is named as."""
@@ -30,12 +33,17 @@ class Vanished:
 
 @dataclass(frozen=True)
 class Outage:
-    """Days without any event: first and last one, and the weeks (from, before) that they touch."""
+    """Days without any event, and the weeks (from, before) that they touch.
 
-    first_day: pd.Timestamp
-    last_day: pd.Timestamp
+    Attributes:
+        days: the lost days in order. missing: mean and standard deviation of what each week of the outage lost, by
+            what is counted; each of shape (2, until - since).
+    """
+
+    days: tuple[pd.Timestamp, ...]
     since: int
     until: int
+    missing: Mapping[str, NDArray[np.float64]]
 
 
 def vanished_of(vanished_kinds: pd.DataFrame, weeks: pd.DatetimeIndex) -> list[Vanished]:
@@ -45,25 +53,32 @@ def vanished_of(vanished_kinds: pd.DataFrame, weeks: pd.DatetimeIndex) -> list[V
     ]
 
 
-def outages_of(outage_days: pd.DataFrame, weeks: pd.DatetimeIndex) -> list[Outage]:
-    """The outages within the weeks, each a stretch of days.
+def outages_of(
+    outage_days: pd.DataFrame, outage_weeks: pd.DataFrame, weeks: pd.DatetimeIndex
+) -> tuple[Outage, ...]:
+    """The outages within the weeks: days that follow each other, or that lie in one week.
 
     Args:
         outage_days: one row per `outage_date`, a day without any event that the days around it all but rule out.
+        outage_weeks: one row per `week_start` of an outage and `compared_week`: what the lost days brought there.
     """
     last = weeks[-1] + pd.Timedelta(days=6)
     days = pd.to_datetime(outage_days.outage_date).sort_values()
     days = days[(days >= weeks[0]) & (days <= last)]
-    stretch = (days.diff() != pd.Timedelta(days=1)).cumsum()
-    return [
-        Outage(first, final, (first - weeks[0]).days // 7, (final - weeks[0]).days // 7 + 1)
-        for first, final in days.groupby(stretch).agg(["min", "max"]).itertuples(index=False)
-    ]
+    week = (days - weeks[0]).dt.days // 7
+    is_new = (days.diff() != pd.Timedelta(days=1)) & (week.diff() != 0)
+    compared = outage_weeks.groupby(pd.to_datetime(outage_weeks.week_start))
+    return tuple(
+        Outage(tuple(lost), since, until, _missing(compared, weeks[since:until]))
+        for lost, since, until in (
+            (lost, week[lost.index[0]], week[lost.index[-1]] + 1) for _, lost in days.groupby(is_new.cumsum())
+        )
+    )
 
 
-def touched(outages_found: list[Outage], panel: Panel) -> np.ndarray:
-    """Whether each week has a day without recording; shape (weeks,)."""
-    weeks = np.zeros(len(panel.weeks), dtype=bool)
-    for each in outages_found:
-        weeks[each.since : each.until] = True
-    return weeks
+def _missing(compared: DataFrameGroupBy, weeks: pd.DatetimeIndex) -> dict[str, NDArray[np.float64]]:
+    """Of each count its mean and standard deviation; 0 where there is nothing to compare a week with."""
+    return {
+        count: compared[count].agg(["mean", "std"]).reindex(weeks).fillna(0.0).to_numpy(float).T
+        for count in (DAYS, PEOPLE)
+    }

@@ -144,7 +144,8 @@ class Measure:
         if self.name == DURATION:
             # in sessions of mean length, so that counts tell how much there is
             self.unit = float(actual.sum() / max(exposure.sum(), 1)) or 1.0
-        self.actual, drawn = actual / np.float32(self.unit), drawn / np.float32(self.unit)
+            actual, drawn = actual / np.float32(self.unit), drawn / np.float32(self.unit)
+        self.actual = actual
         self.exposure = exposure
         if self.name != SIGNUPS:
             self.exposure = self._weighted(
@@ -172,6 +173,10 @@ class Measure:
         other = copy(self)
         other.is_shared, other.totals = True, dict(self.totals)
         return other
+
+    def forget_groups(self) -> None:
+        """Lets go of what the groups add up to: keeping that true costs more than all else as changes are taken out."""
+        self.totals = {key: kept for key, kept in self.totals.items() if not key[1]}
 
     def prepare(self) -> None:
         """Noise of the users from random unions of buckets, which have no cause."""
@@ -346,17 +351,15 @@ class Measure:
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
         """Explains a change away: from here on it is expected of these leaves."""
-        if self.is_shared:
-            self.actual, self.exposure = self.actual.copy(), self.exposure.copy()
-            self.by_level = None if self.by_level is None else self.by_level.copy()
-            self.is_shared = False
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
-        if self.name == SIGNUPS:
-            self._multiply("actual", leaves, 1 / factor)
-            return
-        self._multiply("exposure", leaves, factor)
-        if self.by_level is not None:
-            self._multiply("by_level", leaves, factor)
+        changed = {"actual": 1 / factor} if self.name == SIGNUPS else {"exposure": factor, "by_level": factor}
+        for name, by in changed.items():
+            cells = getattr(self, name)
+            if cells is not None:
+                if self.is_shared:
+                    setattr(self, name, cells.copy())
+                self._multiply(name, leaves, by)
+        self.is_shared = False
 
     def _multiply(self, name: str, leaves: NDArray[np.bool_], factor: Floats) -> None:
         """Multiplies counts of leaves, and adds the difference to what the groups total."""

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.cells import EVERYBODY, OTHER
+from user_engagement.insights.measurement import Outage
 from user_engagement.insights.scan import Conditions, Floats, Groups, singles_and_pairs
 
 Array = NDArray[np.floating]
@@ -68,7 +69,7 @@ class Panel(Groups):
         leaves: counts of the leaves. buckets: counts of random groups of users.
         observed: whether a cohort's count is complete; each of shape (weeks,).
         leaf_of: the leaf of each group cell.
-        unrecorded: weeks with a day of which no event was recorded; shape (weeks,).
+        outages: days without any event.
     """
 
     weeks: pd.DatetimeIndex
@@ -77,12 +78,20 @@ class Panel(Groups):
     leaves: Counts
     buckets: Counts
     observed: Mapping[str, NDArray[np.bool_]]
-    unrecorded: NDArray[np.bool_]
     leaf_of: pd.Series
+    outages: tuple[Outage, ...] = ()
 
     @property
     def size(self) -> int:
         return len(self.users)
+
+    @cached_property
+    def unrecorded(self) -> NDArray[np.bool_]:
+        """Weeks with a day of which no event was recorded; shape (weeks,)."""
+        weeks = np.zeros(len(self.weeks), dtype=bool)
+        for outage in self.outages:
+            weeks[outage.since : outage.until] = True
+        return weeks
 
     @cached_property
     def users(self) -> Floats:
@@ -166,8 +175,7 @@ def panel_of(
         name: np.asarray(weeks + pd.Timedelta(days=6 + days) <= last_day)
         for name, days in OBSERVED_DAYS.items()
     }
-    unrecorded = np.zeros(len(weeks), dtype=bool)
-    return Panel(weeks, tenures, attributes, parts["group"], parts["bucket"], observed, unrecorded, leaf_of)
+    return Panel(weeks, tenures, attributes, parts["group"], parts["bucket"], observed, leaf_of)
 
 
 def named_cells(group_cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,7 @@ class Rollups(DailyRollups):
     weekly_counts: pd.DataFrame
     cohort_counts: pd.DataFrame
     outages: pd.DataFrame
+    outage_weeks: pd.DataFrame
     vanished_kinds: pd.DataFrame
     churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame

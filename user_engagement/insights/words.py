@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from user_engagement.formatting import day
 from user_engagement.insights.names import (
     ACQUISITION,
     ACTIVATION,
@@ -32,42 +33,34 @@ if TYPE_CHECKING:
 SHARES = (ACTIVATION, RETENTION, RESURRECTION, CHURN)
 DOES = {
     SIGNUPS: ("Fewer users sign up", "More users sign up"),
-    ACTIVATION: (
-        "Fewer new users come back in their first week",
-        "More new users come back in their first week",
-    ),
-    NEW_USERS: (
-        "New users are less active in their first four weeks",
-        "New users are more active in their first four weeks",
-    ),
-    RETENTION: ("Fewer users come back from week to week", "More users come back from week to week"),
+    ACTIVATION: ("Fewer new users come back", "More new users come back"),
+    NEW_USERS: ("New users are less active", "New users are more active"),
+    RETENTION: ("Fewer users come back", "More users come back"),
     CHURN: ("Fewer users cancel", "More users cancel"),
     RESURRECTION: ("Fewer users return after a pause", "More users return after a pause"),
-    FREQUENCY: ("Users are active on fewer days", "Users are active on more days"),
+    FREQUENCY: ("Users are less active", "Users are more active"),
     SESSIONS: ("Users have fewer sessions on an active day", "Users have more sessions on an active day"),
     DURATION: ("Sessions are shorter", "Sessions are longer"),
 }
 UNIT = {
     SIGNUPS: "signups a week",
-    NEW_USERS: "active days in four weeks",
+    ACTIVATION: "in their first week",
+    NEW_USERS: "active days in their first four weeks",
+    RETENTION: "from week to week",
     FREQUENCY: "active days in four weeks",
     SESSIONS: "sessions a day",
     DURATION: "seconds",
 }
 QUESTION = {
-    SIGNUPS: "What changed in acquisition{when}: a campaign, a budget, a landing page, the signup form?",
-    ACTIVATION: "What do new users meet in their first days that changed{when}: onboarding, first messages, prices?",
+    SIGNUPS: "What changed in acquisition{when}: campaigns, budgets, landing pages, the signup form?",
+    MIX: "What brings {group}{when}: campaigns, budgets, costs?",
+    ACTIVATION: "What do new users meet in their first days that changed{when}: onboarding, messages, prices?",
     NEW_USERS: "What do new users meet in their first weeks that changed{when}: onboarding, messages, prices?",
-    CHURN: "What made {group} cancel{when}: a price, a contract, a feature, a competitor?",
-    RESURRECTION: "Which messages bring {group} back, and what changed in them{when}?",
-    DURATION: "What do {group} no longer do in a session, or do faster, since a release{when}?",
+    CHURN: "What made {group} cancel{when}: prices, contracts, features?",
+    RESURRECTION: "What used to bring {group} back, and changed{when}: messages, offers, releases?",
+    DURATION: "What do {group} no longer do in a session, or do faster{when}: releases, speed, features?",
 }
-DEFAULT_QUESTION = "What changed for {group}{when}: a release, the crash rate, push messages, a price?"
-
-
-def date_of(week: pd.Timestamp) -> str:
-    """As in 2 February 2026."""
-    return f"{week.day} {week:%B %Y}"
+DEFAULT_QUESTION = "What changed for {group}{when}: releases, crashes, messages?"
 
 
 def group_of(conditions: Mapping[str, str]) -> str:
@@ -103,11 +96,9 @@ def when_of(finding: Finding) -> str:
         return ", gradually"
     assert finding.since is not None
     if finding.change.shape == EPISODE and finding.until is not None:
-        return (
-            f", from the week of {date_of(finding.since)} until that of {date_of(finding.until)}; it is over"
-        )
+        return f", from the week of {day(finding.since)} until that of {day(finding.until)}; it is over"
     begins = "growing over weeks since" if finding.change.shape == RAMP else "since"
-    return f", {begins} the week of {date_of(finding.since)}"
+    return f", {begins} the week of {day(finding.since)}"
 
 
 def sentence_of(finding: Finding) -> str:
@@ -128,6 +119,11 @@ def sentence_of(finding: Finding) -> str:
 
 
 def measurement_sentence(finding: Finding) -> str:
+    if finding.lost_days:
+        return (
+            f"No events were recorded {days_of(finding.lost_days)}: {finding.value_actual:,.0f} weekly active users "
+            f"instead of {finding.value_expected:,.0f}. This is recording or delivery, not behaviour; it is over."
+        )
     if finding.conditions:
         group = " and ".join(
             f"{name.replace('_', ' ')} {value}" for name, value in finding.conditions.items()
@@ -142,19 +138,29 @@ def measurement_sentence(finding: Finding) -> str:
     )
 
 
+def days_of(days: tuple[pd.Timestamp, ...]) -> str:
+    """When days were that lie near each other, as part of a sentence."""
+    first, last = days[0], days[-1]
+    if first == last:
+        return f"on {day(first)}"
+    span = (last - first).days + 1
+    if span == len(days):
+        return f"from {day(first)} to {day(last)}"
+    return f"on {len(days)} days between {day(first)} and {day(last)}"
+
+
 def next_step_of(finding: Finding, marks: pd.DataFrame) -> str:
     """A question that somebody can answer, and what coincides with the change."""
-    around = "" if finding.since is None else f" around {date_of(finding.since)}"
-    if finding.kind == MEASUREMENT:
+    around = "" if finding.since is None else f" around {day(finding.since)}"
+    if finding.lost_days:
+        question = "Can the missing events still be loaded? Until then no finding rests on the weeks that they touch."
+    elif finding.kind == MEASUREMENT:
         question = f"Is the tracking or the delivery of events broken{around}? Numbers that rest on it are held back."
-    elif finding.kind == MIX:
-        question = (
-            f"What brings {group_of(finding.conditions)}{around}, and are these users worth what they cost?"
-        )
-    elif not finding.is_adverse:
+    elif not finding.is_adverse and finding.kind != MIX:
         question = f"What improved for {group_of(finding.conditions)}{around}, and can it be done elsewhere?"
     else:
-        template = QUESTION.get(finding.metric, DEFAULT_QUESTION)
+        topic = MIX if finding.kind == MIX else finding.metric
+        template = QUESTION.get(topic, DEFAULT_QUESTION)
         question = template.format(group=group_of(finding.conditions), when=around)
     return " ".join([question, *coincidences(finding, marks)])
 
@@ -164,7 +170,7 @@ def coincidences(finding: Finding, marks: pd.DataFrame) -> list[str]:
     told = []
     if finding.since is not None and len(marks):
         near = marks[(marks.day - finding.since).abs() <= pd.Timedelta(days=14)]
-        told = [f"At about the same time: {row.label} ({date_of(row.day)})." for row in near.itertuples()]
+        told = [f"At about the same time: {row.label} ({day(row.day)})." for row in near.itertuples()]
     if finding.churn_reason:
         told.append(f'More of those who cancel since then give the reason "{finding.churn_reason}".')
     return told
@@ -174,7 +180,7 @@ def label_of(finding: Finding) -> str:
     """A finding as a step of the bridge."""
     does = DOES.get(finding.metric, ("Not recorded", "Recorded twice"))[finding.direction == "up"]
     if finding.kind == MIX:
-        does = "Other users sign up"
+        does = "Signup mix shifted"
     if finding.kind == MEASUREMENT:
         does = "Not recorded" if finding.lost[DAYS].value > 0 else "Recording changed"
     return does if not finding.conditions else f"{does}: {group_of(finding.conditions)}"

@@ -31,6 +31,8 @@ KEPT_GENERATIONS = 3
 KEPT_SECONDS = 3600
 CURRENT = "current"
 DESCRIPTION = "description"
+EVERY_FILE_READ = "every_file_was_read"
+"""The check that fails if months wait for a file that cannot be read."""
 PSEUDONYM_LENGTH = 32
 """128 bits: no two users share one."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -16,11 +16,25 @@ BATCH_ROWS = 131_072
 
 
 @dataclass(frozen=True)
+class UnreadableFile:
+    """A file that cannot be read: its name as `_source` gives it, and why.
+
+    ``first_day`` and ``last_day`` are the days of which it may hold rows, None if its name does not tell.
+    """
+
+    name: str
+    reason: str
+    first_day: date | None = None
+    last_day: date | None = None
+
+
+@dataclass(frozen=True)
 class TableReport:
     """What a source holds for one raw table, found before anything is loaded.
 
     ``first_day`` and ``last_day`` are calendar days in the configured time zone, None without a usable row;
-    ``extra_columns`` are columns that the contract does not name, by their lower-case names.
+    ``extra_columns`` are columns that the contract does not name, by their lower-case names. All are of the files
+    that can be read; only ``first_day`` also counts the days of those that cannot.
     """
 
     table: RawTable
@@ -45,7 +59,7 @@ class Extract:
     ``rejected`` are all rows of the table that carry no usable date, in the schema of `REJECTED_ROWS`.
     Both are read once, ``rows`` first. ``scan``, where there is one, is a query for the same rows, which a DuckDB
     connection in the time zone UTC can run itself. ``missing`` are optional columns that the source does not have,
-    null in every row.
+    null in every row. ``beside`` are whole tables to replace in the schema of raw tables, after the load.
     """
 
     table: RawTable
@@ -54,6 +68,7 @@ class Extract:
     rejected: pa.RecordBatchReader
     scan: str | None = None
     missing: tuple[str, ...] = ()
+    beside: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
@@ -99,3 +114,17 @@ class Source(Protocol):
     def state(self, table: RawTable) -> str:
         """A mark for the whole table, which changes whenever a fingerprint may have; no file is opened for it."""
         ...
+
+
+@runtime_checkable
+class SourceOfFiles(Source, Protocol):
+    """A source that can do without some of its files."""
+
+    def unreadable(self, table: RawTable) -> Sequence[UnreadableFile]:
+        """The table's files that cannot be read; the other methods are of those that can."""
+        ...
+
+
+def unreadable_files(source: Source, table: RawTable) -> Sequence[UnreadableFile]:
+    """The files of a source that cannot be read; none of a source that needs all of them, or has none."""
+    return source.unreadable(table) if isinstance(source, SourceOfFiles) else ()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from user_engagement.contracts.raw import RawTable, Window
-from user_engagement.sources.base import Extract, Source, TableReport
+from user_engagement.sources.base import (
+    Extract,
+    Source,
+    TableReport,
+    UnreadableFile,
+    unreadable_files,
+)
 
 
 class CompositeSource:
@@ -28,3 +34,6 @@ class CompositeSource:
 
     def state(self, table: RawTable) -> str:
         return self._sources[table.name].state(table)
+
+    def unreadable(self, table: RawTable) -> Sequence[UnreadableFile]:
+        return unreadable_files(self._sources[table.name], table)

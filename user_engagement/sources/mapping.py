@@ -17,6 +17,11 @@ def listed(names: list[str], at_most: int = 40) -> str:
     return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"
 
 
+def columns_are(names: list[str]) -> str:
+    """The subject and the verb of a sentence about columns."""
+    return f"column {names[0]} is" if len(names) == 1 else f"columns {listed(names)} are"
+
+
 def choose_columns(
     table: RawTable, mapping: TableMapping, found: list[str], excluded: frozenset[str]
 ) -> dict[str, str]:
@@ -36,8 +41,8 @@ def choose_columns(
     chosen = own | mapped
     if missing := [c.name for c in table.required if c.name not in chosen]:
         raise SourceError(
-            f"{where}: column {listed(missing)} is missing for {table.name}. Found {listed(found)}; "
-            "map it to the column that holds it."
+            f"{where}: {columns_are(missing)} missing for {table.name}. Found {listed(found)}; "
+            "map each to the column that holds it."
         )
     for name in (reserved for reserved in RESERVED if reserved in chosen):
         raise SourceError(

@@ -35,8 +35,8 @@ BLANKS = (
 BLANKS_AROUND = re.compile(
     re.sub(r"\\x\{(\w+)\}", lambda code: re.escape(chr(int(code[1], 16))), f"^{BLANKS}+|{BLANKS}+$")
 )
-SCIENTIFIC = r"-?\d(\.\d+)?e\+\d{2}|-?\d\.\d+E\d+"
-"""Integers as Python, JavaScript and Java write large floats; ids such as `1e10` may be hexadecimal."""
+SCIENTIFIC = r"-?\d(\.\d+)?[eE]\+\d{2}|-?\d\.\d+E\d+"
+"""Integers as Python, JavaScript, .NET and Java write large floats; ids such as `1e10` may be hexadecimal."""
 PLAIN_ID = r"[!-*,\-/-~]*"
 """What may stand within an id that is no number with a fraction or an exponent."""
 TEXT_TYPES = ("VARCHAR", "JSON")
@@ -48,6 +48,8 @@ DURATION_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Parts of a second in the kinds ``DURATION(unit)``: whole numbers that a file marks as lengths of time."""
 NESTED_TYPE = re.compile(r"(STRUCT|MAP|UNION)\(.*|.*\]")
 ZONED = "TIMESTAMP WITH TIME ZONE"
+ZONED_TYPES = (ZONED, "TIMESTAMPTZ_NS")
+"""Instants; those to the nanosecond, as pandas writes them, reach no further than the year 2262."""
 
 
 def quoted(value: object) -> str:
@@ -121,7 +123,7 @@ def may_be_within(raw: str, kind: str, window: Window) -> str:
     """A condition on a bare date column that no row of the window fails, by which storage skips what it can."""
     if not kind.startswith(DATE_TYPES):
         return "true"
-    if not kind.startswith(ZONED):
+    if not kind.startswith(ZONED_TYPES):
         return window.predicate(raw)
     # wider than any zone is off UTC: the exact edges are then the warehouse's own, whatever edition of the
     # time zone rules it has
@@ -233,8 +235,8 @@ class ValueRules:
 
         Text counts when it is an ISO day or timestamp; without an offset it is taken to be in the zone.
         """
-        if kind.startswith(ZONED):
-            return self._plausible(f"timezone({quoted(self.timezone)}, {raw})")
+        if kind.startswith(ZONED_TYPES):
+            return self._plausible(f"timezone({quoted(self.timezone)}, cast({raw} as timestamptz))")
         if kind.startswith(DATE_TYPES):
             return self._plausible(f"try_cast({raw} as timestamp)")
         value = _as_text(raw, kind)
@@ -273,6 +275,12 @@ class ValueRules:
             days = ", ".join(f"date '{day}'" for day in self.sentinel_dates)
             usable += f" and cast({local} as date) not in ({days})"
         return f"case when {usable} then {local} end"
+
+    def says_no_date(self, table: RawTable, raw: str) -> str:
+        """Whether a text says that there is no date; a sentinel among cancellations does."""
+        return (
+            f"({self.blank(raw)} or {self._is_implausible(raw)})" if table == CHURN_DATA else self.blank(raw)
+        )
 
     def rejected_reason(self, table: RawTable, user: str, when: str) -> str:
         """Why a row without a usable date is rejected, from its date as text: the first reason that applies.

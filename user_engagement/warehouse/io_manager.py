@@ -47,6 +47,8 @@ class RawIOManager(dg.ConfigurableIOManager):
                 f"{context.asset_key.path[-1]}: return an Extract, not a {found}, to store a raw table."
             )
         loaded = self.warehouse.replace_slice(obj, **_tags(context), run_id=context.run_id)
+        if obj.beside:
+            self.warehouse.replace_tables(SCHEMA, obj.beside, **_tags(context), run_id=context.run_id)
         context.add_output_metadata(
             {
                 "dagster/row_count": loaded.table_rows,

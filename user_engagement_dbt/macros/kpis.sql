@@ -12,10 +12,10 @@ definitions as (
     select
         {{ loop.index }} as place,
         '{{ name }}' as kpi,
-        '{{ kpi.label }}' as label,
+        '{{ dbt.escape_single_quotes(kpi.label) }}' as label,
         '{{ kpi.unit }}' as unit,
         '{{ kpi.desired_direction }}' as desired_direction,
-        '{{ kpi.definition }}' as definition
+        '{{ dbt.escape_single_quotes(kpi.definition) }}' as definition
     {{ 'union all' if not loop.last }}
     {% endfor %}
 ),

@@ -11,8 +11,16 @@ from typing import Any
 
 import pytest
 
-from user_engagement.assets.doubts import Loaded, find_doubts, most_left_out, odd_newest_days, unusual_volume
+from user_engagement.assets.doubts import (
+    Loaded,
+    find_doubts,
+    ids_written_otherwise,
+    most_left_out,
+    odd_newest_days,
+    unusual_volume,
+)
 from user_engagement.assets.published import check_results
+from user_engagement.inputs.first_days import begin_after_strays
 from user_engagement.settings import load_settings
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 
@@ -38,7 +46,13 @@ def loaded(tmp_path: Path) -> Iterator[Any]:
         connection.execute(
             "create schema raw; create schema activity; create schema lookups; create schema marts"
         )
-        connection.execute("create table raw.user_signups as select date '2025-01-01' as signup_date")
+        connection.execute(
+            "create table raw.user_signups as select '7' as user_id, date '2025-01-01' as signup_date"
+        )
+        for table in ("user_engagement", "churn_data"):
+            connection.execute(
+                f"create table raw.{table} as select unnest(['7', '007', '8', 'x', null]) as user_id"
+            )
     with warehouse.reader() as reader:
 
         def make(
@@ -102,6 +116,34 @@ def test_most_rows_left_out_for_one_reason_are_doubtful(loaded: Any) -> None:
     # a table with a row for each user, and no date for those who stayed
     churn = {("churn_data", "total"): 100, ("churn_data", "null_date"): 90}
     assert not list(most_left_out(loaded({}, reasons=churn)))
+
+
+def test_a_hundredth_of_dates_that_cannot_be_read_are_doubtful(loaded: Any) -> None:
+    table = "user_signups"
+    found = most_left_out(loaded({}, reasons={(table, "total"): 1000, (table, "unparseable_date"): 11}))
+    assert list(found) == ["user_signups: 11 of 1,000 rows have a date that cannot be read."]
+    assert not list(
+        most_left_out(loaded({}, reasons={(table, "total"): 1000, (table, "unparseable_date"): 10}))
+    )
+
+
+def test_ids_that_differ_in_leading_zeros_alone_are_doubtful_and_unknown_ones_are_not(loaded: Any) -> None:
+    found = list(ids_written_otherwise(loaded({}, reasons={("user_engagement", "orphan"): 1})))
+    assert len(found) == 1
+    assert (
+        "user_engagement: 1 user id of user_signups in other capitals or with other leading zeros, such as 007"
+        in found[0]
+    )
+
+
+def test_a_few_signups_long_before_all_others_are_strays() -> None:
+    bulk = {f"2025-{month:02}-01": 50 for month in range(1, 7)}
+    assert begin_after_strays({"1998-05-01": 1, "2011-05-01": 2, **bulk}) == date(2025, 1, 1)
+    assert begin_after_strays({"2023-12-01": 1, **bulk}) == date(2025, 1, 1)
+    # a slow beginning, an earlier launch, and next to no data
+    assert begin_after_strays({"2024-01-01": 1, **bulk}) is None
+    assert begin_after_strays({"2020-01-01": 40, **bulk}) is None
+    assert begin_after_strays({"2020-01-01": 1, "2025-01-01": 12}) is None
 
 
 def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:

@@ -6,60 +6,41 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from user_engagement.assets.insights import SCHEMA as INSIGHTS
-from user_engagement.assets.insights import compute
-from user_engagement.assets.published import published_tables
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
-from user_engagement.contracts.raw import RAW_TABLES, Window
 from user_engagement.dashboard.data import Generation, open_generation
 from user_engagement.dashboard.server import APP
-from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
-from user_engagement.sources import FilesSource
-from user_engagement.warehouse import open_warehouse
+from user_engagement.settings import PREFIX, get_settings
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.explained import causes, explained
+from user_engagement_tests.support.published_company import build
 from user_engagement_tests.support.serving import publish_marts
-from user_engagement_tests.support.worlds import at_home, call_dbt, exported
+from user_engagement_tests.support.sharing import made_once
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, company: Path) -> Settings:
-    """The company in a warehouse, by the real extracts, dbt and insights."""
-    home = tmp_path_factory.mktemp("dashboard") / "home"
-    with at_home(home):
-        settings = load_settings(
-            home=home,
-            source="files",
-            source_path=str(company),
-            as_of=THROUGH,
-            insights=True,
-            publish_report=True,
-        )
-        source = FilesSource(str(company), settings.timezone)
-        warehouse = open_warehouse(settings)
-        for table in RAW_TABLES:
-            warehouse.replace_slice(source.extract(table, Window()))
-        call_dbt(settings, "run")
-        open_warehouse(settings).replace_tables(INSIGHTS, compute(settings)[0])
-    return settings
+def company_built(tmp_path_factory: pytest.TempPathFactory, worker_id: str, company: Path) -> Path:
+    """A folder with home, marts and insights."""
+    return made_once(tmp_path_factory, worker_id, "built", lambda folder: build(folder, company))
 
 
 @pytest.fixture(scope="session")
-def marts(built: Settings) -> dict[str, pa.Table]:
+def marts(company_built: Path) -> dict[str, pa.Table]:
     """The company's aggregated marts."""
-    found = exported(built, built.home / "marts")
-    return {name: found[name] for name in MARTS if name not in PER_USER_MARTS}
+    return {
+        name: pq.read_table(company_built / "marts" / f"{name}.parquet")
+        for name in MARTS
+        if name not in PER_USER_MARTS
+    }
 
 
 @pytest.fixture(scope="session")
-def insights(built: Settings) -> dict[str, pa.Table]:
+def insights(company_built: Path) -> dict[str, pa.Table]:
     """The company's insights, those of single users left out."""
-    names = published_tables(built)
-    with open_warehouse(built).reader() as reader:
-        return {name: reader.ordered(INSIGHTS, name).read_all() for name in names if name not in MARTS}
+    return {file.stem: pq.read_table(file) for file in sorted((company_built / "insights").iterdir())}
 
 
 @pytest.fixture(scope="session")

@@ -40,21 +40,40 @@ def titled(app: AppTest, key: str) -> bool:
     return f'<h1 class="ue-page-title">{entry.title}</h1>' in text
 
 
+ONE_BY_ONE = {
+    "one segment": {"segment": "product_type", "compare": "previous", "range": "3m"},
+    "two values": {
+        "segment": "country",
+        "value": ["DE", "US"],
+        "compare": "year",
+        "range": "all",
+        "focus": "US",
+    },
+    "options": {
+        "period": "days_30",
+        "churn": "inactive",
+        "grain": "week",
+        "day_n": "unbounded",
+        "active": "dau",
+    },
+}
+AT_ONCE = {
+    **ONE_BY_ONE["options"],
+    "segment": ["country", "product_type"],
+    "value": ["country: DE", "product_type: basic"],
+    "compare": "year",
+    "focus": "DE",
+}
+
+
 @pytest.mark.parametrize("page", [entry.key for entry in PAGES])
 @pytest.mark.parametrize(
     "query",
     [
-        {},
-        {"segment": "product_type", "compare": "previous", "range": "3m"},
-        {"segment": "country", "value": ["DE", "US"], "compare": "year", "range": "all", "focus": "US"},
-        {
-            "segment": ["country", "product_type"],
-            "value": ["country: DE", "product_type: basic"],
-            "compare": "year",
-        },
-        {"period": "days_30", "churn": "inactive", "grain": "week", "day_n": "unbounded", "active": "dau"},
+        pytest.param({}, id="all users"),
+        pytest.param(AT_ONCE, id="two segments and options"),
+        *(pytest.param(query, id=name, marks=pytest.mark.exhaustive) for name, query in ONE_BY_ONE.items()),
     ],
-    ids=["all users", "one segment", "two values", "two segments", "options"],
 )
 def test_every_page_opens_with_every_kind_of_filter(
     app: App, page: str, query: dict[str, str | list[str]]

@@ -244,7 +244,7 @@ def test_what_does_not_follow_the_filters_says_so(generation: Generation) -> Non
     }
     assert "Does not follow the filters days, segments and comparison." in told["retention_by_first_week"]
     assert "Does not follow the filters days and comparison." in told["day_n"]
-    assert "Does not follow the filters segments." in told["session_duration"]
+    assert "Does not follow the filter segments." in told["session_duration"]
     assert "Does not follow" not in told["churn_declared"]
     plain = charts(BY_KEY["retention"].make(View(generation)))
     assert not any("Does not follow" in chart.summary for chart in plain)

@@ -16,6 +16,7 @@ from user_engagement.automation.digests import digest_sensor
 from user_engagement.dashboard.contents import overview
 from user_engagement.dashboard.data import Generation
 from user_engagement.dashboard.digest import digest
+from user_engagement.dashboard.findings import causes as read_causes
 from user_engagement.dashboard.view import View
 from user_engagement.settings import load_settings
 from user_engagement_tests.support.company import THROUGH
@@ -61,9 +62,9 @@ def sensor(tmp_path: Path, receiver: Receiver) -> Sensor:
 def test_the_digest_tells_the_same_as_the_overview_with_links(generation: Generation) -> None:
     told = digest(generation, "https://kpis.example.com/")
     assert told.splitlines()[0] == f"**{overview.page(View(generation)).headline}**"
-    for cause in causes(THROUGH):
-        assert cause["label"] in told
-        assert cause["next_step"].split(" around ")[0].removesuffix("?") in told
+    for cause in read_causes(generation):
+        assert cause.title in told
+        assert f"Check {cause.next_step.split(': ')[1].removesuffix('?')}." in told
     links = re.findall(r"\]\((\S+)\)", told)
     assert len(links) == 5
     assert all(link.startswith("https://kpis.example.com/") for link in links)
@@ -83,14 +84,15 @@ def test_a_publication_is_posted_once_and_again_when_something_has_changed(
     (posted,) = receiver.alerts
     assert posted["kind"] == "digest"
     assert posted["title"].startswith("Signups are ")
-    assert causes(THROUGH)[2]["label"] in posted["text"]
+    assert "Users are less active: Phone" in posted["text"]
+    assert "Standard" not in posted["text"]
     assert "(https://kpis.example.com/?page=" in posted["text"]
     sensor.publish(marts, 3)
     assert "says what was posted before" in sensor.tick()
     assert len(receiver.alerts) == 1
     sensor.publish(marts, 4)
     sensor.tick()
-    assert causes(THROUGH)[3]["label"] in receiver.alerts[-1]["text"]
+    assert "More users cancel: Standard" in receiver.alerts[-1]["text"]
     assert len(receiver.alerts) == 2
 
 

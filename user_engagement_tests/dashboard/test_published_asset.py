@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,15 @@ from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
 from user_engagement.publishing.generations import Manifest, read_manifest, resolve
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
+from user_engagement_tests.support.published_company import settings_of
+
+
+@pytest.fixture(scope="module")
+def built(company_built: Path, company: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home of its own, as publishing writes into it."""
+    home = tmp_path_factory.mktemp("publishing") / "home"
+    shutil.copytree(company_built / "home", home)
+    return settings_of(home, company)
 
 
 def published(settings: Settings) -> tuple[Path, Manifest, dict[str, dg.MetadataValue]]:

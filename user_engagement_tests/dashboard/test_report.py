@@ -10,6 +10,7 @@ from user_engagement.dashboard.annotations import read_marks
 from user_engagement.dashboard.blocks import Page, Table
 from user_engagement.dashboard.contents import overview
 from user_engagement.dashboard.data import Generation
+from user_engagement.dashboard.findings import causes as read_causes
 from user_engagement.dashboard.report import document, render, write_report
 from user_engagement.dashboard.view import View
 from user_engagement_tests.support.browsing import CHROMIUM, chromium
@@ -30,8 +31,8 @@ def report(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_it_holds_the_headline_the_causes_and_every_kpi(report: Path, generation: Generation) -> None:
     html = report.read_text()
     assert overview.page(View(generation)).headline in html
-    for cause in causes(THROUGH):
-        assert cause["label"] in html
+    for cause in read_causes(generation):
+        assert cause.title in html
     summary = generation.frame("kpi_summary")
     for label in summary.label:
         assert label in html

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -158,7 +158,7 @@ def test_a_headline_tells_growth_and_loss_apart(generation: Generation) -> None:
     assert told(level, stay_more) == (
         "Signups are about level with a year ago, and more stay: 38\u00a0% after a month, up from 37\u00a0%."
     )
-    assert told(level, same).endswith("and as many stay as before: 38\u00a0% after a month.")
+    assert told(level, same).endswith("and as many stay: 38\u00a0% after a month.")
 
 
 # -- the bridge and the causes -----------------------------------------------------------------------------
@@ -179,11 +179,15 @@ def test_the_waterfall_leads_from_expected_to_actual_without_a_gap(generation: G
 
 def test_each_cause_says_whom_since_when_how_much_and_what_next(generation: Generation) -> None:
     _, story = overview(generation)
-    planted = causes(THROUGH)
-    assert [cause.title for cause in story.causes] == [cause["label"] for cause in planted]
+    assert [cause.title for cause in story.causes] == [
+        "Fewer new users come back",
+        "Signup mix shifted: Paid social",
+        "Users are less active: Phone",
+        "More users cancel: Standard",
+    ]
     phone = story.causes[2]
-    assert phone.facts == "6.8 → 5.0 active days, since 7 Apr 2025"
-    assert phone.next_step == planted[2]["next_step"]
+    assert phone.facts == "6.8 → 5.0 active days in 4 weeks, since 7 Apr 2025"
+    assert phone.next_step == "Check releases, crashes, messages."
     told = dict(phone.evidence)
     assert told["Difference"].startswith("−1.8 (−2.2 to −1.4")
     assert told["Users"] == "2,656"
@@ -260,6 +264,30 @@ def test_a_measurement_fault_is_told_as_one(published: Published) -> None:
     assert "page=causes" in story.causes[0].link
 
 
+def test_an_outage_that_is_over_is_shown_with_the_figures_of_its_own_week(published: Published) -> None:
+    since = causes(THROUGH)[2]["since"]
+    outage = causes(THROUGH)[2] | {
+        "kind": "measurement",
+        "metric": "active_users",
+        "conditions": {},
+        "shape": "episode",
+        "until": since + timedelta(weeks=1),
+        "before": 377.0,
+        "after": 361.0,
+        "effect": -16.0,
+        "finding": f"No events were recorded on {since.day} Apr 2025: 361 weekly active users instead of 377. "
+        "This is recording or delivery, not behaviour; it is over.",
+    }
+    page, story = overview(published(**explained([outage], THROUGH)))
+    assert page.lead == "No events were recorded on 7 Apr 2025: figures of that time are not behaviour."
+    assert story.causes[0].title == "No events were recorded on 7 Apr 2025"
+    assert story.causes[0].facts == "377 → 361 users, week of 7 Apr 2025"
+    assert story.causes_title == "Fault of recording"
+    page, story = overview(published(**explained([outage, *causes(THROUGH)[:1]], THROUGH)))
+    assert "fewer active days a week than expected; one cause, since 24 Feb 2025. No events" in page.lead
+    assert story.causes_title == "Causes"
+
+
 def test_a_generation_without_insights_still_has_its_figures_and_says_what_is_missing(
     published: Published,
 ) -> None:
@@ -286,6 +314,21 @@ def test_with_too_little_history_the_headline_claims_no_change(
     page, story = overview(published(cohort_retention=pa.Table.from_pandas(first, preserve_index=False)))
     assert "the first complete month" in page.headline
     assert story.kpis[0].change == "first complete month"
+
+
+def test_figures_of_all_users_are_named_as_such_beside_several_groups(generation: Generation) -> None:
+    several = {"segments": {"country": ("DE", "US")}}
+    page, story = overview(generation, **several)
+    assert page.headline.startswith("Signups (all users) are")
+    assert story.period.endswith("· all users")
+    view = View(generation, Filters(**several))
+    for key, words in (
+        ("retention", "Of all users who"),
+        ("churn", "of all users"),
+        ("engagement", "All active"),
+    ):
+        assert words in BY_KEY[key].make(view).headline
+    assert "country DE" in overview(generation, segments={"country": ("DE",)})[1].period
 
 
 def test_causes_are_said_to_be_of_all_users_when_a_segment_is_chosen(generation: Generation) -> None:
@@ -343,12 +386,12 @@ def test_a_change_of_the_mix_is_drawn_as_signups_of_its_group(published: Publish
 
 def test_names_of_columns_and_values_in_sentences_are_words(published: Published) -> None:
     one = causes(THROUGH)[1] | {
-        "label": "Other users sign up: users with acquisition channel paid_social",
-        "next_step": "What brings paid_social around 14 July 2025: a campaign, a budget?",
+        "label": "Signup mix shifted: users with acquisition channel paid_social",
+        "next_step": "What brought paid_social around 14 Jul 2025?",
     }
     _, story = overview(published(**explained([one], THROUGH)))
-    assert story.causes[0].title == "Other users sign up: Paid social"
-    assert story.causes[0].next_step == "What brings paid social?"
+    assert story.causes[0].title == "Signup mix shifted: Paid social"
+    assert story.causes[0].next_step == "What brought paid social?"
 
 
 def test_labels_at_nearly_the_same_height_do_not_overprint(published: Published) -> None:

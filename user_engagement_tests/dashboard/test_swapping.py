@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from user_engagement_tests.support.serving import dashboard, publish_marts
 
 pytestmark = pytest.mark.slow
-SECONDS, READERS = 20, 4
+SECONDS, READERS = 8, 4
 
 
 def tagged(marts: dict[str, pa.Table], tag: int) -> dict[str, pa.Table]:

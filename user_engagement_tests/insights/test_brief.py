@@ -97,13 +97,32 @@ def test_events_that_come_twice_are_recording_and_not_behaviour() -> None:
 
 
 @pytest.mark.slow
-def test_a_day_without_any_event_is_told_as_an_episode_of_its_week() -> None:
+def test_a_day_without_any_event_is_an_episode_of_its_week_with_what_that_day_brings_elsewhere() -> None:
+    """Once, the level of the weeks around stood beside it, and an episode of a growing company said "more"."""
     rollups = counted_company(seed=6)
-    lost = WEEKS[40] + pd.Timedelta(days=2)
-    rollups.outages = pd.DataFrame({"outage_date": [lost]})
-    row = brief_tables(rollups, NO_GROWTH)["decline_brief"].iloc[0]
+    rollups.outages = pd.DataFrame({"outage_date": [WEEKS[40] + pd.Timedelta(days=2)]})
+    rollups.outage_weeks = pd.DataFrame(
+        {
+            "week_start": WEEKS[40],
+            "compared_week": [WEEKS[39], WEEKS[41]],
+            "active_days": [900, 940],
+            "active_users": [100, 140],
+        }
+    )
+    tables = brief_tables(rollups, NO_GROWTH)
+    row = tables["decline_brief"].iloc[0]
     assert (row.kind, row.metric, row["shape"]) == ("measurement", "active_users", "episode")
     assert (row.since, row.until) == (WEEKS[40], WEEKS[41])
+    actual = rollups.weekly_counts.query(
+        "cell_kind == 'group' and week_start == @row.since"
+    ).active_users.sum()
+    assert (row.value_actual, row.value_expected) == (actual, actual + 120)
+    assert (row.effect, row.lost_active_days) == (-120, 920)
+    assert row.ci_low < row.effect < row.ci_high <= 0
+    assert row.finding.startswith("No events were recorded on 15 Oct 2025: ")
+    course = tables["finding_series"].query("rank == 1").set_index("week")
+    assert course.expected[WEEKS[40]] - course.actual[WEEKS[40]] == 120
+    assert (course.expected.drop(WEEKS[40]) == course.actual.drop(WEEKS[40])).all()
 
 
 @pytest.mark.slow

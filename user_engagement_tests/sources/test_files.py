@@ -512,6 +512,8 @@ def test_a_row_without_user_but_with_a_date_is_loaded_raw(tmp_path: Path) -> Non
         (pa.array([datetime(2025, 1, 31, 10)], pa.timestamp("ms")), datetime(2025, 1, 31, 10)),
         (pa.array([datetime(2025, 1, 31, 10)], pa.timestamp("s")), datetime(2025, 1, 31, 10)),
         (pa.array([datetime(2025, 2, 1, 3)], pa.timestamp("us", "UTC")), datetime(2025, 1, 31, 22)),
+        (pa.array([datetime(2025, 2, 1, 3)], pa.timestamp("ns", "UTC")), datetime(2025, 1, 31, 22)),
+        (pa.array([datetime(2025, 2, 1, 3)], pa.timestamp("ns", "Asia/Tokyo")), datetime(2025, 1, 31, 22)),
         (pa.array(["2025-02-01T03:00Z"]), datetime(2025, 1, 31, 22)),
         (pa.array(["2025-02-01T03:00"]), datetime(2025, 2, 1, 3)),
         (pa.array(["2025-02-01T03:00"]).dictionary_encode(), datetime(2025, 2, 1, 3)),
@@ -952,8 +954,8 @@ def test_a_missing_required_column_is_named_with_what_was_found(tmp_path: Path, 
     else:
         put_parquet(file, user_id=["7"], date=["2025-01-31"])
     message = message_of(tmp_path)
-    assert message.startswith(f"{file}: column signup_date, product_type is missing for user_signups.")
-    assert "Found user_id, date; rename or add the column." in message
+    assert message.startswith(f"{file}: columns signup_date, product_type are missing for user_signups.")
+    assert "Found user_id, date; rename or add the columns." in message
 
 
 def test_a_missing_column_in_one_file_of_a_folder_names_that_file(tmp_path: Path) -> None:
@@ -1073,7 +1075,9 @@ def test_a_malformed_csv_line_is_refused_with_file_line_and_remedy(
 def test_a_malformed_line_names_its_own_file_among_several(tmp_path: Path) -> None:
     as_csv(tmp_path / "user_signups/a.csv")
     file = put(tmp_path / "user_signups/b [2]'s.csv", "user_id,signup_date,product_type\n1,2025-01-31\n")
-    assert message_of(tmp_path).startswith(f"{file}, line 2: expected 3 columns, found 2")
+    (found,) = FilesSource(tmp_path).unreadable(USER_SIGNUPS)
+    assert found.name == "user_signups/b [2]'s.csv"
+    assert found.reason.startswith(f"{file}, line 2: expected 3 columns, found 2")
 
 
 @pytest.mark.parametrize("column", ["product_type", "note"])
@@ -1120,7 +1124,7 @@ def test_json_with_a_byte_order_mark_is_refused_with_the_remedy(tmp_path: Path) 
 def test_json_lines_that_are_no_records_are_refused(tmp_path: Path, content: str) -> None:
     file = put(tmp_path / "churn_data.jsonl", content)
     message = message_of(tmp_path, CHURN_DATA)
-    assert message.startswith(f"{file}: column user_id, churn_date is missing for churn_data.")
+    assert message.startswith(f"{file}: columns user_id, churn_date are missing for churn_data.")
 
 
 @pytest.mark.parametrize("ending", [".csv.gz", ".jsonl.gz"])

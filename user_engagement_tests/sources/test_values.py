@@ -106,7 +106,8 @@ def session(user: Any, event: Any = "e", day: Any = "2025-03-02", seconds: Any =
 
 
 def test_a_word_for_a_missing_value_is_none_as_id_event_id_and_attribute(written: Writer) -> None:
-    words = ["nan", "NaN", "None", "NULL", "null", "undefined", "<NA>", "N/A", "\\N", "", " "]
+    words = ["nan", "NaN", "None", "NULL", "null", "undefined", "<NA>", "N/A", "\\N"]
+    words += ["(null)", "[NULL]", "#REF!", "", " "]
     sessions = [session(word, word) | {"interaction_type": word} for word in words]
     rows = loaded(written(USER_ENGAGEMENT, sessions), USER_ENGAGEMENT)
     assert len(rows) == len(words)
@@ -155,9 +156,20 @@ def test_blanks_around_a_duration_are_no_part_of_it(written: Writer) -> None:
 
 
 def test_integers_are_integers_value_by_value(written: Writer) -> None:
-    users = ["1.0", "nan", "2", "1e+16", "1.2345678E7", "3.50", "v1.0", "1e10", "9007199254740993"]
+    users = ["1.0", "nan", "2", "1e+16", "2E+16", "1.2345678E7", "3.50", "v1.0", "1e10", "9007199254740993"]
     rows = loaded(written(USER_SIGNUPS, [signup(user) for user in users]), USER_SIGNUPS)
-    expected = ["1", None, "2", "10000000000000000", "12345678", "3.50", "v1.0", "1e10", "9007199254740993"]
+    expected = [
+        "1",
+        None,
+        "2",
+        "10000000000000000",
+        "20000000000000000",
+        "12345678",
+        "3.50",
+        "v1.0",
+        "1e10",
+        "9007199254740993",
+    ]
     assert Counter(row["user_id"] for row in rows) == Counter(expected)
 
 
@@ -216,6 +228,11 @@ def test_a_sentinel_is_no_churn_and_an_implausible_signup(written: Writer, zone:
     rows = [{"user_id": day, "churn_date": day} for day in ("2025-03-20", *SENTINELS)]
     churned = written(CHURN_DATA, rows, timezone=zone)
     assert Counter(rejected(churned, CHURN_DATA)) == Counter((day, "null_date") for day in SENTINELS)
+
+
+def test_cancellations_of_sentinels_alone_say_that_nobody_cancelled(written: Writer) -> None:
+    rows = [{"user_id": "1", "churn_date": "9999-12-31"}, {"user_id": "2", "churn_date": "1900-01-01"}]
+    assert rejected(written(CHURN_DATA, rows), CHURN_DATA) == [("1", "null_date"), ("2", "null_date")]
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")])

@@ -121,6 +121,9 @@ def rollups_of(person: pd.DataFrame, rows: pd.DataFrame) -> SimpleNamespace:
         weekly_counts=pd.concat(weekly, ignore_index=True),
         cohort_counts=pd.concat(cohorts, ignore_index=True),
         outages=pd.DataFrame({"outage_date": pd.DatetimeIndex([])}),
+        outage_weeks=pd.DataFrame(
+            {"week_start": [], "compared_week": [], "active_days": [], "active_users": []}
+        ),
         vanished_kinds=pd.DataFrame({"attribute": [], "value": [], "vanished_week": []}),
         churn_reason_counts=pd.DataFrame(
             {"group_cell": [], "week_start": [], "churn_reason": [], "users": []}

@@ -29,7 +29,6 @@ def pictures(home: Path, keys: list[str], query: str = "") -> Iterator[tuple[str
         for (width, pixels), scheme in product(WIDTHS.items(), SCHEMES):
             tab = Tab(browser, address, pixels, scheme)
             for key in keys:
-                tab.page.set_viewport_size({"width": pixels, "height": 900})
                 page = tab.open(f"page={key}{query}")
                 yield f"{key}-{width}-{scheme}-first", page.screenshot()
                 tab.unroll()

@@ -116,7 +116,7 @@ def time_axis(days: Frame, monthly: bool) -> dict[str, Any]:
     axis: dict[str, Any] = {"type": "date", "showgrid": False, "tickangle": 0}
     if not monthly:
         return axis | {"hoverformat": "%a, %d %b %Y"}
-    axis |= {"hoverformat": "%B %Y", "tickformat": "%b\n%Y"}
+    axis |= {"hoverformat": "%b %Y", "tickformat": "%b\n%Y"}
     shown = days.drop_duplicates().sort_values()
     return axis | ({"tickvals": shown.to_numpy()} if len(shown) <= FEW_MONTHS else {})
 

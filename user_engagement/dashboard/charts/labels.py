@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -27,15 +28,15 @@ def labelled(figure: Figure, theme: Theme, plot_height: float) -> Figure:
     ends = {str(trace["x"][-1]) for trace in lines if len(trace["x"])}
     if len(ends) != 1 or len(lines) > MOST_LINES:
         return figure | {"layout": frame | {"showlegend": True}}
-    names = [_shortened(trace["name"]) for trace in lines]
+    names = [wrap(trace["name"], LONGEST)[:2] for trace in lines]
     last = np.array([float(trace["y"][-1]) for trace in lines])
     top = max(float(np.nanmax(trace["y"])) for trace in lines) or 1.0
-    places = _apart(last, LINE_HEIGHT / plot_height * top)
+    places = _apart(last, LINE_HEIGHT * max(map(len, names)) / plot_height * top)
     annotations = [
-        _label(name, place, trace["line"], theme)
+        _label("<br>".join(name), place, trace["line"], theme)
         for name, place, trace in zip(names, places, lines, strict=True)
     ]
-    room = 16 + LETTER_WIDTH * (2 + max(map(len, names)))
+    room = 16 + LETTER_WIDTH * (2 + max(len(part) for name in names for part in name))
     return figure | {
         "layout": frame
         | {
@@ -55,6 +56,7 @@ def _label(name: str, place: float, line: dict[str, Any], theme: Theme) -> Figur
         "text": f'<span style="color:{line["color"]}">{mark}</span> {name}',
         "showarrow": False,
         "xanchor": "left",
+        "align": "left",
         "font": {"size": 12, "color": theme.text},
     }
 
@@ -76,7 +78,3 @@ def _apart(places: np.ndarray, least: float) -> np.ndarray:
     found = np.empty_like(moved)
     found[order] = moved
     return found
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -228,6 +228,8 @@ def _earlier_line(
     trace |= {
         "name": f"{style.label(value)}, {name}",
         "mode": "lines",
+        # the sentence above says what is dotted
+        "showlegend": False,
         "text": [f"{when(day)}: {shown}" for day, shown in zip(line[x], values, strict=True)],
         "hovertemplate": f"{style.label(value)}, %{{text}}<extra></extra>",
     }
@@ -314,6 +316,8 @@ def expected_and_actual(
     if finding.since is not None:
         drawn["shapes"].append(_change_line(finding.since, theme.bad))
         drawn["annotations"].append(_change_label(finding.since, theme.bad))
+    if finding.until is not None:
+        drawn["shapes"].append(_change_line(finding.until, theme.bad))
     top = np.nanmax([actual["y"].max(), np.nanmax(expected["y"])])
     y_axis = measure.axis() | {"title": "", "range": [0, 1.15 * top]}
     height = HEIGHT - 60

@@ -70,7 +70,9 @@ def finding_chart(view: View, finding: Finding) -> Chart:
     sure = [f"{term}: {text}." for term, text in known if term not in TOLD_ABOVE]
     told = [f"{term}: {text}." for term, text in known if term in TOLD_ABOVE[1:]]
     if finding.next_step:
-        told.append(f"Next: {finding.next_step}")
+        # what follows the question coincides, and is said before it
+        question, mark, _ = finding.next_step.partition("?")
+        told.append(f"Next: {question}{mark}")
     return expected_and_actual(
         weeks,
         finding,

@@ -7,7 +7,6 @@ import pandas as pd
 from user_engagement import formatting as fmt
 from user_engagement.dashboard.blocks import Block, Choice, Focus, Page, Row
 from user_engagement.dashboard.charts import Chart, Measure, curves, stacked, timeline
-from user_engagement.dashboard.data import ALL
 from user_engagement.dashboard.intervals import unless_clear
 from user_engagement.dashboard.theme import Style, slots
 from user_engagement.dashboard.view import View
@@ -131,8 +130,7 @@ def reasons(view: View) -> Chart:
 def headline(view: View) -> str:
     """The last complete month, and the one that it is compared with."""
     told, when = [], ""
-    whose = "users" if view.group_value == ALL else f"users of {view.group}"
-    for kind, verb in (("declared", f"of {whose} cancelled"), ("inactive", "became inactive")):
+    for kind, verb in (("declared", f"of {view.users} cancelled"), ("inactive", "became inactive")):
         every = view.group_rows("churn_monthly", churn_kind=kind)
         every = every[every.is_complete & every.churn_rate.notna()]
         rows = view.within(every, "month", monthly=True)

@@ -245,7 +245,7 @@ def headline(view: View) -> str:
     if rows.empty:
         return "No month in the days chosen is complete."
     last = rows.sort_values("month").iloc[-1]
-    who = "Active users" if view.group_value == ALL else f"Active users of {view.group}"
+    who = "All active users" if view.users == "all users" else f"Active {view.users}"
     days, sessions = last.active_days_per_user_per_30_days, last.sessions_per_user_per_30_days
     text = (
         f"{who} came on {fmt.value(days, 'days')} days in 30 and had {fmt.value(sessions, 'sessions')} sessions in "

@@ -36,7 +36,7 @@ def page(view: View) -> Page:
         Table(
             "tables",
             "What this generation holds",
-            "Tables and their rows; the manifest beside them holds the SHA-256 of each file.",
+            "Tables and their rows; the manifest beside them names the run and holds the SHA-256 of each file.",
             tables(generation),
         ),
         *(
@@ -44,14 +44,14 @@ def page(view: View) -> Page:
             for name, about in generation.manifest.own.items()
         ),
     )
-    return Page(headline(view, checks), blocks)
+    return Page(headline(view, checks), blocks, view.ignored("days", "segments", "comparison"))
 
 
 def freshness(view: View) -> list[str]:
     manifest, published = view.generation.manifest, view.generation.published_at
     return [
         f"The data are complete through {fmt.day(view.generation.as_of)}.",
-        f"Generation {manifest.generation}: published on {published:%-d %b %Y, %H:%M} UTC, run {manifest.run_id}.",
+        f"Generation {manifest.generation}: published on {fmt.day(published)}, {published:%H:%M} UTC.",
         f"Its schema version is {manifest.schema_version}.",
     ]
 

@@ -181,12 +181,13 @@ def headline(view: View) -> str:
     kind = view.filters.option("period")
     rows = chosen_cohorts(view, one_group=True)
     first = rows[(rows.period_number == 1) & rows.is_complete & (rows.eligible_users > 0)]
-    who = "users" if view.group_value == ALL else f"users of {view.group}"
+    who = view.users
     if first.empty:
-        return f"No month's {who} have all completed a {PERIOD[kind]} yet."
+        return f"No month's {who.removeprefix('all ')} have all completed a {PERIOD[kind]} yet."
     last = first.sort_values("signup_month").iloc[-1]
+    whom = who if who == "all users" else f"the {who}"
     text = (
-        f"Of the {who} who signed up in {fmt.month(last.signup_month)}, {fmt.value(last.retention_rate, 'rate')} were "
+        f"Of {whom} who signed up in {fmt.month(last.signup_month)}, {fmt.value(last.retention_rate, 'rate')} were "
         f"active in {PERIOD[kind]} 1 ({last.retained_users:,} of {last.eligible_users:,})"
     )
     every = view.group_rows("cohort_retention", period_kind=kind, period_number=1)

@@ -25,6 +25,8 @@ from user_engagement.dashboard.view import View
 
 MOST_CAUSES = 4
 RISK, MOST_GROUPS, ENOUGH_USERS = "risk_groups", 3, 100
+CLEARLY_ABOVE = 1.2
+"""Times the share of all users from which on a group's is shown."""
 ABOUT_LEVEL = 0.02
 FAR_FEWER = 0.2
 """From this relative loss on, a headline says far fewer."""
@@ -44,7 +46,7 @@ def story(view: View, figures: tuple[Trend, ...]) -> Story:
     found = causes(view.generation)
     return Story(
         kpis=tuple(_kpi(view, trend) for trend in figures),
-        period=_period(figures),
+        period=_period(view, figures),
         waterfall=_waterfall(view),
         causes=tuple(_cause(view, finding) for finding in found[:MOST_CAUSES]),
         causes_title=_causes_title(found),
@@ -67,7 +69,7 @@ def headline(view: View, figures: tuple[Trend, ...]) -> str:
     grew = signups.now / signups.before - 1 if signups.before else 0.0
     level = signups.verdict == "unclear" or abs(grew) < ABOUT_LEVEL
     direction = "about level with" if level else f"{'up' if grew > 0 else 'down'} {_percent(grew)} on"
-    whose = "Signups" if view.group_value == ALL else f"Signups ({view.group})"
+    whose = f"Signups ({view.group})" if view.is_segmented else "Signups"
     start = f"{whose} are {direction} {_reference(signups)}"
     if not told:
         return f"{start}."
@@ -91,7 +93,7 @@ def _engagement(found: dict[str, Trend]) -> str:
     if churn and churn.verdict == "bad":
         return f"more leave: {churn.value} a month, up from {_before(churn)}"
     if retention and retention.before is not None:
-        return f"as many stay as before: {_whole(retention.now)} after a month"
+        return f"as many stay: {_whole(retention.now)} after a month"
     return ""
 
 
@@ -103,9 +105,17 @@ def lead(view: View) -> str:
     if not found:
         return str(read_findings(view.generation)[0].sentence)
     faults = [finding for finding in found if finding.is_measurement]
-    if faults:
-        since = f" since {fmt.day(faults[0].since)}" if faults[0].since else ""
+    others = [finding for finding in found if not finding.is_measurement]
+    lasting = [fault for fault in faults if fault.until is None]
+    if lasting:
+        since = f" since {fmt.day(lasting[0].since)}" if lasting[0].since else ""
         return f"Check the recording first: it has a fault{since}, and figures that it touches are not behaviour."
+    over = [f"{fault.title}: figures of that time are not behaviour." for fault in faults[:1]]
+    return " ".join([*([_of_causes(view, others)] if others else []), *over])
+
+
+def _of_causes(view: View, found: list[Finding]) -> str:
+    """How much is missing, and since when the largest cause."""
     adverse = [finding for finding in found if finding.is_adverse]
     largest = (adverse or found)[0]
     which = "largest cause" if len(adverse) > 1 else "one cause,"
@@ -125,6 +135,8 @@ def _gap(view: View) -> str:
 
 
 def _causes_title(found: tuple[Finding, ...]) -> str:
+    if found and all(finding.is_measurement for finding in found):
+        return "Fault of recording" if len(found) == 1 else "Faults of recording"
     return "One cause" if len(found) == 1 else "Causes"
 
 
@@ -146,12 +158,12 @@ def _risk(view: View) -> Risk | None:
     groups = view.generation.frame(RISK)
     everybody = groups[groups.segment_name == ALL].iloc[0]
     others = groups[(groups.segment_name != ALL) & (groups.users >= ENOUGH_USERS)]
-    others = others[others.expected_rate > everybody.expected_rate].nlargest(MOST_GROUPS, "expected_rate")
+    above = others.expected_rate > CLEARLY_ABOVE * everybody.expected_rate
+    others = others[above].nlargest(MOST_GROUPS, "expected_rate")
     return Risk(
-        title=f"Likely inactive soon: {_rounded(everybody.expected_inactive)} of {everybody.users:,} users "
-        f"({_whole(everybody.expected_rate)})",
-        about=f"Active users expected to be inactive for the next 28 days, by the last prediction; the groups of at "
-        f"least {ENOUGH_USERS} users in which the largest share is.",
+        title=f"Users at risk: {_rounded(everybody.expected_inactive)} ({_whole(everybody.expected_rate)})",
+        about=f"Of {everybody.users:,} active users, those expected to be inactive for the next 28 days, by the last "
+        f"prediction; and the groups of at least {ENOUGH_USERS} users whose share is clearly above that of all.",
         groups=tuple(
             RiskGroup(
                 label=fmt.label(row.segment_value),
@@ -191,11 +203,12 @@ def _change(trend: Trend) -> str:
     return f"{'▲' if trend.is_up else '▼'} from {_before(trend)}"
 
 
-def _period(figures: tuple[Trend, ...]) -> str:
-    """The month that the figures are of, and the one that they are compared with."""
+def _period(view: View, figures: tuple[Trend, ...]) -> str:
+    """The month that the figures are of, and the one that they are compared with; whose, where groups are chosen."""
+    whose = f" · {view.group}" if view.is_segmented else ""
     for trend in figures:
         if trend.key != "retention_month_1" and trend.reference_month is not None:
-            return f"{fmt.month(trend.month)} against {fmt.month(trend.reference_month)}"
+            return f"{fmt.month(trend.month)} against {fmt.month(trend.reference_month)}{whose}"
     return ""
 
 
@@ -235,7 +248,7 @@ def _steps(view: View, rows: Frame) -> tuple[Step, ...]:
         )
         steps.append(
             Step(
-                label=_step_name(number, len(rows), short.get(row.rank, "Not explained")),
+                label=_step_name(number, len(rows), short.get(row.rank, "Unexplained")),
                 title=row.label,
                 amount=fmt.value(row.amount, "users") if whole else fmt.signed(row.amount, "users"),
                 interval=fmt.interval(row.amount_low, row.amount_high, "users") if bounded else "",
@@ -260,7 +273,7 @@ def _cause(view: View, finding: Finding) -> Cause:
         rank=finding.rank,
         title=finding.title,
         facts=", ".join(filter(None, (weeks.values, finding.when))),
-        next_step=_first_question(finding.next_step, finding.conditions),
+        next_step=_first_step(finding.next_step, finding.conditions),
         link=target.to_address(),
         link_label=label,
         evidence=evidence(view, finding),
@@ -274,7 +287,7 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     attribute, value = next(iter(finding.conditions.items()), (ALL, ALL))
     shown = len(finding.conditions) <= 1 and (attribute == ALL or value in segments.get(attribute, ()))
     if not shown or (finding.kind == "mix" or finding.is_measurement):
-        return Filters(page="causes", range="all"), "Change"
+        return Filters(page="causes", range="all"), "Chart"
     recent = finding.since and view.generation.as_of - finding.since < timedelta(days=270)
     chosen = {} if attribute == ALL else {attribute: (value,)}
     page = PAGE_OF.get(finding.metric, "engagement")
@@ -282,11 +295,14 @@ def link(view: View, finding: Finding) -> tuple[Filters, str]:
     return Filters(page=page, range=days, segments=chosen), "Users"
 
 
-def _first_question(next_step: str, conditions: Mapping[str, str]) -> str:
-    """The question without its examples and the date, which stand elsewhere, and with a short name of the group."""
-    question, *rest = re.split(r": |, and ", next_step, maxsplit=1)
-    question = re.sub(r" around \d{1,2} \w+ \d{4}", "", f"{question}?" if rest else next_step)
-    return _short_group(question, conditions)
+def _first_step(next_step: str, conditions: Mapping[str, str]) -> str:
+    """What the question proposes to look at; where it proposes nothing, the question without its date."""
+    question = next_step.partition("?")[0]
+    _, is_proposed, proposed = question.partition(": ")
+    if is_proposed:
+        return f"Check {proposed}."
+    undated = re.sub(r" around \d{1,2} \w+ \d{4}", "", next_step.partition(", and ")[0])
+    return _short_group(undated if "?" in undated or not undated else f"{undated}?", conditions)
 
 
 def _short_group(sentence: str, conditions: Mapping[str, str]) -> str:

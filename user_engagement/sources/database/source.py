@@ -255,8 +255,9 @@ class DatabaseSource:
         """Refuses a table without one usable date: the wrong column, unless dates may all be empty."""
         when = shape.columns[table.date_column]
         query, columns = select_columns(shape, given=when.as_text)
+        said = f"first(given) filter (where not {self.rules.says_no_date(table, 'given')})"
         for chunk in snapshot.chunks((query.where(when.raw.is_not(None)), columns)):
-            (first,) = snapshot.measure(f"first(given) filter (where not {self.rules.blank('given')})", chunk)
+            (first,) = snapshot.measure(said, chunk)
             if first is not None:
                 raise SourceError(
                     f"{shape.label}: no {when.name} is usable; the first is {first!r}. Map "

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from user_engagement.contracts.raw import RawTable
-from user_engagement.errors import SourceError
+from user_engagement.errors import SourceError, UnreadableFileError
 from user_engagement.sources import normalise
 from user_engagement.sources.data_files import data_files, pattern
 from user_engagement.sources.files.explain import explained
@@ -115,13 +115,15 @@ def _csv_header(file: Path) -> tuple[list[str], str]:
             header = next(lines, "")
             while header.count('"') % 2 and (line := next(lines, "")):
                 header += line
+        if "\0" in header:
+            raise UnreadableFileError(f"{file}: this is no text. Save it as UTF-8 text.")
         if not header.strip():
-            raise SourceError(f"{file}: the first line is empty; it should name the columns.")
+            raise UnreadableFileError(f"{file}: the first line is empty; it should name the columns.")
         readings = {d: next(csv.reader(io.StringIO(header, newline=""), delimiter=d)) for d in ",;\t|"}
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise SourceError(f"{file}: cannot be read ({error}). Save it as UTF-8 text.") from None
+        raise UnreadableFileError(f"{file}: cannot be read ({error}). Save it as UTF-8 text.") from None
     except csv.Error as error:
-        raise SourceError(f"{file}, line 1: no column names ({error}). Mend the line.") from None
+        raise UnreadableFileError(f"{file}, line 1: no column names ({error}). Mend the line.") from None
     delimiter = max(readings, key=lambda d: len(readings[d]))
     return readings[delimiter], delimiter
 
@@ -145,7 +147,7 @@ def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) 
             keys = f"select distinct unnest(json_keys(json)) from read_ndjson_objects({path})"
             names = sorted(key for (key,) in connection.sql(keys).fetchall())
     except duckdb.Error as error:
-        raise SourceError(explained(str(error), file)) from None
+        raise UnreadableFileError(explained(str(error), file)) from None
     return [] if names == ["json"] else [(name, "VARCHAR") for name in names]
 
 

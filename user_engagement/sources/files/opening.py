@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from user_engagement.errors import SourceError
+from user_engagement.errors import UnreadableFileError
 
 SAMPLE_BYTES = 1 << 16
 MOST_EXPANSION = 200
@@ -37,21 +37,23 @@ def refuse_oversized(file: Path) -> None:
     """Refuses a compressed file that expands beyond all measure, and a text file whose last line has no end.
 
     Raises:
-        SourceError: the file is such a one.
+        UnreadableFileError: the file is such a one.
     """
     refuse_bomb(file)
     if not is_gzipped(file) and file.stat().st_size > LONGEST_LINE:
         with file.open("rb") as lines:
             lines.seek(-LONGEST_LINE, io.SEEK_END)
             if b"\n" not in lines.read(LONGEST_LINE - 1):
-                raise SourceError(f"{file}: the last line is longer than 2 MB. Export the file again.")
+                raise UnreadableFileError(
+                    f"{file}: the last line is longer than 2 MB. Export the file again."
+                )
 
 
 def refuse_bomb(file: Path) -> None:
     """Refuses a compressed file that expands beyond all measure.
 
     Raises:
-        SourceError: the file is such a one.
+        UnreadableFileError: the file is such a one.
     """
     size = file.stat().st_size
     if is_gzipped(file):
@@ -60,7 +62,7 @@ def refuse_bomb(file: Path) -> None:
         known = in_trailer if in_trailer <= DEFLATE_EXPANSION * size else 0
         held = max(_sampled_expansion(file) * size, known)
         if held > SMALL_BYTES and held > MOST_EXPANSION * size:
-            raise SourceError(
+            raise UnreadableFileError(
                 f"{file}: its {size:,} bytes expand to about {held:,.0f}, more than {MOST_EXPANSION} times as many, "
                 "which no table does. Export it again, or give the file uncompressed."
             )

@@ -7,6 +7,7 @@ partition folders included. DuckDB reads them; this module says what their colum
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,14 +22,16 @@ import duckdb
 import pyarrow as pa
 
 from user_engagement.contracts.raw import IDS, LINEAGE, REJECTED_ROWS, RawTable, Window
-from user_engagement.errors import SourceError
+from user_engagement.errors import SourceError, UnreadableFileError
 from user_engagement.sources import normalise
-from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
+from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport, UnreadableFile
 from user_engagement.sources.data_files import FileState, file_state
+from user_engagement.sources.files.dated_names import days_in_name
 from user_engagement.sources.files.explain import broken_parquet, explained, line_of
 from user_engagement.sources.files.layout import files_of, grouped
 from user_engagement.sources.files.scan import SCAN_COLUMNS, FileGroup, connect
 from user_engagement.sources.files.snapshots import Snapshots, is_half_written
+from user_engagement.sources.mapping import columns_are
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
 
@@ -122,7 +125,13 @@ class FilesSource:
 
     def state(self, table: RawTable) -> str:
         files = self._read(lambda: files_of(table, self.folder))
-        return _digest([str(file_state(file)) for file in files])
+        marks = self._read(lambda: [str(file_state(file)) for file in files])
+        # a file whose permission comes back has the same size and time
+        return _digest(marks + [f"{file}: no permission" for file in files if not os.access(file, os.R_OK)])
+
+    def unreadable(self, table: RawTable) -> Sequence[UnreadableFile]:
+        found = self._look(table)
+        return found.unreadable if found else ()
 
     # -- what is there ---------------------------------------------------------------------------------
 
@@ -132,23 +141,41 @@ class FilesSource:
         if not files:
             return None
         states = self._read(lambda: [file_state(file) for file in files])
-        states = self._profile_unread(table, states)
-        found = Look(table, {state: self._profiles[table.name, state] for state in states}, self._excluded)
+        states, broken = self._profile_unread(table, states)
+        profiles = {state: self._profiles[table.name, state] for state in states}
+        if broken and not any(profile.usable for profile in profiles.values()):
+            raise next(iter(broken.values()))
+        found = Look(table, profiles, self._excluded, tuple(self._unreadable(profiles, broken)))
         if found.report.rows and found.report.rows == found.report.rejected:
             self._refuse_dates(table, found)
         return found
 
-    def _profile_unread(self, table: RawTable, states: Sequence[FileState]) -> list[FileState]:
-        """Reads the files that have changed; the states that were read, later than given where a file grows."""
+    def _profile_unread(
+        self, table: RawTable, states: Sequence[FileState]
+    ) -> tuple[list[FileState], dict[Path, UnreadableFileError]]:
+        """Reads the files that have changed; the states that were read, later than given where a file grows.
+
+        Also returns the files that cannot be read, with what is wrong with each.
+        """
         unread = [state for state in states if (table.name, state) not in self._profiles]
         try:
-            self._profile_files(table, self.folder, {state: state[0] for state in unread})
+            broken = self._profile_readable(table, self.folder, {state: state[0] for state in unread})
             moving = self._changed(unread)
+            if broken and not moving:
+                # an error at the end of a file that is just being written may be half a line
+                moving = self._growing(state for state in unread if state[0] in broken)
         except SourceError:
-            # an error at the end of a file that is just being written may be half a line
-            moving = self._changed(unread) or self._growing(unread)
+            broken, moving = {}, self._changed(unread) or self._growing(unread)
             if not moving:
                 raise
+        if moving:
+            states, broken = self._profile_moving(table, states, moving)
+        return [state for state in states if state[0] not in broken], broken
+
+    def _profile_moving(
+        self, table: RawTable, states: Sequence[FileState], moving: Sequence[FileState]
+    ) -> tuple[list[FileState], dict[Path, UnreadableFileError]]:
+        """Reads copies of files that others write to, and the files that are not read yet."""
         read = {state[0]: state for state in states}
         for state in moving:
             self._profiles.pop((table.name, state), None)
@@ -157,11 +184,48 @@ class FilesSource:
             try:
                 self._profile_files(table, root, {snapshot: copy})
             except SourceError as error:
-                raise SourceError(self._snapshots.original(str(error))) from None
+                raise type(error)(self._snapshots.original(str(error))) from None
             read[state[0]] = snapshot
         still = [state for state in read.values() if (table.name, state) not in self._profiles]
-        self._profile_files(table, self.folder, {state: state[0] for state in still})
-        return list(read.values())
+        broken = self._profile_readable(table, self.folder, {state: state[0] for state in still})
+        return list(read.values()), broken
+
+    def _profile_readable(
+        self, table: RawTable, root: Path, places: Mapping[FileState, Path]
+    ) -> dict[Path, UnreadableFileError]:
+        """Reads all files but those that cannot be read, which it returns.
+
+        Halving finds them: an error names one file at most, and the rest is read in few scans.
+        """
+        try:
+            self._profile_files(table, root, places)
+        except UnreadableFileError as error:
+            if len(places) == 1:
+                return {state[0]: error for state in places}
+            items, middle = list(places.items()), len(places) // 2
+            halves = (dict(items[:middle]), dict(items[middle:]))
+            first, second = (self._profile_readable(table, root, half) for half in halves)
+            return first | second
+        return {}
+
+    def _unreadable(
+        self, profiles: Mapping[FileState, FileProfile], broken: Mapping[Path, UnreadableFileError]
+    ) -> Iterator[UnreadableFile]:
+        """The files that cannot be read, with the days of which they may hold rows.
+
+        These are the days in their names; and as many before and after as other files hold beside those in theirs.
+        """
+        before = after = timedelta()
+        for (file, *_), profile in profiles.items() if broken else ():
+            named = days_in_name(file.relative_to(self.folder))
+            if named and profile.first and profile.last:
+                before = max(before, named[0] - profile.first.date())
+                after = max(after, profile.last.date() - named[1])
+        for file, error in broken.items():
+            name = file.relative_to(self.folder)
+            days = days_in_name(name)
+            first, last = (days[0] - before, days[1] + after) if days else (None, None)
+            yield UnreadableFile(str(name), str(error), first, last)
 
     def _growing(self, states: Iterable[FileState]) -> list[FileState]:
         """The files that end within a line because somebody is writing them; others were cut off."""
@@ -189,8 +253,8 @@ class FilesSource:
         missing = [c.name for c in table.required if c.name not in group.names]
         if missing:
             raise SourceError(
-                f"{where}: column {', '.join(missing)} is missing for {table.name}. "
-                f"Found {', '.join(group.names) or 'no columns'}; rename or add the column."
+                f"{where}: {columns_are(missing)} missing for {table.name}. "
+                f"Found {', '.join(group.names) or 'no columns'}; rename or add the column{'s' * (len(missing) > 1)}."
             )
         for reserved in (*(c.name for c in LINEAGE), *SCAN_COLUMNS):
             if reserved in group.names:
@@ -253,11 +317,12 @@ class FilesSource:
         )
 
     def _refuse_dates(self, table: RawTable, found: Look) -> None:
-        """Refuses a table without one usable date: a mistake in the export, unless dates may all be empty."""
+        """Refuses a table without one usable date: a mistake in the export, unless all may say that there is none."""
         name, rows = table.date_column, found.report.rows
         for group in found.groups:
             given = group.text(name)
-            query = f"select _file, {given} from {group.scan()} where not {self.rules.blank(given)} limit 1"
+            said = f"not {self.rules.says_no_date(table, given)}"
+            query = f"select _file, {given} from {group.scan()} where {said} limit 1"
             with connect() as connection:
                 first = self._read(lambda c=connection, q=query: c.sql(q).fetchall())
             if first:
@@ -369,7 +434,7 @@ class FilesSource:
                 message = f"{file}: changed while it was being read. Run again; nothing was loaded."
                 raise SourceError(message) from None
             place = next((file for group in groups for file in broken_parquet(group)), self.folder)
-            raise SourceError(self._snapshots.original(explained(str(error), place))) from None
+            raise UnreadableFileError(self._snapshots.original(explained(str(error), place))) from None
 
 
 @dataclass(frozen=True)
@@ -400,6 +465,7 @@ class Look:
     table: RawTable
     profiles: Mapping[FileState, FileProfile]
     excluded: frozenset[str]
+    unreadable: tuple[UnreadableFile, ...] = ()
 
     @cached_property
     def groups(self) -> list[FileGroup]:
@@ -414,11 +480,12 @@ class Look:
         profiles = self.profiles.values()
         rows, usable = sum(p.rows for p in profiles), sum(p.usable for p in profiles)
         known = {c.name for c in self.table.declared} | self.excluded
+        missing = (file.first_day for file in self.unreadable if file.first_day)
         return TableReport(
             table=self.table,
             rows=rows,
             rejected=rows - usable,
-            first_day=min((p.first.date() for p in profiles if p.first), default=None),
+            first_day=min((*(p.first.date() for p in profiles if p.first), *missing), default=None),
             last_day=max((p.last.date() for p in profiles if p.last), default=None),
             extra_columns=tuple(sorted({name for g in self.groups for name in g.names} - known)),
             locations=tuple(str(file) for file, *_ in self.profiles),

@@ -24,7 +24,7 @@ from user_engagement.sources.normalise import (
 DAY = "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
 CLOCK = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 OFFSET = " ?(Z|UTC|[+-][01][0-9](:?[0-5][0-9])?)"
-SCIENTIFIC = "-?[0-9]([.][0-9]+)?e[+][0-9]{2}|-?[0-9][.][0-9]+E[0-9]+"
+SCIENTIFIC = "-?[0-9]([.][0-9]+)?[eE][+][0-9]{2}|-?[0-9][.][0-9]+E[0-9]+"
 LARGEST = "1.7976931348623157e308"
 LARGEST_WHOLE = "1e37"
 """More than any integer that a float holds exactly, and within NUMBER(38, 0)."""

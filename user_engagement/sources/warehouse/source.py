@@ -203,7 +203,7 @@ class WarehouseSource:
         name, given = shape.columns[table.date_column][0], normalise.text(shape.raw(table.date_column))
         found = self.tables.rows(
             f"select {given} from {self.tables.relation(shape.label)} "
-            f"where not {self.rules.blank(given)} limit 1"
+            f"where not {self.rules.says_no_date(table, given)} limit 1"
         )
         if found:
             raise SourceError(

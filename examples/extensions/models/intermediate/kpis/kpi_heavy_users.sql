@@ -6,7 +6,7 @@
         'label': 'Heavy users',
         'unit': 'rate',
         'desired_direction': 'up',
-        'definition': 'Users with ten active days or more in the last complete month, among the users active in it.',
+        'definition': "Users with ten active days or more in the last complete month, among that month's active users.",
     },
 } -%}
 
