@@ -174,7 +174,7 @@ class Company:
         return sum(self.weights(table).values()) * self.share(table, self._month(table, month))
 
     def cpu_seconds(self, sql: str) -> float:
-        """What DuckDB's threads need for a query together."""
+        """What the operators of DuckDB's plan take together; more on a machine that other work shares."""
         profile = self.connection.execute(f"explain (analyze, format json) {sql}").fetchall()[0][1]
         return json.loads(profile)["query"]["cpu_time"]
 

@@ -58,7 +58,7 @@ class Collector:
             for statement in statements:
                 connection.execute(statement)
 
-    def load(self, events: Sequence[Event], at: datetime) -> None:
+    def load(self, events: Sequence[Event], at: datetime | None) -> None:
         rows = [(*(each.get(name) or None for name in FIELDS_READ), at) for each in events]
         with duckdb.connect(str(self.file)) as connection:
             marks = ", ".join("?" for _ in COLUMNS)
@@ -124,6 +124,38 @@ def test_events_that_come_bit_by_bit_give_the_sessions_of_all_at_once(
             collector.load(events[start:end], at)
             collector.source.inspect(USER_ENGAGEMENT)
         assert collector.loaded() == collector.wanted()
+
+
+@pytest.mark.slow
+def test_a_first_refresh_goes_month_by_month_also_after_it_was_interrupted(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events of all times were put into sessions at once, which took memory and disk for all of them.
+
+    The look-back is a day, and events are delivered again months later, in sessions of other names: all of them must be
+    found all the same.
+    """
+    events = history(12)
+    later = {"domain_sessionid": "again", "collector_tstamp": "2025-06-05 12:00:00"}
+    repeated = [{**each, **later} for each in events[:20] if each.get("event_id")]
+    loads = [events[:40], events[40:70], [], [*events[70:], *repeated]]
+    for month, each in enumerate(loads):
+        collector.load(each, BEGINS + 31 * month * DAY)
+    collector.load([event(0, domain_sessionid="undated")], at=None)
+    write, steps = warehouse_events._Refresh._write, []
+
+    def interrupted(refresh: Any) -> None:
+        steps.append(refresh.work.run(f"select count(*) from {refresh.names['incoming']}")[0][0])
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        write(refresh)
+
+    monkeypatch.setattr(warehouse_events._Refresh, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        collector.source.inspect(USER_ENGAGEMENT)
+    assert collector.loaded() == collector.wanted()
+    # what was written before stays; the look-back reads none of it again, and the month without events writes nothing
+    assert steps == [41, 30, 30, len(loads[3])]
 
 
 @pytest.mark.slow

@@ -14,8 +14,13 @@ Older ones are counted only: if their number is another, all sessions are made a
 if it was loaded within the look-back as well; and those of nobody on a device whose only user is another than before.
 So a late login gives a user to old sessions, and the result is that of making all sessions at once.
 
-Two processes may do this at a time: nothing is written until the end, in one transaction that fails if another one
-was faster.
+**In which steps.** Events of several months of load time, as in a first refresh, are read month by month: each step
+needs memory and temporary space for its own events and for the sessions that they change. Repeated deliveries are then
+looked for among all events read so far. Only what replaces sessions that are there already is made at once, since
+somebody may read them meanwhile.
+
+Two processes may do this at a time: each step writes at its end, in one transaction that fails if another one was
+faster.
 """
 
 from __future__ import annotations
@@ -42,6 +47,8 @@ from user_engagement.sources.snowplow.table import columns_to_read
 from user_engagement.sources.warehouse.tables import SourceTables, Workspace
 
 ATTEMPTS = 3
+UNFINISHED = "unfinished"
+"""The mark while there are months to read."""
 NEVER = datetime(1970, 1, 1)
 """When a row was loaded that does not say when."""
 
@@ -197,12 +204,15 @@ class WarehouseEvents:
         rules = _digest((self.table, sorted(columns.items()), self.made.described()))
         for name, kinds in TABLES.items():
             work.create(name, kinds)
-        for _ in range(ATTEMPTS):
+        attempts = ATTEMPTS
+        while attempts:
             progress = _read_progress(work, rules)
             if mark is not None and mark == progress.mark:
                 break
             if _Refresh(self, work, columns, progress).done(rules, mark):
                 break
+            # who is overtaken month by month will find it done in the end
+            attempts -= _read_progress(work, rules).mark != UNFINISHED
         else:
             raise SourceError(
                 f"{self.table}: other processes make sessions of it all the time. Run one at a time."
@@ -238,9 +248,20 @@ class _Refresh:
         self.start = progress.loaded and progress.loaded - source.look_back
         if self.start and self._older_differ(self.start):
             self.start = None
+        self.ends = self._ends()
+        self.end: datetime | None = None
+        self.is_in_steps = bool(self.ends) or progress.mark == UNFINISHED
 
     def done(self, rules: str, mark: str | None) -> bool:
-        """Makes what has changed again; False if another process was faster."""
+        """Makes what has changed again, step by step; False if another process was faster."""
+        for end in (*self.ends, None):
+            self.end = end
+            if not self._step(rules, UNFINISHED if end else mark):
+                return False
+            self.start = end
+        return True
+
+    def _step(self, rules: str, mark: str | None) -> bool:
         self._keep("incoming", self._incoming())
         newest = (
             self.work.run(f"select max(loaded) from {self.names['incoming']}")[0][0] or self.progress.loaded
@@ -263,12 +284,40 @@ class _Refresh:
                     self._write()
         except _OvertakenError:
             return False
+        self.progress = Progress(self.progress.version + 1, newest, mark)
         return True
 
     def _keep(self, name: str, query: str) -> None:
         self.names[name] = self.work.compute(name, query)
 
     # -- which events ------------------------------------------------------------------------------------
+
+    def _ends(self) -> list[datetime]:
+        """The months of load time at whose begin a step ends; none if sessions are there to be replaced."""
+        column, kind = self.columns["loaded"]
+        if "TIMESTAMP" not in kind.upper():
+            return []
+        if self.start is None and self.work.run(f"select count(*) from {self.work.own('events')}")[0][0]:
+            return []
+        loaded = f"cast({identifier(column)} as timestamp)"
+        relation = self.source.tables.relation(self.source.table)
+        first, last = self.work.run(f"select min({loaded}), max({loaded}) from {relation}")[0]
+        if first is None:
+            return []
+        read = max(first, self.progress.loaded or first)
+        return [month for month in _months(read, last) if month > read]
+
+    def _within(self, loaded: str) -> str:
+        """The condition on the load time of this step's events."""
+        from_start = f"{loaded} >= {_moment(self.start)}" if self.start else "true"
+        if not self.end:
+            return from_start
+        to_end = f"{loaded} < {_moment(self.end)}"
+        return f"{from_start} and {to_end}" if self.start else f"({to_end} or {loaded} is null)"
+
+    def _earlier(self, since: datetime) -> datetime:
+        """From when on deliveries are compared with those since a moment."""
+        return NEVER if self.is_in_steps else since - self.source.look_back
 
     def _older_differ(self, start: datetime) -> bool:
         """Whether there are other events than were read, loaded before the look-back."""
@@ -283,7 +332,7 @@ class _Refresh:
     def _incoming(self) -> str:
         """Events of the source since the start, each with a place of its own."""
         loaded = identifier(self.columns["loaded"][0])
-        condition = f"{loaded} >= {_moment(self.start)}" if self.start else "true"
+        condition = self._within(loaded)
         tables = self.source.tables
         read = tables.dialect.events(
             tables.relation(self.source.table), self.columns, self.source.made.rules, condition
@@ -328,7 +377,7 @@ class _Refresh:
         return f"(select * from {self.work.own('units')} where {held})"
 
     def _make(self, since: datetime) -> None:
-        repeated = self._now(since - self.source.look_back)
+        repeated = self._now(self._earlier(since))
         self._keep(
             "touched",
             f"select unit from {self.names['changed']} union select unit from {repeated} where event_id in "
@@ -362,7 +411,7 @@ class _Refresh:
         first = min(since, earliest or since)
         self._keep("scoped", f"select * from {self._now(first)} where unit in ({remade})")
         ids = f"select event_id from {self.names['scoped']} where event_id is not null"
-        within = self._now(first - self.source.look_back)
+        within = self._now(self._earlier(first))
         self._keep("deliveries", f"select place, event_id, collected from {within} where event_id in ({ids})")
         for name, query in self.source.made.kept(self.names):
             self._keep(name, query)
@@ -446,6 +495,12 @@ def _read_progress(work: Workspace, rules: str) -> Progress:
         return Progress(0, None, None)
     version, loaded, read_by, mark = found[0]
     return Progress(version, loaded, mark) if read_by == rules else Progress(version, None, None)
+
+
+def _months(first: datetime, last: datetime) -> list[datetime]:
+    """The first moments of all months from that of one moment to that of another."""
+    numbers = range(12 * first.year + first.month - 1, 12 * last.year + last.month)
+    return [datetime(number // 12, number % 12 + 1, 1) for number in numbers]
 
 
 def _moment(moment: datetime | None) -> str:
