@@ -58,7 +58,7 @@
   end
 {%- endmacro %}
 
-{#- One of 64 random groups of users. -#}
-{% macro user_bucket(user_number) -%} {{ return(adapter.dispatch('user_bucket')(user_number)) }} {%- endmacro %}
-{% macro default__user_bucket(user_number) -%} cast(hash({{ user_number }}) % 64 as integer) {%- endmacro %}
-{% macro snowflake__user_bucket(user_number) -%} mod(abs(hash({{ user_number }})), 64) {%- endmacro %}
+{#- One of 64 random groups of users, by the id: the order of loads decides the number. -#}
+{% macro user_bucket(user_id) -%} {{ return(adapter.dispatch('user_bucket')(user_id)) }} {%- endmacro %}
+{% macro default__user_bucket(user_id) -%} cast(hash({{ user_id }}) % 64 as integer) {%- endmacro %}
+{% macro snowflake__user_bucket(user_id) -%} mod(abs(hash({{ user_id }})), 64) {%- endmacro %}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -161,6 +163,17 @@ def test_cohort_counts_are_those_of_the_files(company: Company) -> None:
         assert row.signups == len(cohort)
         assert row.activated_users == early[tenure.between(1, 6)].user_id.nunique()
         assert row.early_active_days == tenure.between(1, 28).sum()
+
+
+def test_the_random_groups_of_users_follow_from_their_ids_and_not_from_the_order_of_loads(
+    company: Company,
+) -> None:
+    """Once, a file that was read late gave its users other numbers, so other groups, and the brief other findings."""
+    counts = company.rollups.cohort_counts.query("cell_kind == 'bucket'")
+    last = pd.to_datetime(counts.signup_week).max() + timedelta(days=6)
+    ids = duckdb.from_df(company.users.loc[company.users.signup <= last, ["user_id"]])
+    expected = Counter(bucket for (bucket,) in ids.project("hash(user_id::varchar) % 64").fetchall())
+    assert counts.groupby("cell").signups.sum().to_dict() == expected
 
 
 def test_sessions_by_day_and_kind_are_those_of_the_files_up_to_the_last_complete_week(

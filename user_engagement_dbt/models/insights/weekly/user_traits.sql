@@ -86,7 +86,7 @@ habits as (
             when early_days.active_days < 16 then 'high'
             else 'power'
         end as activity_level,
-        {{ user_bucket('windows.user_number') }} as bucket,
+        {{ user_bucket('users.user_id') }} as bucket,
         case
             when {{ churn_date('history', 'churns.is_declared') }} <= windows.last_day
                 then {{ churn_date('history', 'churns.is_declared') }}
