@@ -308,7 +308,7 @@ def test_another_duckdb_file_and_parquet_give_the_marts_of_the_files(
         ),
         (
             {"user_engagement": {"table": "crm.late"}},
-            "crm.late: column session_duration, interaction_type is missing",
+            "crm.late: columns session_duration, interaction_type are missing",
         ),
         (
             {"user_signups": {"table": "nowhere/*.parquet"}},

@@ -506,7 +506,8 @@ def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     panel, readers = measures.panel, Readers(measures)
     findings = []
     for found, also in merged(list(changes)):
-        change = dated(readers.measure(found.measure), found) if found.shape == RAMP else found
+        is_blurred = found.shape == RAMP or (found.shape == STEP and found.measure == CHURN)
+        change = dated(readers.measure(found.measure), found) if is_blurred else found
         finding = finding_of(readers, change, also)
         if finding.is_confirmed:
             findings.append(finding)

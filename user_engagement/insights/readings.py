@@ -21,6 +21,7 @@ from user_engagement.insights.names import (
     RETENTION,
     SESSIONS,
     SIGNUPS,
+    STEP,
 )
 from user_engagement.insights.panel import HABITS, Panel
 from user_engagement.insights.scan import Change, Explainer
@@ -198,8 +199,17 @@ def alternatives(measure: Measure, change: Change) -> Array:
 
 
 def dated(measure: Measure, change: Change) -> Change:
-    """A gradual change with the beginning and the length that its own group's noise makes likeliest."""
-    place = int(alternatives(measure, change).argmax())
+    """A gradual change with the beginning and the length that its own group's noise makes likeliest.
+
+    Who cancels does so at the next renewal, so that a step of churn is blurred over weeks, of which several are about
+    as likely: it begins in the median of them, each weighted by its likelihood.
+    """
+    squares = alternatives(measure, change)
+    place = int(squares.argmax())
+    if change.shape == STEP:
+        order = np.argsort(measure.bank.since, kind="stable")
+        weights = np.cumsum(np.exp((squares[order] - squares.max()) / 2))
+        place = int(order[np.searchsorted(weights, weights[-1] / 2)])
     return replace(change, bank=measure.bank.only(np.array([place])))
 
 
