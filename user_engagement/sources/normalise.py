@@ -37,6 +37,8 @@ BLANKS_AROUND = re.compile(
 )
 SCIENTIFIC = r"-?\d(\.\d+)?[eE]\+\d{2}|-?\d\.\d+E\d+"
 """Integers as Python, JavaScript, .NET and Java write large floats; ids such as `1e10` may be hexadecimal."""
+PLAIN_ID = r"[!-*,\-/-~]*"
+"""What may stand within an id that is no number with a fraction or an exponent."""
 TEXT_TYPES = ("VARCHAR", "JSON")
 INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 FLOAT_TYPES = ("FLOAT", "DOUBLE", "DECIMAL")
@@ -161,7 +163,7 @@ class ValueRules:
         """A text without blanks around it; null where nothing is left, or a word for a missing value."""
         bare = stripped(value)
         return (
-            f"case when {self._is_plain(value)} then {value} "
+            f"case when {self._is_plain(value, '[ -~]*')} then {value} "
             f"when not {self._says_nothing(bare, self.missing_words)} then {bare} end"
         )
 
@@ -189,27 +191,21 @@ class ValueRules:
         bare = stripped(value)
         no_id = f"or regexp_full_match({bare}, '({placeholders})(\\.0*)?') " if placeholders else ""
         whole = f"try_cast({bare} as decimal(38, 0))"
-        # a number with a fraction or an exponent has one of these
-        is_whole = f"not contains({value}, '.') and not contains({value}, '+')"
-        is_id = f" and ltrim({value}, '0-') <> ''" if placeholders else ""
         return (
-            f"case when {self._is_plain(value)} and {is_whole}{is_id} then {value} "
+            f"case when {self._is_plain(value, PLAIN_ID, bool(placeholders))} then {value} "
             f"when {self._says_nothing(bare, self.missing_words)} {no_id}then null "
             f"when regexp_full_match({bare}, '{SCIENTIFIC}') and {whole} = try_cast({bare} as double) "
             f"then cast({whole} as varchar) "
             rf"else regexp_replace({bare}, '^(-?\d+)\.0*$', '\1') end"
         )
 
-    def _is_plain(self, value: str) -> str:
-        """Whether a text shows at once that it is a value as it stands: no blank at its ends, no word's beginning.
-
-        Comparisons of single letters, because a regular expression takes three times as long.
-        """
-        words = {each for word in self.missing_words for each in (word[0].lower(), word[0].upper())}
-        begins = f"ascii({value}) between 33 and 126"
-        if words:
-            begins += f" and {value}[1] not in ({', '.join(quoted(each) for each in sorted(words))})"
-        return f"{begins} and {value}[-1] between '!' and '~'"
+    def _is_plain(self, value: str, middle: str, placeholders: bool = False) -> str:
+        """Whether a text shows at once that it is a value as it stands: ASCII, and no word's or blank's beginning."""
+        doubtful = {each for word in self.missing_words for each in (word[0].lower(), word[0].upper())}
+        doubtful |= set("0-.") if placeholders else set()
+        first = "".join(f"\\x{{{code:x}}}" for code in range(0x21, 0x7F) if chr(code) not in doubtful)
+        lead = "[0-]*" if placeholders else ""
+        return f"regexp_full_match({value}, '{lead}[{first}](?:{middle}[!-~])?')"
 
     def _says_nothing(self, value: str, words: tuple[str, ...]) -> str:
         # one pattern rather than a list, of which every word would take memory for each column
