@@ -22,8 +22,11 @@ from user_engagement.pipeline import Plan, Step, run
 from user_engagement.publishing.generations import generations, resolve
 from user_engagement.settings import Settings
 from user_engagement.sources import open_source
+from user_engagement.sources.normalise import quoted
+from user_engagement.warehouse import open_source_tables
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement.warehouse.forgotten import read_forgotten
+from user_engagement.warehouse.snowflake.account import SCHEMAS
 
 SHORTEST_NAME = 8
 """Shorter ids, such as 42, stand in any text by chance: they are looked for in columns of users alone."""
@@ -57,7 +60,9 @@ def forget(settings: Settings, users: Sequence[str]) -> Proof:
     The list of forgotten users is written first, so that this can be repeated after a failure.
 
     Raises:
-        SettingsError: the tables live in Snowflake, or nothing has been loaded.
+        SettingsError: the tables live in Snowflake.
+        UserError: nothing has been loaded, or tables of a team's own in the warehouse's file name a user. Nothing was
+            removed.
         RunFailedError: the marts could not be rebuilt. The users are removed all the same.
     """
     if settings.warehouse != "duckdb":
@@ -67,8 +72,9 @@ def forget(settings: Settings, users: Sequence[str]) -> Proof:
     warehouse = DuckDBWarehouse.of(settings)
     if not warehouse.exists():
         raise UserError(f"{settings.home}: nothing has been loaded, so there is nobody to forget.")
+    _refuse_foreign_tables(warehouse, users)
     read_forgotten(settings.forgotten_file).including(users).write(settings.forgotten_file)
-    source = open_source(settings)
+    source = open_source(settings, open_source_tables)
     calendar = monthly_partitions(first_month(source, settings), settings.as_of).get_partition_keys()
     with warehouse.connect() as connection:
         touched, loaded = (_months(connection, named, calendar) for named in (users, None))
@@ -101,12 +107,34 @@ def _months(
     return sorted({min(max(month, first), last) for month in found})
 
 
-def _tables_with(connection: duckdb.DuckDBPyConnection, column: str) -> list[str]:
+def _tables_with(connection: duckdb.DuckDBPyConnection, column: str, ours: bool = True) -> list[str]:
+    """The tables of the project's schemas, or of all others, that have a column."""
     query = """
         select schema_name || '.' || table_name from duckdb_columns() inner join duckdb_tables()
-        using (schema_name, table_name) where column_name = ? and not duckdb_columns.internal order by all
+        using (schema_name, table_name)
+        where column_name = ? and not duckdb_columns.internal and list_contains(?, schema_name) = ? order by all
     """
-    return [row[0] for row in connection.execute(query, [column]).fetchall()]
+    return [row[0] for row in connection.execute(query, [column, list(SCHEMAS), ours]).fetchall()]
+
+
+def _refuse_foreign_tables(warehouse: DuckDBWarehouse, users: Sequence[str]) -> None:
+    """Tables of a source, or of a team's own, in the same file are theirs to change."""
+    with warehouse.connect() as connection:
+        found = [
+            table
+            for table in _tables_with(connection, "user_id", ours=False)
+            if connection.table(table).filter(_names(users)).limit(1).fetchall()
+        ]
+    if found:
+        raise UserError(
+            f"{warehouse.file}: {', '.join(found)} name these users, and are no tables of this project. "
+            "Delete the users there, and run this again. Nothing was removed."
+        )
+
+
+def _names(users: Sequence[str]) -> str:
+    listed = ", ".join(quoted(user) for user in users)
+    return f"cast(user_id as varchar) in ({listed})"
 
 
 def _remove(connection: duckdb.DuckDBPyConnection, users: Sequence[str]) -> dict[str, int]:

@@ -82,6 +82,22 @@ def test_a_forgotten_user_is_in_no_file_of_the_home_does_not_come_back_and_leave
     assert_equal(marts(settings), marts(without))
 
 
+def test_tables_of_others_in_the_same_file_are_not_changed(settings_for: Callable[..., Settings]) -> None:
+    settings = settings_for()
+    settings.warehouse_file.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(settings.warehouse_file) as connection:
+        connection.execute("create schema crm")
+        connection.execute("create table crm.orders as select 7 as user_id, 10 as amount")
+        connection.execute("create schema raw")
+        connection.execute("create table raw.user_signups as select '7' as user_id")
+    with pytest.raises(UserError, match=r"crm\.orders name these users.* Nothing was removed"):
+        forget(settings, ["7", "8"])
+    with duckdb.connect(settings.warehouse_file) as connection:
+        assert connection.execute("select * from crm.orders").fetchall() == [(7, 10)]
+        assert connection.execute("select * from raw.user_signups").fetchall() == [("7",)]
+    assert not settings.forgotten_file.exists()
+
+
 def test_nobody_is_forgotten_where_nothing_was_loaded(settings_for: Callable[..., Settings]) -> None:
     with pytest.raises(UserError, match="nothing has been loaded"):
         forget(settings_for(), ["customer-00000001"])
