@@ -13,7 +13,7 @@ from dagster._core.test_utils import environ
 
 from user_engagement import simulation
 from user_engagement.instance.gc_tuning import collect_less_often
-from user_engagement.settings import PREFIX, Settings, load_settings
+from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
 from user_engagement_tests.support.company import EXTRAS, THROUGH
 
 
@@ -36,6 +36,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
     items.sort(key=lambda item: (not item.get_closest_marker("waits"), not item.get_closest_marker("slow")))
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """No test gets what another leaves in the environment, as the command line does when it runs in this process."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+        get_settings.cache_clear()
 
 
 @pytest.fixture
