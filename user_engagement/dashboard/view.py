@@ -143,10 +143,10 @@ class View:
             # 52 weeks, so that weekdays meet their own kind
             shift = pd.DateOffset(days=364 if self.filters.compare == "year" else (end - start).days + 1)
         moved = rows[column] + shift
-        before = rows.assign(drawn_at=moved)[(moved >= pd.Timestamp(start)) & (moved <= pd.Timestamp(end))]
-        if "is_complete" in before:
-            before = before[before.is_complete]
-        return COMPARISONS[self.filters.compare], before
+        is_shown = (moved >= pd.Timestamp(start)) & (moved <= pd.Timestamp(end))
+        if "is_complete" in rows:
+            is_shown &= rows.is_complete
+        return COMPARISONS[self.filters.compare], rows[is_shown].assign(drawn_at=moved[is_shown])
 
     def month_before(self, month: Any) -> pd.Timestamp:
         """The month that a month's figure is compared with: the one before if so chosen, else that of a year ago."""

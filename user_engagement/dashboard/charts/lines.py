@@ -32,6 +32,8 @@ FEW_PERIODS = 6
 FEW_POINTS = 40
 AROUND = 80
 """Pixels of a chart's height above and below its axis."""
+MONTH, DAY = "%{hovertext|%b %Y}", "%{hovertext|%-d %b %Y}"
+"""Templates of Plotly for the dates that `fmt.month` and `fmt.day` write."""
 FLAT, FLAT_HEIGHT = 0.1, 230
 """Lines that all move by less than this share of their height need less room than those that move."""
 
@@ -50,8 +52,7 @@ def timeline(
 ) -> Chart:
     """A line per value of ``by``; ``earlier`` is the comparison's name and rows, their `drawn_at` on this axis."""
     by = by or grouping(rows)
-    drawn = rows[rows.is_complete] if "is_complete" in rows else rows
-    drawn = drawn[drawn[measure.column].notna()]
+    drawn = _known(rows, measure, by, x)
     if drawn.empty:
         return Chart(key, title, about, nothing_to_draw(rows), None, rows)
     monthly = bool((drawn[x].dt.day == 1).all())
@@ -66,7 +67,7 @@ def timeline(
         sentences.append(_course(style.label(value), line, x, measure, when, alone=len(by_value) == 1))
     sentences = short(sentences)
     if earlier and not earlier[1].empty:
-        dotted, told = _earlier(drawn, earlier, x, measure, style, by, when)
+        dotted, told = _earlier(by_value, earlier, x, measure, style, by, when, MONTH if monthly else DAY)
         traces += dotted
         sentences.append(told)
     if len(drawn) < len(rows):
@@ -108,7 +109,7 @@ def curves(
     ``earlier`` is the comparison's name and rows.
     """
     by = by or grouping(rows)
-    drawn = rows[rows[measure.column].notna()]
+    drawn = _known(rows, measure, by, x)
     if stepped and measure.base and (drawn[measure.base] >= FEW_USERS).any():
         drawn = drawn[drawn[measure.base] >= FEW_USERS]
     if drawn.empty:
@@ -144,7 +145,8 @@ def curves(
     sentences = [*short(sentences), *small_note(drawn, measure)]
     if earlier and not earlier[1].empty:
         before = earlier[1].assign(drawn_at=earlier[1][x])
-        dotted, told = _earlier(drawn, (earlier[0], before), x, measure, style, by, place)
+        there = f"{unit} %{{x}}"
+        dotted, told = _earlier(by_value, (earlier[0], before), x, measure, style, by, place, there)
         traces += dotted
         sentences.append(told)
     if stepped and len(drawn) < len(rows):
@@ -162,24 +164,31 @@ def curves(
     return Chart(key, title, about, " ".join(sentences), labelled(figure, style.theme, HEIGHT - AROUND), rows)
 
 
+def _known(rows: Frame, measure: Measure, *columns: str) -> Frame:
+    """The rows to draw, with the columns named and those that the measure needs: wide rows take long to cut."""
+    needed = [*columns, measure.column, *measure.behind, *([measure.base] if measure.base else [])]
+    known = rows[measure.column].notna()
+    return rows.loc[known & rows.is_complete if "is_complete" in rows else known, list(dict.fromkeys(needed))]
+
+
 def _earlier(
-    drawn: Frame,
+    by_value: dict[str, Frame],
     earlier: tuple[str, Frame],
     x: str,
     measure: Measure,
     style: Style,
     by: str,
     when: Callable[[Any], str],
+    moment: str,
 ) -> tuple[list[Figure], str]:
     """The comparison's lines, dotted, and its numbers in a sentence."""
-    name, before = earlier[0].lower(), earlier[1]
-    known = before[before[measure.column].notna()]
-    alone = drawn[by].nunique() == 1
+    name = earlier[0].lower()
+    before = groups(_known(earlier[1], measure, by, x, "drawn_at"), by)
+    alone = len(by_value) == 1
     lines = [
-        _earlier_line(line, x, measure, style, value, name, when, alone)
-        for value, line in groups(known, by).items()
+        _earlier_line(line, x, measure, style, value, name, moment, alone) for value, line in before.items()
     ]
-    return lines, _compared(drawn, known, x, measure, name, when, by, style)
+    return lines, _compared(by_value, before, x, measure, name, when, style)
 
 
 def _is_flat(drawn: Frame, measure: Measure, by: str) -> bool:
@@ -190,7 +199,7 @@ def _is_flat(drawn: Frame, measure: Measure, by: str) -> bool:
 def _line(line: Frame, x: str, measure: Measure, style: Style, value: str) -> Figure:
     colour = style.colour(value)
     few = len(line) <= FEW_POINTS
-    small = (line[measure.base] < FEW_USERS).to_numpy() if measure.base else np.zeros(len(line), bool)
+    small = line[measure.base].to_numpy() < FEW_USERS if measure.base else np.zeros(len(line), bool)
     trace: Figure = {
         "type": "scatter",
         "x": line[x].to_numpy(),
@@ -199,7 +208,7 @@ def _line(line: Frame, x: str, measure: Measure, style: Style, value: str) -> Fi
         "mode": "lines+markers" if few or small.any() else "lines",
         "line": {"color": colour, "width": 2.2, "dash": style.dash(value)},
         "marker": {"color": colour, "size": 5},
-        "customdata": line[measure.behind].to_numpy(dtype=float),
+        "customdata": np.array([line[name].to_numpy(dtype=float) for name in measure.behind]).T,
         "hovertemplate": measure.hover(f"{style.label(value)}: "),
     }
     if small.any():
@@ -213,26 +222,22 @@ def _line(line: Frame, x: str, measure: Measure, style: Style, value: str) -> Fi
 
 
 def _earlier_line(
-    line: Frame,
-    x: str,
-    measure: Measure,
-    style: Style,
-    value: str,
-    name: str,
-    when: Callable[[Any], str],
-    alone: bool,
+    line: Frame, x: str, measure: Measure, style: Style, value: str, name: str, moment: str, alone: bool
 ) -> Figure:
-    """The same as `_line`, dotted, where it is drawn; its hover text says when it was."""
+    """The same as `_line`, dotted, where it is drawn; its hover text says when it was.
+
+    ``moment`` is Plotly's template of the place, in which a date is the ``hovertext``.
+    """
     trace = _line(line, "drawn_at", measure, style, value)
-    values = [fmt.value(v, measure.unit) for v in line[measure.column]]
     trace |= {
         "name": f"{style.label(value)}, {name}",
         "mode": "lines",
         # the sentence above says what is dotted
         "showlegend": False,
-        "text": [f"{when(day)}: {shown}" for day, shown in zip(line[x], values, strict=True)],
-        "hovertemplate": f"{style.label(value)}, %{{text}}<extra></extra>",
+        "hovertemplate": measure.hover(f"{style.label(value)}, {moment}: "),
     }
+    if moment in (MONTH, DAY):
+        trace["hovertext"] = line[x].to_numpy().astype("datetime64[D]").astype(str).tolist()
     trace["line"] |= {"dash": "dot", "width": 1.6} | ({"color": style.theme.muted} if alone else {})
     return trace
 
@@ -253,28 +258,30 @@ def _band(line: Frame, x: str, style: Style, value: str) -> Figure:
 
 
 def _compared(
-    drawn: Frame,
-    before: Frame,
+    by_value: dict[str, Frame],
+    before: dict[str, Frame],
     x: str,
     measure: Measure,
     name: str,
     when: Callable[[Any], str],
-    by: str,
     style: Style,
 ) -> str:
     """The last value of each line against the one drawn beneath it; the last that has one."""
     told = []
-    for value, line in groups(drawn, by).items():
-        beneath = before[before[by] == value].set_index("drawn_at")
-        matching = line[line[x].isin(beneath.index)]
-        if matching.empty:
+    for value, line in by_value.items():
+        if value not in before:
             continue
-        last = matching.iloc[-1]
-        then = beneath.loc[last[x]]
-        change = fmt.change(last[measure.column], then[measure.column], measure.unit)
+        beneath = before[value]
+        places = beneath.drawn_at.to_numpy()
+        shared = np.flatnonzero(np.isin(line[x].to_numpy(), places))
+        if not len(shared):
+            continue
+        now, day = (line[column].iloc[shared[-1]] for column in (measure.column, x))
+        position = np.flatnonzero(places == line[x].to_numpy()[shared[-1]])[-1]
+        then, day_then = (beneath[column].iloc[position] for column in (measure.column, x))
         told.append(
-            f"{style.label(value)} {fmt.value(last[measure.column], measure.unit)} ({when(last[x])}) against "
-            f"{fmt.value(then[measure.column], measure.unit)} ({when(then[x])}): {change}"
+            f"{style.label(value)} {fmt.value(now, measure.unit)} ({when(day)}) against "
+            f"{fmt.value(then, measure.unit)} ({when(day_then)}): {fmt.change(now, then, measure.unit)}"
         )
     compared = f" {'; '.join(told[:MOST_SENTENCES])}." if told else ""
     return f"Dotted: {name}.{compared}"
