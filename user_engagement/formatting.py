@@ -13,6 +13,18 @@ from user_engagement.errors import UserError
 PERCENT = "\u00a0%"
 NOTHING = "–"
 MINUS = "−"
+STANDARD_LABELS = {
+    "auc": "AUC",
+    "auc_recency_alone": "AUC of recency alone",
+    "ci_high": "95 % interval to",
+    "ci_low": "95 % interval from",
+    "dau": "Daily active users",
+    "mau": "Monthly active users",
+    "p_value": "p-value",
+    "q_value": "q-value",
+    "wau": "Weekly active users",
+}
+"""Names that no rule makes readable; labels of one's own come first."""
 _LABELS: dict[str, str] = {}
 """The labels that `use_labels` read, for the whole process."""
 
@@ -141,8 +153,8 @@ def use_labels(file: Path | None) -> None:
 
 def label(name: str) -> str:
     """A column's or value's name for people: `paid_social` is Paid social, while DE and iOS stay as they are."""
-    if name in _LABELS:
-        return _LABELS[name]
+    if known := _LABELS.get(name, STANDARD_LABELS.get(name)):
+        return known
     text = name.replace("_", " ").strip()
     return text[:1].upper() + text[1:] if text.islower() else text
 

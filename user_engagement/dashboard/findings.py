@@ -44,7 +44,7 @@ NOUNS = {
     "activation": " in week 1",
     "new_user_retention": " active days in 4 weeks",
     "retention": " a week",
-    "churn": " a week",
+    "churn": " of active users a week",
     "frequency": " active days in 4 weeks",
     "sessions_per_day": " sessions",
     "active_users": " users",

@@ -22,7 +22,7 @@ from user_engagement.dashboard.charts.chart import Figure
 from user_engagement.dashboard.contents import PAGES, Entry, all_pages
 from user_engagement.dashboard.data import Frame, UnavailableError, open_generation
 from user_engagement.dashboard.login import admit
-from user_engagement.dashboard.tables import to_csv
+from user_engagement.dashboard.tables import readable, to_csv
 from user_engagement.dashboard.theme import DARK, LIGHT, Theme
 from user_engagement.dashboard.view import View
 from user_engagement.errors import UserError
@@ -191,7 +191,7 @@ def _draw_table(key: str, frame: Frame, view: View) -> None:
         else st.column_config.Column(fmt.label(str(name)))
         for name in frame
     }
-    st.dataframe(frame, hide_index=True, column_config=columns, key=f"table_{key}")
+    st.dataframe(readable(frame), hide_index=True, column_config=columns, key=f"table_{key}")
     st.download_button(
         f"Download {len(frame):,} rows as CSV",
         to_csv(frame),

@@ -146,7 +146,7 @@ def test_the_waterfall_and_the_causes_shown_equal_the_insight_tables(
 
 def test_all_key_figures_equal_the_mart(tab: Tab, generation: Generation) -> None:
     page = tab.open("page=overview")
-    page.get_by_text("Key figures").click()
+    page.get_by_text("More figures").click()
     summary = generation.frame("kpi_summary").set_index("kpi")
     assert page.locator(".ue-card").count() == len(summary)
     for kpi, row in summary.iterrows():

@@ -22,6 +22,7 @@ from user_engagement.dashboard.contents.quality import check_rows
 from user_engagement.dashboard.contents.retention import chosen_cohorts, heatmap, pooled
 from user_engagement.dashboard.data import ALL, Generation, open_generation
 from user_engagement.dashboard.filters import COMPARISONS, OPTIONS, RANGES, Filters
+from user_engagement.dashboard.tables import readable
 from user_engagement.dashboard.theme import DARK, LIGHT
 from user_engagement.dashboard.view import View
 from user_engagement_tests.support.serving import publish_marts
@@ -115,7 +116,7 @@ def test_several_values_get_a_table_and_never_a_sum(generation: Generation) -> N
     (table,) = (b for b in page.blocks if isinstance(b, Table))
     assert list(table.frame.group) == ["All users", *map(fmt.label, view.groups)]
     (cards,) = (b for b in page.blocks if isinstance(b, Cards))
-    assert cards.title == "Key figures", "of all users"
+    assert cards.title == "More figures", "of all users"
     first = next(iter(view.groups))
     one = kpi_cards(View(generation, Filters(segments={"product_type": (first,)})))
     assert fmt.label(first) in one.title
@@ -291,6 +292,37 @@ def test_a_comparison_shows_the_rows_of_the_earlier_period_in_this_ones_place(ge
     _, months = view.earlier(monthly, "month", monthly=True) or ("", pd.DataFrame())
     assert (months.drawn_at.dt.day == 1).all()
     assert months.is_complete.all()
+
+
+def test_a_comparisons_line_says_of_which_days_it_is(generation: Generation) -> None:
+    view = View(generation, Filters(range="3m", compare="previous"))
+    (chart,) = (c for c in charts(BY_KEY["engagement"].make(view)) if c.key == "active_users")
+    assert chart.figure
+    now, before = chart.figure["data"]
+    (_, earlier) = view.earlier(view.rows("active_users_daily"), "activity_date") or ("", pd.DataFrame())
+    assert before["hovertext"] == [f"{day:%Y-%m-%d}" for day in earlier.activity_date]
+    assert "%{hovertext|" in before["hovertemplate"]
+    assert set(before["x"]) <= set(now["x"])
+
+
+def test_tables_are_read_with_labels_and_four_figures() -> None:
+    read = readable(
+        pd.DataFrame(
+            {
+                "segment_value": ["paid_social", None],
+                "user_key": ["a_b", "c_d"],
+                "ci_low": [0.123456, np.nan],
+                "amount": [12345.678, 0.0],
+                "users": [1234567, 1],
+            }
+        )
+    )
+    assert read.segment_value.tolist() == ["Paid social", None]
+    assert read.user_key.tolist() == ["a_b", "c_d"], "an id is no name"
+    assert read.ci_low.tolist()[0] == 0.1235
+    assert np.isnan(read.ci_low.tolist()[1])
+    assert read.amount.tolist() == [12346, 0]
+    assert read.users.tolist() == [1234567, 1]
 
 
 def test_ranges_cut_what_is_shown(generation: Generation) -> None:

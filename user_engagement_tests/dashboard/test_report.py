@@ -40,7 +40,7 @@ def test_it_holds_the_headline_the_causes_and_every_kpi(report: Path, generation
     assert 'data-kpi="mau"' in html
     assert f">{mau:,.0f}<" in html
     for segment in generation.segments:
-        assert f"Key figures by {segment.replace('_', ' ')}" in html
+        assert f"More figures by {segment.replace('_', ' ')}" in html
 
 
 def test_it_is_small_enough_to_mail(report: Path) -> None:

@@ -134,7 +134,7 @@ def test_the_headline_says_what_signups_and_what_engagement_did(generation: Gene
     assert page.headline.startswith("Signups are ")
     assert page.headline.endswith(".")
     assert re.fullmatch(
-        r"\d+\u00a0% fewer active days a week than expected; largest cause since 24 Feb 2025\.", page.lead
+        r"\d+\u00a0% of expected active days are missing; largest cause since 24 Feb 2025\.", page.lead
     )
 
 
@@ -284,7 +284,7 @@ def test_an_outage_that_is_over_is_shown_with_the_figures_of_its_own_week(publis
     assert story.causes[0].facts == "377 → 361 users, week of 7 Apr 2025"
     assert story.causes_title == "Fault of recording"
     page, story = overview(published(**explained([outage, *causes(THROUGH)[:1]], THROUGH)))
-    assert "fewer active days a week than expected; one cause, since 24 Feb 2025. No events" in page.lead
+    assert "of expected active days are missing; one cause, since 24 Feb 2025. No events" in page.lead
     assert story.causes_title == "Causes"
 
 

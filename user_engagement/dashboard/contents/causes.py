@@ -111,6 +111,11 @@ def amount(value: float | None, metric: str) -> str:
     return fmt.signed(value, "rate" if metric in RATES else "sessions")
 
 
+def _points(share: float | None) -> str:
+    """A difference of shares, where the axis names the unit."""
+    return amount(share, "retention").removesuffix(" points")
+
+
 def decomposition(view: View, frame: Frame) -> Chart:
     """Mix against behaviour by one attribute: parts of different attributes overlap and do not add up."""
     present = frame[frame.effect != "total"].dimension.dropna().unique()
@@ -134,7 +139,7 @@ def decomposition(view: View, frame: Frame) -> Chart:
         "differently (behaviour). One attribute at a time, the segment chosen in the filters if it is one of them: "
         "parts of different attributes overlap.",
         x_title="Percentage points",
-        texts=[amount(r.contribution, r.metric) for r in drawn.itertuples()],
+        texts=[_points(r.contribution) for r in drawn.itertuples()],
         summary=" ".join(
             f"{r.part}: {amount(r.contribution, r.metric)} (95 % interval {amount(r.ci_low, r.metric)} to "
             f"{amount(r.ci_high, r.metric)})."
@@ -174,7 +179,7 @@ def contributions(view: View, frame: Frame) -> Chart:
 
 def cell_name(row: Any) -> str:
     extra = [
-        str(getattr(row, c))
+        fmt.label(str(getattr(row, c)))
         for c in ("tenure", "interaction_type")
         if not fmt.is_missing(getattr(row, c)) and getattr(row, c) != ALL
     ]
@@ -182,7 +187,8 @@ def cell_name(row: Any) -> str:
 
 
 def first_week(view: View, frame: Frame) -> Chart:
-    drawn = frame.sort_values("rank").head(MOST_ROWS).assign(points=lambda d: 100 * d.adjusted_difference)
+    drawn = frame.sort_values("rank").head(MOST_ROWS)
+    drawn = drawn.assign(points=100 * drawn.adjusted_difference, behaviour=drawn.behaviour.map(fmt.label))
     return bars(
         drawn,
         "points",
@@ -193,9 +199,9 @@ def first_week(view: View, frame: Frame) -> Chart:
         about="How much more often users who did this in their first week were active on days 28 to 55, adjusted for "
         "segments. An association: not proof that doing it keeps users.",
         x_title="Percentage points",
-        texts=[amount(r.adjusted_difference, "retention") for r in drawn.itertuples()],
+        texts=[_points(r.adjusted_difference) for r in drawn.itertuples()],
         summary=" ".join(
-            f"{fmt.label(r.behaviour)}: {fmt.value(r.rate_with, 'rate')} of {r.users_with:,} against "
+            f"{r.behaviour}: {fmt.value(r.rate_with, 'rate')} of {r.users_with:,} against "
             f"{fmt.value(r.rate_without, 'rate')} of {r.users_without:,}."
             for r in drawn.head(3).itertuples()
         ),

@@ -29,7 +29,7 @@ def kpi_cards(view: View) -> Cards:
     one = view.is_segmented and len(view.groups) == 1
     rows = kpis(view.generation, *next(iter(view.groups.values()))) if one else kpis(view.generation)
     cards = tuple(card(row) for row in rows.itertuples())
-    return Cards(f"Key figures of {view.group}" if one else "Key figures", cards)
+    return Cards(f"More figures of {view.group}" if one else "More figures", cards)
 
 
 def card(row: Any) -> Card:
@@ -74,7 +74,7 @@ def by_value(view: View) -> Table:
     period = f"latest complete periods as of {fmt.day(view.generation.as_of)}"
     return Table(
         "kpis_by_value",
-        f"Key figures by {fmt.enumeration([fmt.label(name).lower() for name in view.filters.segments])}",
+        f"More figures by {fmt.enumeration([fmt.label(name).lower() for name in view.filters.segments])}",
         f"Counted for each group by itself, {period}; definitions as on the cards.",
         frame,
     )

@@ -84,7 +84,7 @@ def accounting(view: View, table: str) -> Chart:
         "reason",
         Style(view.theme),
         key=f"rows_{table}",
-        title=f"Rows left out of {table}",
+        title=f"Rows left out: {fmt.label(table).lower()}",
         about=f"By the first reason that applies, through {fmt.day(view.generation.as_of)}. Total = kept + left out.",
         x_title="Rows",
         texts=[f"{r.rows:,} ({fmt.value(r.rows / total, 'rate')})" for r in drawn.itertuples()],

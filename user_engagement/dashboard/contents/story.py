@@ -130,7 +130,9 @@ def _gap(view: View) -> str:
         rows = bridge(view.generation, measure)
         if len(rows) >= 2 and rows.amount.iloc[0] > 0:
             change = rows.amount.iloc[-1] / rows.amount.iloc[0] - 1
-            return f"{_percent(change)} {'fewer' if change < 0 else 'more'} {unit} than expected"
+            if change < 0:
+                return f"{_percent(change)} of expected {unit.removesuffix(' a week')} are missing"
+            return f"{_percent(change)} more {unit} than expected"
     return ""
 
 
@@ -220,11 +222,7 @@ def _waterfall(view: View) -> Waterfall | None:
         rows = bridge(view.generation, measure)
         if len(rows) >= 2:
             missing = rows.amount.iloc[-1] < rows.amount.iloc[0]
-            title = (
-                f"Missing {unit.removesuffix(' a week')}"
-                if missing
-                else f"{fmt.label(unit)}, expected and actual"
-            )
+            title = f"Missing {unit}" if missing else f"{fmt.label(unit)}, expected and actual"
             return Waterfall(
                 title, f"{fmt.label(unit)}: mean of the last four complete weeks.", _steps(view, rows)
             )
