@@ -2,7 +2,7 @@
 
 A fragment takes a SQL expression, and where it matters the DuckDB type (``kind``) that the expression has, so
 that an id, a date or a number counts the same whether it comes from a file or from a database. Most values need
-no care, which one regular expression shows; only the others take the long way.
+no care, which a pattern shows; only the others take the long way.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class ValueRules:
         """A text without blanks around it; null where nothing is left, or a word for a missing value."""
         bare = stripped(value)
         return (
-            f"case when {self._is_plain(value, '[ -~]*')} then {value} "
+            f"case when {self._begins_and_ends_plainly(value)} then {value} "
             f"when not {self._says_nothing(bare, self.missing_words)} then {bare} end"
         )
 
@@ -179,7 +179,7 @@ class ValueRules:
         What matches the pattern ``placeholders`` is no id.
         """
         if kind.startswith(INTEGER_TYPES):
-            return f"nullif({text(raw)}, '0')" if placeholders else text(raw)
+            return text(f"nullif({raw}, 0)") if placeholders else text(raw)
         if kind.startswith(FLOAT_TYPES):
             whole = f"cast(try_cast({raw} as hugeint) as varchar)"
             zero = f"when {raw} = 0 then null " if placeholders else ""
@@ -192,20 +192,37 @@ class ValueRules:
         no_id = f"or regexp_full_match({bare}, '({placeholders})(\\.0*)?') " if placeholders else ""
         whole = f"try_cast({bare} as decimal(38, 0))"
         return (
-            f"case when {self._is_plain(value, PLAIN_ID, bool(placeholders))} then {value} "
+            f"case when {self._is_plain_id(value, bool(placeholders))} then {value} "
             f"when {self._says_nothing(bare, self.missing_words)} {no_id}then null "
             f"when regexp_full_match({bare}, '{SCIENTIFIC}') and {whole} = try_cast({bare} as double) "
             f"then cast({whole} as varchar) "
             rf"else regexp_replace({bare}, '^(-?\d+)\.0*$', '\1') end"
         )
 
-    def _is_plain(self, value: str, middle: str, placeholders: bool = False) -> str:
-        """Whether a text shows at once that it is a value as it stands: ASCII, and no word's or blank's beginning."""
-        doubtful = {each for word in self.missing_words for each in (word[0].lower(), word[0].upper())}
-        doubtful |= set("0-.") if placeholders else set()
-        first = "".join(f"\\x{{{code:x}}}" for code in range(0x21, 0x7F) if chr(code) not in doubtful)
+    def _begins_and_ends_plainly(self, value: str) -> str:
+        """Whether the first and the last letter of a text show that it is a value as it stands.
+
+        Where a column has a dictionary, DuckDB evaluates ``glob`` once per distinct value, but regular expressions once
+        per row. Each further function would take a vector in every column of a wide table.
+        """
+        first = "".join(each for each in self._plain_first_letters() if each not in r"[]\!^-")
+        return f"({value} glob {quoted(f'[{first}]*')} and {value}[-1] glob '[!-~]')"
+
+    def _is_plain_id(self, value: str, placeholders: bool) -> str:
+        """Whether a text shows at once that it is an id as it stands: ASCII, and no word's or blank's beginning."""
+        doubtful = "0-." if placeholders else ""
+        first = "".join(
+            f"\\x{{{ord(each):x}}}" for each in self._plain_first_letters() if each not in doubtful
+        )
         lead = "[0-]*" if placeholders else ""
-        return f"regexp_full_match({value}, '{lead}[{first}](?:{middle}[!-~])?')"
+        return f"regexp_full_match({value}, '{lead}[{first}](?:{PLAIN_ID}[!-~])?')"
+
+    def _plain_first_letters(self) -> str:
+        """The ASCII letters that begin no word for a missing value, and are no blanks."""
+        words = "".join(word[0] for word in self.missing_words)
+        return "".join(
+            each for each in map(chr, range(0x21, 0x7F)) if each not in words.lower() + words.upper()
+        )
 
     def _says_nothing(self, value: str, words: tuple[str, ...]) -> str:
         # one pattern rather than a list, of which every word would take memory for each column

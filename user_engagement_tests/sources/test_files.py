@@ -875,6 +875,21 @@ def test_a_parquet_duration_may_have_any_type_of_number(tmp_path: Path, kind: pa
     assert values(rows_of(tmp_path, USER_ENGAGEMENT), "session_duration") == [12.0]
 
 
+def test_files_that_differ_only_in_what_their_numbers_mean_are_read_each_by_its_own_header(
+    tmp_path: Path,
+) -> None:
+    lengths = {"a": pa.array([90]), "b": pa.array([timedelta(seconds=90)], pa.duration("ms")), "c": ["90"]}
+    for name, length in lengths.items():
+        put_parquet(
+            tmp_path / "user_engagement" / f"{name}.parquet",
+            user_id=["7"],
+            engagement_date=["2025-01-31"],
+            session_duration=length,
+            interaction_type=["view"],
+        )
+    assert values(rows_of(tmp_path, USER_ENGAGEMENT), "session_duration") == [90.0, 90.0, 90.0]
+
+
 def test_a_parquet_column_of_nothing_but_nulls_is_no_trouble(tmp_path: Path) -> None:
     put_parquet(
         tmp_path / "user_engagement.parquet",

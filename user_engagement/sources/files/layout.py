@@ -33,6 +33,11 @@ ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 ACCEPTED = ", ".join(ENDINGS)
+SHAPE = (
+    "name, type, type_length, repetition_type, num_children, converted_type, scale, precision, logical_type, "
+    "duckdb_type"
+)
+"""What `parquet_schema` says of a field that decides the type as which DuckDB reads it."""
 
 
 def files_of(table: RawTable, folder: Path) -> list[Path]:
@@ -98,6 +103,8 @@ def grouped(files: list[Path], root: Path) -> Iterator[FileGroup]:
 
 def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]], str]]:
     with connect() as connection:
+        shapes = _parquet_shapes(connection, [file for file in files if format_of(file) == "parquet"])
+        described: dict[str, list[tuple[str, str]]] = {}
         for file in files:
             form = format_of(file) or "csv"
             if form != "parquet":
@@ -105,8 +112,28 @@ def _headers(files: list[Path]) -> Iterator[tuple[Format, list[tuple[str, str]],
             if form == "csv":
                 names, delimiter = _csv_header(file)
                 yield form, [(name, "VARCHAR") for name in names], delimiter
-            else:
-                yield form, _described(connection, file, form), ","
+                continue
+            shape = shapes.get(str(file), str(file))
+            if shape not in described:
+                described[shape] = _described(connection, file, form)
+            columns = described[shape]
+            yield form, _with_durations(file, columns) if form == "parquet" else columns, ","
+
+
+def _parquet_shapes(connection: duckdb.DuckDBPyConnection, files: list[Path]) -> dict[str, str]:
+    """A mark of each file's schema, by the file's name, which equal schemas share; of none if one cannot be read.
+
+    One query reads all footers, in a tenth of the time that a description of each file takes.
+    """
+    paths = ", ".join(map(pattern, files))
+    query = (
+        f"select file_name, md5(string_agg(cast(({SHAPE}) as varchar), ' ' order by column_id)) "
+        f"from parquet_schema([{paths}]) group by file_name"
+    )
+    try:
+        return dict(connection.sql(query).fetchall()) if files else {}
+    except duckdb.Error:
+        return {}
 
 
 def _csv_header(file: Path) -> tuple[list[str], str]:
@@ -140,7 +167,7 @@ def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) 
     try:
         columns = connection.sql(f"describe select * from {reader}").fetchall()
         if form == "parquet":
-            return _with_durations(file, [(column[0], column[1]) for column in columns])
+            return [(column[0], column[1]) for column in columns]
         names = [column[0] for column in columns]
         if any(re.search(r"_\d+$", name) for name in names):
             # a key that differs from another only in case was given a number, and would read as null
