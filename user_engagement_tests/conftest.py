@@ -17,6 +17,10 @@ from user_engagement.settings import PREFIX, Settings, get_settings, load_settin
 from user_engagement_tests.support.company import EXTRAS, THROUGH
 
 
+STARTING = frozenset({"emulator", "instance", "marts", "postgresql", "server"})
+"""Fixtures that run a pipeline, a server or an instance of Dagster: tests that use them are slow."""
+
+
 def pytest_configure() -> None:
     """No setting of the developer's shell reaches a test, or a process that it starts."""
     for name in [name for name in os.environ if name.startswith((PREFIX, "SNOWFLAKE_"))]:
@@ -35,6 +39,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("exhaustive")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+    for item in items:
+        if not STARTING.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     items.sort(key=lambda item: (not item.get_closest_marker("waits"), not item.get_closest_marker("slow")))
 
 
