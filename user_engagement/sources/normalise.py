@@ -259,7 +259,7 @@ class ValueRules:
             return self._plausible(f"try_cast({raw} as timestamp)")
         value = _as_text(raw, kind)
         dashes = f"substr({value}, 5, 1) = '-' and substr({value}, 8, 1) = '-'"
-        believed = self._is_believed(value)
+        believed = self.is_believed(value)
         return (
             # plain days are by far the most frequent and need no regular expression
             f"case when length({value}) = 10 and {dashes} and {believed} then try_cast({value} as timestamp) "
@@ -273,7 +273,7 @@ class ValueRules:
         # DuckDB knows Z, but not UTC right behind the seconds, nor a blank before an offset
         moment = f"regexp_replace(regexp_replace({value}, 'UTC|GMT', 'Z'), ' ([Z+-])', '\\1')"
         return (
-            f"case when not {self._is_believed(value)} then null "
+            f"case when not {self.is_believed(value)} then null "
             f"when regexp_full_match({value}, '{DAY}({CLOCK})?') then try_cast({value} as timestamp) "
             f"when regexp_full_match({value}, '{DAY}{CLOCK}{OFFSET}') then {self._moved(moment)} end"
         )
@@ -281,7 +281,7 @@ class ValueRules:
     def _moved(self, value: str) -> str:
         return f"timezone({quoted(self.timezone)}, try_cast({value} as timestamptz))"
 
-    def _is_believed(self, value: str) -> str:
+    def is_believed(self, value: str) -> str:
         """Whether the day with which a text begins is believed."""
         believed = f"{value} >= '{self.earliest_date}' and {value} < '{LATEST_YEAR}'"
         if self.sentinel_dates:
@@ -318,7 +318,7 @@ class ValueRules:
         return (
             rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|^-\d{{4}}-|\(BC\)$|^0(\.0)?$') "
             rf"or regexp_matches({value}, '^\d{{4}}-\d\d-\d\d') "
-            f"and not {self._is_believed(value)})"
+            f"and not {self.is_believed(value)})"
         )
 
 

@@ -115,7 +115,7 @@ class SnowflakeRules(ValueRules):
         if kind.startswith(DATE_TYPES):
             return self._plausible(f"cast({raw} as timestamp_ntz)")
         value = f"upper({stripped(text(raw))})"
-        return f"case when {self._is_believed(value)} then {self.instant(raw, kind)} end"
+        return f"case when {self.is_believed(value)} then {self.instant(raw, kind)} end"
 
     def instant(self, raw: str, kind: str) -> str:
         """A date column, however implausible, as a moment on the clock of the zone; null for what is none."""
@@ -149,4 +149,4 @@ class SnowflakeRules(ValueRules):
         value = stripped(raw)
         whole = matches(value, "-?infinity|[+-]?[0-9]{5,}-.*|-[0-9]{4}-.*|.*[(]BC[)]|0([.]0)?", "i")
         day = matches(value, "[0-9]{4}-[0-9]{2}-[0-9]{2}.*", "s")
-        return f"({whole} or {day} and not {self._is_believed(value)})"
+        return f"({whole} or {day} and not {self.is_believed(value)})"
