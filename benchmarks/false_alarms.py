@@ -1,6 +1,6 @@
 """Whether sound data raise a warning: `user-engagement run` on simulated companies of many seeds.
 
-    python benchmarks/false_alarms.py [--seeds 20] [--users 2000] [--path FOLDER ...]
+    python benchmarks/false_alarms.py [--seeds 20] [--first 1] [--users 2000] [--path FOLDER ...]
 
 Every company has the dirt of real sources (repeated and late deliveries, orphans, events before signup, absurd
 durations), which is accounted for and raises no doubt. ``--path`` runs folders of files instead. Prints each warning,
@@ -48,12 +48,13 @@ def warnings_of(source: Path, home: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Warnings of sound data.")
     parser.add_argument("--seeds", type=int, default=20, help="number of companies")
+    parser.add_argument("--first", type=int, default=1, help="seed of the first company")
     parser.add_argument("--users", type=int, default=2_000, help="size of each company")
     parser.add_argument("--path", type=Path, nargs="*", default=[], help="folders of files to run instead")
     arguments = parser.parse_args()
     found = 0
-    companies = arguments.path or [f"seed {number}" for number in range(1, arguments.seeds + 1)]
-    for number, company in enumerate(companies, start=1):
+    companies = arguments.path or [f"seed {arguments.first + nth}" for nth in range(arguments.seeds)]
+    for number, company in enumerate(companies, start=arguments.first):
         with tempfile.TemporaryDirectory() as folder:
             source = Path(company) if arguments.path else Path(folder, "source")
             if not arguments.path:

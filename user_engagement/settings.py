@@ -73,8 +73,10 @@ OWN_COLUMNS = frozenset(_OWN_COLUMNS.split())
 MISSING_WORDS = (
     *(
         "nan",
+        "-nan",
         "nat",
         "null",
+        "nil",
         "none",
         "undefined",
         "<na>",
@@ -86,7 +88,7 @@ MISSING_WORDS = (
         "(none)",
     ),
     # errors of spreadsheets, and an object that JavaScript was to write as text
-    *("#n/a", "#null!", "#ref!", "#value!", "#name?", "#div/0!", "[object object]"),
+    *("#n/a", "#na", "#n/a n/a", "#null!", "#ref!", "#value!", "#name?", "#div/0!", "[object object]"),
 )
 EARLIEST_DATE = date(1971, 1, 1)
 

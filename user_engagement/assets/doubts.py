@@ -164,10 +164,19 @@ def odd_newest_days(loaded: Loaded) -> Iterator[str]:
 
 
 def _late_signups(loaded: Loaded) -> Iterator[str]:
+    """Signups after the newest engagement, and those of days to come."""
     column = f"cast({USER_SIGNUPS.date_column} as date)"
     window = f"{column} > date '{loaded.as_of}' and {column} < date '{loaded.today}'"
-    query = f"select count(*) as later, max({column}) as newest from raw.{USER_SIGNUPS.name} where {window}"
+    query = (
+        f"select count(case when {window} then 1 end) as later, max(case when {window} then {column} end) as newest, "
+        f"count(case when {column} > date '{loaded.today}' then 1 end) as future from raw.{USER_SIGNUPS.name}"
+    )
     found = loaded.reader.query(query).to_pylist()[0]
+    if found["future"]:
+        yield (
+            f"{USER_SIGNUPS.name}: {_count(found['future'], 'row')} after today, {fmt.day(loaded.today)}: "
+            "these users are not known yet."
+        )
     if found["later"] >= FEWEST_SIGNUPS and found["newest"] - loaded.as_of > SHORT_WAY:
         yield (
             f"{USER_SIGNUPS.name}: {_count(found['later'], 'row')} after the newest engagement, up to "

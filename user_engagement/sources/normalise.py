@@ -23,10 +23,10 @@ DAY_NUMBER = 2**40
 LATEST_YEAR = 2900
 """Years from here on (2999, 9999) say that something has not ended, in no zone that it happened."""
 DAY = r"[1-9]\d{3}-\d{2}-\d{2}"
-CLOCK = r"[Tt ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
+CLOCK = r"[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?"
 PLAIN_CLOCK = r"[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?"
 PLAIN_OFFSET = r"(Z|[+-][01]\d(:?[0-5]\d)?)"
-OFFSET = r" ?(Z|z|UTC|[+-][01]\d(:?[0-5]\d)?)"
+OFFSET = r" ?(Z|z|UTC|GMT|[+-][01]\d(:?[0-5]\d)?)"
 BLANKS = (
     r"[\x{00}-\x{20}\x{7f}-\x{a0}\x{ad}\x{1680}\x{180e}\x{2000}-\x{200f}\x{2028}-\x{202f}\x{205f}-\x{206f}"
     r"\x{3000}\x{feff}]"
@@ -64,7 +64,8 @@ def identifier(name: str) -> str:
 
 def column_name(name: str, position: int) -> str:
     """A source's column name as the warehouse writes it: lower case, words of any script joined by ``_``."""
-    composed = unicodedata.normalize("NFC", name.strip().lower())
+    name = BLANKS_AROUND.sub("", name)
+    composed = unicodedata.normalize("NFC", name.lower())
     # vowel signs of Indian and Thai scripts are marks, which \w leaves out
     kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else "_" for c in composed)
     return re.sub(
@@ -258,7 +259,7 @@ class ValueRules:
             return self._plausible(f"try_cast({raw} as timestamp)")
         value = _as_text(raw, kind)
         dashes = f"substr({value}, 5, 1) = '-' and substr({value}, 8, 1) = '-'"
-        believed = self._is_believed(value)
+        believed = self.is_believed(value)
         return (
             # plain days are by far the most frequent and need no regular expression
             f"case when length({value}) = 10 and {dashes} and {believed} then try_cast({value} as timestamp) "
@@ -268,10 +269,11 @@ class ValueRules:
         )
 
     def _parsed(self, value: str) -> str:
+        value = f"regexp_replace(replace({value}, ',', '.'), '{BLANKS}+', ' ', 'g')"
         # DuckDB knows Z, but not UTC right behind the seconds, nor a blank before an offset
-        moment = f"regexp_replace(replace({value}, 'UTC', 'Z'), ' ([Z+-])', '\\1')"
+        moment = f"regexp_replace(regexp_replace({value}, 'UTC|GMT', 'Z'), ' ([Z+-])', '\\1')"
         return (
-            f"case when not {self._is_believed(value)} then null "
+            f"case when not {self.is_believed(value)} then null "
             f"when regexp_full_match({value}, '{DAY}({CLOCK})?') then try_cast({value} as timestamp) "
             f"when regexp_full_match({value}, '{DAY}{CLOCK}{OFFSET}') then {self._moved(moment)} end"
         )
@@ -279,7 +281,7 @@ class ValueRules:
     def _moved(self, value: str) -> str:
         return f"timezone({quoted(self.timezone)}, try_cast({value} as timestamptz))"
 
-    def _is_believed(self, value: str) -> str:
+    def is_believed(self, value: str) -> str:
         """Whether the day with which a text begins is believed."""
         believed = f"{value} >= '{self.earliest_date}' and {value} < '{LATEST_YEAR}'"
         if self.sentinel_dates:
@@ -314,9 +316,9 @@ class ValueRules:
         """Whether a text that is no usable date names a day, but one that is not believed."""
         value = stripped(raw)
         return (
-            rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|\(BC\)$') "
+            rf"(regexp_matches({value}, '(?i)^-?infinity$|^[+-]?\d{{5,}}-|^-\d{{4}}-|\(BC\)$|^0(\.0)?$') "
             rf"or regexp_matches({value}, '^\d{{4}}-\d\d-\d\d') "
-            f"and not {self._is_believed(value)})"
+            f"and not {self.is_believed(value)})"
         )
 
 

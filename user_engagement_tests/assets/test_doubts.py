@@ -80,6 +80,13 @@ def test_rows_far_behind_the_horizon_and_in_the_future_are_counted(loaded: Any) 
     assert "3 rows after today, 1 Jul 2025" in future
 
 
+def test_signups_of_days_to_come_are_counted(loaded: Any) -> None:
+    eve = date(2024, 12, 31)
+    before_the_signup = replace(loaded(steady(last=eve - timedelta(1)), as_of=eve - timedelta(1)), today=eve)
+    (found,) = odd_newest_days(before_the_signup)
+    assert found == "user_signups: 1 row after today, 31 Dec 2024: these users are not known yet."
+
+
 def test_an_as_of_after_the_newest_day_is_doubtful_and_one_before_is_a_choice(loaded: Any) -> None:
     set_after = replace(loaded(steady(last=date(2025, 6, 1))), settings=load_settings(as_of=LAST))
     (found,) = odd_newest_days(set_after)

@@ -276,6 +276,7 @@ def test_a_column_in_the_file_wins_over_a_folder_of_the_same_name(tmp_path: Path
         " user id , Signup Date ,PRODUCT TYPE",
         '"user_id","signup-date","product type"',
         'user_id,"signup\ndate",product_type',
+        "user_id\u200b,\u00a0signup_date,product_type\u2060",
     ],
 )
 def test_headers_are_read_in_any_case_and_with_spaces(tmp_path: Path, header: str) -> None:
@@ -432,6 +433,9 @@ ISO_DATES = {
     "2025-01-31T20:00:00-05:30": datetime(2025, 2, 1, 1, 30),
     "2025-01-31t10:20:30.123456789z": datetime(2025, 1, 31, 10, 20, 30, 123_456),
     "\ufeff2025-01-31T10:20:30\u00a0": datetime(2025, 1, 31, 10, 20, 30),
+    "2025-01-31\u202f10:20:30": datetime(2025, 1, 31, 10, 20, 30),
+    "2025-01-31 \t10:20:30 GMT": datetime(2025, 1, 31, 10, 20, 30),
+    "2025-01-31 10:20:30,5": datetime(2025, 1, 31, 10, 20, 30, 500_000),
     "1971-01-01": datetime(1971, 1, 1),
     "2899-12-31T23:59:59": datetime(2899, 12, 31, 23, 59, 59),
 }

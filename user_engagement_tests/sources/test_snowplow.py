@@ -434,6 +434,7 @@ IAB = "iglu:com.iab.snowplow/spiders_and_robots/jsonschema/1-0-0"
     "fields",
     [
         {"useragent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"},
+        {"useragent": "facebookexternalhit/1.1"},
         {"derived_contexts": json.dumps({"data": [{"schema": IAB, "data": {"spiderOrRobot": True}}]})},
         {"derived_contexts": '{"data":[{"data":{"deviceClass":"Robot"}}]}'},
     ],
@@ -444,6 +445,19 @@ def test_bots_are_left_out_and_counted_unless_they_are_wanted(tmp_path: Path, fi
     assert [row["user_id"] for row in sessions(source)] == ["alice"]
     assert [(row["reason"], row["user_id"]) for row in rejected(source)] == [("bot", "crawler")]
     assert len(sessions(source_of(tmp_path, events, with_bots=True))) == 2
+
+
+@pytest.mark.parametrize(
+    "clock", ["1970-01-01 00:00:00.000", "9999-12-31 23:59:59.000", "0001-01-01 00:00:00"]
+)
+def test_a_clock_that_is_not_believed_leaves_the_collectors_time(tmp_path: Path, clock: str) -> None:
+    never = {"derived_tstamp": clock, "collector_tstamp": clock}
+    events = [event(0, derived_tstamp=clock), event(0, user_id="bob", domain_sessionid="s2", **never)]
+    source = source_of(tmp_path, events)
+    assert [(row["user_id"], row["engagement_date"]) for row in sessions(source)] == [("alice", NOON)]
+    assert [(row["user_id"], row["reason"], row["date_value"]) for row in rejected(source)] == [
+        ("bob", "implausible_date", clock)
+    ]
 
 
 def test_a_phone_whose_name_ends_like_a_bots_is_none(tmp_path: Path) -> None:

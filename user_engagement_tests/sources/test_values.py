@@ -107,7 +107,7 @@ def session(user: Any, event: Any = "e", day: Any = "2025-03-02", seconds: Any =
 
 def test_a_word_for_a_missing_value_is_none_as_id_event_id_and_attribute(written: Writer) -> None:
     words = ["nan", "NaN", "None", "NULL", "null", "undefined", "<NA>", "N/A", "\\N"]
-    words += ["(null)", "[NULL]", "#REF!", "", " "]
+    words += ["(null)", "[NULL]", "#REF!", "#NA", "-nan", "nil", "", " "]
     sessions = [session(word, word) | {"interaction_type": word} for word in words]
     rows = loaded(written(USER_ENGAGEMENT, sessions), USER_ENGAGEMENT)
     assert len(rows) == len(words)
@@ -213,6 +213,8 @@ SENTINELS = [
     "1900-01-01",
     "0000-00-00",
     "1970-01-01T00:00:00Z",
+    "-0001-11-30 00:00:00",
+    "0",
 ]
 
 
@@ -268,9 +270,8 @@ def test_headers_of_any_script_keep_their_names(written: Writer) -> None:
 
 
 def test_columns_that_name_a_person_are_left_out_unless_a_segment_asks_for_them(tmp_path: Path) -> None:
-    as_csv(
-        tmp_path, USER_SIGNUPS, [signup("1") | {"email": "ann@example.com", "Name": "Ann", "country": "DE"}]
-    )
+    personal = {"email": "ann@example.com", "User Email": "a@b", "firstName": "A", "Name": "Ann"}
+    as_csv(tmp_path, USER_SIGNUPS, [signup("1") | personal | {"country": "DE"}])
     source = open_source(load_settings(source="files", source_path=str(tmp_path)))
     report = source.inspect(USER_SIGNUPS)
     assert report is not None

@@ -12,9 +12,6 @@ from user_engagement.sources.snowplow.session_sql import (
     device_of,
 )
 
-LAST_DAY = "9999-12-31"
-"""Not usable itself: in a zone east of UTC it can lie beyond the calendar."""
-
 CLIENT_SESSION = """
     coalesce(
         try(json_extract(client_session, '$[0]')),
@@ -71,7 +68,7 @@ def events_of_texts(incoming: str, rules: ValueRules, carried: str) -> str:
     return EVENTS.format(
         incoming=f"({client})",
         carried=carried,
-        **{name: _instant(name) for name in times},
+        **{name: _instant(name, rules) for name in times},
         derived_text="derived_tstamp",
         collector_text="collector_tstamp",
         view_id=VIEW_ID,
@@ -86,9 +83,9 @@ def events_of_texts(incoming: str, rules: ValueRules, carried: str) -> str:
     )
 
 
-def _instant(name: str) -> str:
-    """A text as a UTC timestamp; null for what is none."""
-    usable = f"regexp_full_match({name}, '{DAY}{CLOCK}({OFFSET})?') and {name} < '{LAST_DAY}'"
+def _instant(name: str, rules: ValueRules) -> str:
+    """A text as a UTC timestamp; null for what is none, or is not believed."""
+    usable = f"regexp_full_match({name}, '{DAY}{CLOCK}({OFFSET})?') and {rules.is_believed(name)}"
     return f"timezone('UTC', case when {usable} then try_cast({name} as timestamptz) end)"
 
 

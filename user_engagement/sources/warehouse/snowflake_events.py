@@ -5,6 +5,8 @@ Snowplow's loader gives each context an ARRAY column of its own; no other place 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from user_engagement.sources.normalise import NESTED_TYPE, ValueRules, identifier, quoted
 from user_engagement.sources.snowplow.session_sql import (
     BOT_AGENTS,
@@ -24,14 +26,14 @@ class SnowflakeDialect:
     """`EventDialect` of Snowflake."""
 
     def events(self, relation: str, columns: EventColumns, rules: ValueRules, condition: str) -> str:
-        in_utc = SnowflakeRules("UTC")
+        in_utc = replace(rules, timezone="UTC")
         read = {name: columns.get(name) for name in FIELDS_READ}
         values = [
-            *(f"{in_utc.instant(*_raw(read[name]))} as {name}" for name in TIMES),
+            *(f"{in_utc.local_time(*_raw(read[name]))} as {name}" for name in TIMES),
             *(f"{_text(read[name])} as {name}_text" for name in TIMES[:2]),
             *(f"{_text(read[name])} as {name}" for name in FIELDS_READ if name not in (*TIMES, *CONTEXTS)),
             *(f"{_context(columns.get(name))} as {name}" for name in CONTEXTS),
-            f"{in_utc.instant(*_raw(columns['loaded']))} as loaded",
+            f"{SnowflakeRules('UTC').instant(*_raw(columns['loaded']))} as loaded",
         ]
         texts = f"select {', '.join(values)} from {relation} as source where {condition}"
         named = f"select * exclude (event_name), coalesce(event_name, event) as event_name from ({texts})"

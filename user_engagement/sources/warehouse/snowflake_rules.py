@@ -22,8 +22,8 @@ from user_engagement.sources.normalise import (
 )
 
 DAY = "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
-CLOCK = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
-OFFSET = " ?(Z|UTC|[+-][01][0-9](:?[0-5][0-9])?)"
+CLOCK = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
+OFFSET = " ?(Z|UTC|GMT|[+-][01][0-9](:?[0-5][0-9])?)"
 SCIENTIFIC = "-?[0-9]([.][0-9]+)?[eE][+][0-9]{2}|-?[0-9][.][0-9]+E[0-9]+"
 LARGEST = "1.7976931348623157e308"
 LARGEST_WHOLE = "1e37"
@@ -42,6 +42,12 @@ BLANK_CHARACTERS = _characters(BLANKS)
 
 def stripped(value: str) -> str:
     return f"trim({value}, {quoted(BLANK_CHARACTERS)})"
+
+
+def _one_blank(value: str) -> str:
+    """A text with one plain blank wherever it has blanks of any kind."""
+    plain = f"translate({value}, {quoted(BLANK_CHARACTERS)}, {quoted(' ' * len(BLANK_CHARACTERS))})"
+    return f"regexp_replace({plain}, ' +', ' ')"
 
 
 def matches(value: str, pattern: str, parameters: str = "c") -> str:
@@ -109,7 +115,7 @@ class SnowflakeRules(ValueRules):
         if kind.startswith(DATE_TYPES):
             return self._plausible(f"cast({raw} as timestamp_ntz)")
         value = f"upper({stripped(text(raw))})"
-        return f"case when {self._is_believed(value)} then {self.instant(raw, kind)} end"
+        return f"case when {self.is_believed(value)} then {self.instant(raw, kind)} end"
 
     def instant(self, raw: str, kind: str) -> str:
         """A date column, however implausible, as a moment on the clock of the zone; null for what is none."""
@@ -117,7 +123,7 @@ class SnowflakeRules(ValueRules):
             return f"cast(convert_timezone({quoted(self.timezone)}, {raw}) as timestamp_ntz)"
         if kind.startswith(DATE_TYPES):
             return f"cast({raw} as timestamp_ntz)"
-        value = f"upper({stripped(text(raw))})"
+        value = _one_blank(f"upper({stripped(text(raw))})")
         return (
             f"case when {matches(value, f'{DAY}({CLOCK})?')} then {self._clock(value)} "
             f"when {matches(value, f'{DAY}{CLOCK}{OFFSET}')} then {self._moved(value)} end"
@@ -125,7 +131,7 @@ class SnowflakeRules(ValueRules):
 
     def _clock(self, value: str) -> str:
         """The wall clock with which a text begins."""
-        return f"try_cast(replace({value}, 'T', ' ') as timestamp_ntz)"
+        return f"try_cast(translate({value}, 'T,', ' .') as timestamp_ntz)"
 
     def _moved(self, value: str) -> str:
         clock = f"regexp_substr({value}, {quoted(f'^{DAY}{CLOCK}')})"
@@ -141,6 +147,6 @@ class SnowflakeRules(ValueRules):
 
     def _is_implausible(self, raw: str) -> str:
         value = stripped(raw)
-        whole = matches(value, "-?infinity|[+-]?[0-9]{5,}-.*|.*[(]BC[)]", "i")
+        whole = matches(value, "-?infinity|[+-]?[0-9]{5,}-.*|-[0-9]{4}-.*|.*[(]BC[)]|0([.]0)?", "i")
         day = matches(value, "[0-9]{4}-[0-9]{2}-[0-9]{2}.*", "s")
-        return f"({whole} or {day} and not {self._is_believed(value)})"
+        return f"({whole} or {day} and not {self.is_believed(value)})"
