@@ -18,6 +18,7 @@ from dagster_dbt import (
 )
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
+from user_engagement.assets.column_lineage import column_lineage, compiled_models
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, table_of
 from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
 from user_engagement.contracts.raw import Window
@@ -206,11 +207,16 @@ def dbt_build(
 
 
 def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> None:
-    """Row count and column types of the selected tables, for the catalog."""
+    """Row count, column types and lineage of the columns of the selected tables, for the catalog."""
+    selected = set(context.selected_asset_keys)
+    parents = {key: context.assets_def.asset_deps[key] for key in selected}
     with open_warehouse(settings).reader() as reader:
-        tables = reader.tables(map(table_of, context.selected_asset_keys))
-    for (schema, table), (rows, columns) in tables.items():
-        key = asset_key(settings, schema, table)
+        tables = reader.tables(map(table_of, selected.union(*parents.values())))
+    compiled = compiled_models(target_path(settings, context))
+    for key in selected:
+        if table_of(key) not in tables:
+            continue
+        rows, columns = tables[table_of(key)]
         documented = context.assets_def.specs_by_key[key].metadata.get("dagster/column_schema")
         words = {c.name: c.description for c in documented.columns} if documented else {}
         described = [
@@ -219,6 +225,11 @@ def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> No
         metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(columns=described)}
         if rows is not None:
             metadata["dagster/row_count"] = rows
+        read = {table_of(parent): parent for parent in parents[key] if table_of(parent) in tables}
+        known = {name: (parent, tables[name][1]) for name, parent in read.items()}
+        sql = compiled.get(key.path[-1])
+        if sql and (origins := column_lineage(sql, known, settings.warehouse)):
+            metadata["dagster/column_lineage"] = origins
         context.add_asset_metadata(metadata, asset_key=key)
 
 
