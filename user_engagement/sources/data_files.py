@@ -37,7 +37,7 @@ def data_files(folder: Path) -> Iterator[Path]:
     Links to folders are followed, each folder once.
 
     Raises:
-        SourceError: a link leads nowhere, or the folder is a table of a format that is not read.
+        SourceError: a link leads nowhere, an entry is no file, or the folder is a table of a format that is not read.
         OSError: a folder cannot be read.
     """
     yield from _below(folder, set())
@@ -57,8 +57,10 @@ def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _below(path, seen)
-        elif path.exists():
+        elif path.is_file():
             yield path
+        elif path.exists():
+            raise SourceError(f"{path}: this is no file, but a pipe or a device. Move it elsewhere.")
         else:
             raise SourceError(f"{path}: this link leads to no file. Restore the file, or remove the link.")
 

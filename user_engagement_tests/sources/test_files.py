@@ -1227,6 +1227,14 @@ def test_a_file_that_breaks_after_the_check_is_said_to_have_changed(tmp_path: Pa
         extract.rows.read_all()
 
 
+def test_a_file_that_is_removed_after_the_check_is_said_to_be(tmp_path: Path) -> None:
+    file = put(tmp_path / "churn_data.csv", churn_csv(["2025-01-31"] * 3))
+    extract = FilesSource(tmp_path).extract(CHURN_DATA, Window())
+    file.unlink()
+    with pytest.raises(SourceError, match=r"churn_data.csv: removed while it was being read. Run again"):
+        extract.rows.read_all()
+
+
 def test_a_changed_file_is_inspected_again(tmp_path: Path) -> None:
     source = FilesSource(tmp_path)
     for days in (["2025-01-31"], ["2025-01-31", "2025-02-01"]):

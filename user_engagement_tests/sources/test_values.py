@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -326,6 +327,10 @@ def test_a_link_to_a_folder_is_followed_once_and_one_to_nothing_is_named(tmp_pat
     assert [row["user_id"] for row in loaded(FilesSource(tmp_path / "data"), USER_SIGNUPS)] == ["1"]
     (linked / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
     with pytest.raises(SourceError, match=r"gone.csv: this link leads to no file"):
+        FilesSource(tmp_path / "data").inspect(USER_SIGNUPS)
+    (linked / "gone.csv").unlink()
+    os.mkfifo(linked / "pipe.csv")  # reading it would wait for ever
+    with pytest.raises(SourceError, match=r"pipe.csv: this is no file, but a pipe or a device"):
         FilesSource(tmp_path / "data").inspect(USER_SIGNUPS)
 
 

@@ -427,6 +427,11 @@ class FilesSource:
         """Does something with files; what goes wrong names the file."""
         try:
             return action()
+        except FileNotFoundError as error:
+            place = self._snapshots.original(str(error.filename))
+            raise SourceError(
+                f"{place}: removed while it was being read. Run again; nothing was loaded."
+            ) from None
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             groups = found.groups if found else ()
             moving = self._changed(found.profiles)[:1] if found else ()

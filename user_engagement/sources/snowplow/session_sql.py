@@ -91,7 +91,10 @@ DEVICE = """
     end
 """
 
-BOT_AGENTS = "(^|[^u])bot([^a-z0-9_]|$)|crawl|spider|slurp|headless|phantomjs|lighthouse|pingdom|bingpreview|facebookexternalhit"
+BOT_AGENTS = (
+    "(^|[^u])bot([^a-z0-9_]|$)|crawl|spider|slurp|headless|phantomjs|lighthouse|pingdom|bingpreview"
+    "|facebookexternalhit"
+)
 """By the user agent, beside the YAUAA context and that of the IAB's list of spiders and robots."""
 
 # `place` is the event's own, and decides between events that are otherwise equal; events of one `unit` depend on no
