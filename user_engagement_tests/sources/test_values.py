@@ -148,6 +148,14 @@ def test_what_cannot_be_seen_around_a_value_is_no_part_of_it(written: Writer) ->
     assert values == [("u 1", "pro plan", datetime(2025, 3, 1))] * len(BLANKS)
 
 
+@pytest.mark.parametrize("value", ["pro plan", "p", "1", "~", "é"])
+def test_what_cannot_be_seen_on_one_side_of_a_value_is_no_part_of_it(written: Writer, value: str) -> None:
+    signups = [signup(f"u1{blank}", f"{value}{blank}") for blank in [*BLANKS, "\x01", "\x7f"]]
+    signups += [signup(f"{blank}u1", f"{blank}{value}") for blank in [*BLANKS, "\x01", "\x7f"]]
+    rows = loaded(written(USER_SIGNUPS, signups), USER_SIGNUPS)
+    assert {(row["user_id"], row["product_type"]) for row in rows} == {("u1", value)}
+
+
 def test_blanks_around_a_duration_are_no_part_of_it(written: Writer) -> None:
     (row,) = loaded(written(USER_ENGAGEMENT, [session("1", seconds="\u00a061.5\t")]), USER_ENGAGEMENT)
     assert row["session_duration"] == 61.5
