@@ -101,13 +101,14 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
         raise SourceError(
             f"{signups.locations[0]}: no signup has a usable date, so there is nothing to load."
         )
+    if signups.first_day > (settings.as_of or today):
+        horizon = f"{PREFIX}AS_OF={settings.as_of}" if settings.as_of else f"today, {today}"
+        raise SourceError(
+            f"{signups.locations[0]}: the first signup is on {signups.first_day}, after {horizon}."
+        )
     first = first_month(source, settings)
     calendar = monthly_partitions(first, settings.as_of)
-    newest = date.fromisoformat(calendar.get_last_partition_key() or key_of(first))
-    if newest < first:
-        raise SourceError(
-            f"{signups.locations[0]}: the first signup is on {signups.first_day}, after AS_OF {settings.as_of}."
-        )
+    newest = date.fromisoformat(calendar.get_partition_keys()[-1])
     last = min(max(first_of_month(r.last_day) for r in reports if r.last_day), newest)
     load = Months(max(settings.start or first, first), min(settings.end or last, newest))
     if load.first > load.last:

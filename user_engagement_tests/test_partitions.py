@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from user_engagement.code_location import first_month
 from user_engagement.contracts.raw import Window
+from user_engagement.errors import SourceError
 from user_engagement.partitions import first_of_month, key_of, monthly_partitions, next_month, window_of
+from user_engagement.pipeline import plan
 from user_engagement.settings import load_settings
 from user_engagement.sources.files import FilesSource
 
@@ -124,3 +126,24 @@ def test_one_signup_with_a_wrong_date_does_not_open_years_of_empty_months(tmp_pa
     rows = "".join(f"{number},{day},free\n" for number, day in enumerate(days))
     (tmp_path / "user_signups.csv").write_text("user_id,signup_date,product_type\n" + rows)
     assert first_month(FilesSource(tmp_path), load_settings()) == date(2025, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("signup", "as_of", "horizon"),
+    [
+        ("2025-03-01", "2024-01-01", "AS_OF=2024-01-01"),
+        ("2025-03-02", "2025-03-01", "AS_OF"),
+        ("2190-01-01", None, "today"),
+    ],
+)
+def test_a_horizon_before_the_first_signup_is_refused(
+    tmp_path: Path, signup: str, as_of: str | None, horizon: str
+) -> None:
+    """It left a calendar without a month, of which a run in a loaded home wanted the first."""
+    (tmp_path / "user_signups.csv").write_text(f"user_id,signup_date,product_type\n1,{signup},free\n")
+    (tmp_path / "user_engagement.csv").write_text(
+        "user_id,engagement_date,session_duration,interaction_type\n"
+    )
+    settings = load_settings(home=tmp_path / "home", source="files", source_path=str(tmp_path), as_of=as_of)
+    with pytest.raises(SourceError, match=f"the first signup is on {signup}, after .*{horizon}"):
+        plan(settings)

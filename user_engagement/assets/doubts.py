@@ -136,6 +136,8 @@ def early_signups(loaded: Loaded) -> Iterator[str]:
 
 def odd_newest_days(loaded: Loaded) -> Iterator[str]:
     newest, as_of, name = loaded.newest_day, loaded.as_of, USER_ENGAGEMENT.name
+    if not loaded.days and not _is_held_up(loaded):
+        yield f"{name}: no row has a usable date, so nobody counts as active. Load the engagement."
     if newest is None or _is_held_up(loaded):
         return
     if loaded.settings.as_of:

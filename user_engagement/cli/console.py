@@ -144,7 +144,8 @@ def loading_summary(plan: Plan | None, progress: RunProgress) -> str:
     )
     tables = ", ".join(f"{name.removeprefix('raw/')} {rows:,}" for name, rows in progress.loaded.items())
     rejected = sum(progress.rejected.values())
-    rejected_note = f" {rejected:,} rows had no usable date (raw.rejected_rows)." if rejected else ""
+    rows = "row" if rejected == 1 else "rows"
+    rejected_note = f" {rejected:,} {rows} had no usable date (raw.rejected_rows)." if rejected else ""
     return f"\nLoaded {loaded}: {tables}.{rest}{rejected_note}"
 
 

@@ -16,10 +16,10 @@ SCRATCH = "user-engagement-"
 UNFINISHED = (".tmp", ".crc")
 """Endings of what another program is still writing, or keeps beside its files."""
 TABLE_FORMATS = {
-    "_delta_log": "Delta table",
-    ".hoodie": "Hudi table",
-    "metadata/version-hint.text": "Iceberg table",
-    "metadata/*.metadata.json": "Iceberg table",
+    "_delta_log": "a Delta table",
+    ".hoodie": "a Hudi table",
+    "metadata/version-hint.text": "an Iceberg table",
+    "metadata/*.metadata.json": "an Iceberg table",
 }
 """What marks a folder whose log says which of its files count: removed ones lie among them."""
 
@@ -50,7 +50,7 @@ def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
     for mark, name in TABLE_FORMATS.items():
         if next(folder.glob(mark), None):
             raise SourceError(
-                f"{folder}: this is a {name}, whose folder also holds removed rows. Export its present rows as Parquet."
+                f"{folder}: this is {name}, whose folder also holds removed rows. Export its present rows as Parquet."
             )
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "_")) or path.name.endswith(UNFINISHED):

@@ -206,8 +206,9 @@ class ValueRules:
         Where a column has a dictionary, DuckDB evaluates ``glob`` once per distinct value, but regular expressions once
         per row. Each further function would take a vector in every column of a wide table.
         """
+        # a class that begins with an exclamation mark is one of all other letters
         first = "".join(each for each in self._plain_first_letters() if each not in r"[]\!^-")
-        return f"({value} glob {quoted(f'[{first}]*')} and {value}[-1] glob '[!-~]')"
+        return f"({value} glob {quoted(f'[{first}]*')} and {value}[-1] glob '[\"-~]')"
 
     def _is_plain_id(self, value: str, placeholders: bool) -> str:
         """Whether a text shows at once that it is an id as it stands: ASCII, and no word's or blank's beginning."""

@@ -80,6 +80,11 @@ def test_rows_far_behind_the_horizon_and_in_the_future_are_counted(loaded: Any) 
     assert "3 rows after today, 1 Jul 2025" in future
 
 
+def test_an_empty_table_of_engagement_is_doubtful(loaded: Any) -> None:
+    (found,) = odd_newest_days(loaded({}))
+    assert found.startswith("user_engagement: no row has a usable date")
+
+
 def test_signups_of_days_to_come_are_counted(loaded: Any) -> None:
     eve = date(2024, 12, 31)
     before_the_signup = replace(loaded(steady(last=eve - timedelta(1)), as_of=eve - timedelta(1)), today=eve)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,11 +20,11 @@ import pytest
 
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS, RawTable, Window
 from user_engagement.errors import SettingsError, SourceError
-from user_engagement.settings import load_settings
+from user_engagement.settings import MISSING_WORDS, load_settings
 from user_engagement.sources import Source, open_source
 from user_engagement.sources.database import DatabaseSource
 from user_engagement.sources.files import FilesSource
-from user_engagement.sources.normalise import ValueRules, column_name
+from user_engagement.sources.normalise import BLANKS_AROUND, ValueRules, column_name
 from user_engagement.sources.warehouse import WarehouseSource
 from user_engagement.warehouse.duckdb.source_tables import DuckDBTables
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -146,6 +147,30 @@ def test_what_cannot_be_seen_around_a_value_is_no_part_of_it(written: Writer) ->
     rows = loaded(written(USER_SIGNUPS, signups), USER_SIGNUPS)
     values = [(row["user_id"], row["product_type"], row["signup_date"]) for row in rows]
     assert values == [("u 1", "pro plan", datetime(2025, 3, 1))] * len(BLANKS)
+
+
+@pytest.mark.parametrize("value", ["pro plan", "p", "1", "~", "é"])
+def test_what_cannot_be_seen_on_one_side_of_a_value_is_no_part_of_it(written: Writer, value: str) -> None:
+    signups = [signup(f"u1{blank}", f"{value}{blank}") for blank in [*BLANKS, "\x01", "\x7f"]]
+    signups += [signup(f"{blank}u1", f"{blank}{value}") for blank in [*BLANKS, "\x01", "\x7f"]]
+    rows = loaded(written(USER_SIGNUPS, signups), USER_SIGNUPS)
+    assert {(row["user_id"], row["product_type"]) for row in rows} == {("u1", value)}
+
+
+@pytest.mark.parametrize("words", [MISSING_WORDS, (), ("(empty)", "-", "é")], ids=["default", "none", "own"])
+def test_short_texts_of_all_kinds_are_cleaned_as_python_cleans_them(words: tuple[str, ...]) -> None:
+    """Most texts take a short way, which a pattern of their first and last letter opens."""
+    chance, letters = random.Random(1), [*map(chr, range(1, 128)), *"\u00a0\u200bé名\u0301 -nN\\"]
+    texts = {"".join(chance.choices(letters, k=chance.randint(0, 4))) for _ in range(30_000)}
+    texts |= {f"{before}{word}{after}" for word in words for before in ("", " ", "x") for after in ("", "\t")}
+    given = pa.table({"given": sorted(texts)})
+    with duckdb.connect() as connection:
+        connection.register("texts", given)
+        clean = ValueRules(missing_words=words).clean("given")
+        found = connection.sql(f"select given, {clean} from texts").fetchall()
+    for text, cleaned in found:
+        bare = BLANKS_AROUND.sub("", text)
+        assert cleaned == (None if bare.lower() in ("", *words) else bare), repr(text)
 
 
 def test_blanks_around_a_duration_are_no_part_of_it(written: Writer) -> None:
