@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from typing import cast
 
 import dagster as dg
 
@@ -78,7 +79,7 @@ def build_definitions(settings: Settings, source: Source | None = None) -> dg.De
     ]
     keys = keys_of(assets)
     return dg.Definitions(
-        assets=[_with_group_prefix(asset, settings) for asset in assets],
+        assets=[_with_group_prefix(asset, settings) for asset in _with_code_references(assets)],
         asset_checks=[
             *mart_contract_checks(settings),
             *build_standing_checks(settings, source, partitions),
@@ -104,6 +105,10 @@ def keys_of(assets: Iterable[Asset]) -> frozenset[dg.AssetKey]:
         for asset in assets
         for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else (asset.key,))
     )
+
+
+def _with_code_references(assets: Sequence[Asset]) -> Sequence[Asset]:
+    return cast("Sequence[Asset]", dg.with_source_code_references(assets))
 
 
 def _with_group_prefix(asset: Asset, settings: Settings) -> Asset:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -35,6 +36,17 @@ def test_every_asset_says_what_it_is_and_who_owns_it(definitions: dg.Definitions
         assert node.owners, key
         assert node.kinds, key
         assert node.group_name != "default", key
+
+
+def test_every_asset_names_the_files_that_make_it(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        references = graph.get(key).metadata["dagster/code_references"].code_references
+        files = [Path(reference.file_path) for reference in references]
+        assert all(file.is_file() for file in files), key
+        if key.path[0] in ("activity", "cohorts", "marts"):
+            assert files[0].name == f"{key.path[-1]}.sql"
+        assert files[-1].suffix == ".py"
 
 
 def test_every_mart_descends_from_every_source(definitions: dg.Definitions) -> None:

@@ -71,6 +71,7 @@ class Translator(DagsterDbtTranslator):
             DagsterDbtTranslatorSettings(enable_asset_checks=True, enable_source_tests_as_checks=True)
         )
         self._pipeline_settings = settings
+        self._project_dir = prepare_project(settings)
         self._partitions = partitions
         self._freshness_policy = freshness_policy
 
@@ -78,6 +79,11 @@ class Translator(DagsterDbtTranslator):
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
+        if model := manifest["nodes"].get(unique_id):
+            file = dg.LocalFileCodeReference(file_path=str(self._project_dir / model["original_file_path"]))
+            spec = spec.merge_attributes(
+                metadata={"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[file])}
+            )
         is_watched = table_of(spec.key) in WATCHED and self._freshness_policy
         return spec.replace_attributes(freshness_policy=self._freshness_policy) if is_watched else spec
 

@@ -21,7 +21,8 @@ QUERY = """
         from __dbt__cte__first as first left join {activity}.users as users on first.user_id = users.user_id
     ),
     final as (
-        select country, min(signup_date) as since, sum(active_days) / count(*) as rate, count(*) as users, max(constant) as one
+        select country, min(signup_date) as since, sum(active_days) / count(*) as rate,
+            count(*) as users, max(constant) as one
         from joined group by country
     )
     select * from final

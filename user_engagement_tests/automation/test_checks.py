@@ -144,7 +144,9 @@ def test_each_month_of_a_range_run_records_its_own_rows(loaded: Path) -> None:
 @pytest.mark.slow
 def test_a_models_columns_name_the_columns_that_they_come_from(loaded: Path) -> None:
     with at(loaded) as pipeline:
-        records = pipeline.instance.fetch_materializations(dg.AssetKey(["activity", "users"]), limit=1).records
+        records = pipeline.instance.fetch_materializations(
+            dg.AssetKey(["activity", "users"]), limit=1
+        ).records
     metadata = records[0].asset_materialization.metadata  # type: ignore[union-attr]
     origins = metadata["dagster/column_lineage"].value.deps_by_column  # type: ignore[union-attr]
     signups = dg.AssetKey(["staging", "stg_user_signups"])
