@@ -4,5 +4,9 @@ import warnings
 
 import dagster as dg
 
-# every asset uses single-run backfills, whose API Dagster marks as beta on each use
-warnings.filterwarnings("ignore", message=".*`backfill_policy`.*", category=dg.BetaWarning)
+# Dagster marks single-run backfills and code references as beta on each use, of which every asset makes some
+warnings.filterwarnings(
+    "ignore",
+    message=".*(`backfill_policy`|code_references|CodeReference).*",
+    category=dg.BetaWarning,
+)
