@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from user_engagement.insights.explain import Measures
 from user_engagement.insights.measurement import Outage
-from user_engagement.insights.measures import Measure
+from user_engagement.insights.measures import HALF, Measure
 from user_engagement.insights.names import (
     ACTIVATION,
     ACTIVE_USERS,
@@ -50,6 +50,7 @@ from user_engagement.insights.readings import (
     metric_parts,
     read,
     window_of,
+    without,
 )
 from user_engagement.insights.scan import Change, Conditions
 from user_engagement.insights.shapes import Array, fitted
@@ -96,8 +97,10 @@ class Finding:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the metric moved as the change did: what is left of it once larger causes are taken out."""
-        return self.kind in (MIX, MEASUREMENT) or self.effect.value * self.change.height > 0
+        """Whether the metric moved as the change did, beyond chance, once larger causes are taken out."""
+        sign = np.sign(self.change.height)
+        nearest = min(sign * self.effect.low, sign * self.effect.high)
+        return self.kind in (MIX, MEASUREMENT) or nearest > 0
 
     @property
     def is_adverse(self) -> bool:
@@ -210,7 +213,7 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
     done, could = metric_parts(panel, metric, leaves)
     total = max(could[window].sum(), 1e-9)
     actual = float(done[window].sum() / total)
-    expected = np.exp(np.clip(-reading.curves[:, window], -6, 6)) @ done[window] / total
+    expected = without(reading.curves[:, window], done[window]) / total
     effects = actual - expected
     first, last = dates(readers.measure(change.measure), change)
     has_week = change.shape != SLOPE
@@ -351,7 +354,7 @@ def shortfall(panel: Panel, change: Change, height: float) -> list[tuple[NDArray
         before = odds / (1 + odds)
         heights = [(inside, np.log(share / before)), (~inside, np.log((1 - share) / (1 - before)))]
     return [
-        (leaves, signups[leaves].sum(0) * np.expm1(-of_leaves * change.values))
+        (leaves, (signups[leaves].sum(0) + HALF) * np.expm1(-of_leaves * change.values))
         for leaves, of_leaves in heights
     ]
 

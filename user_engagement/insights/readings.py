@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.measures import COMPLETE, Measure, newer, older
+from user_engagement.insights.measures import COMPLETE, HALF, Measure, newer, older
 from user_engagement.insights.names import (
     ACTIVATION,
     ACTIVE_USERS,
@@ -291,8 +291,17 @@ def lost_by_users(
 
 def over_curves(reading: Reading, actual: Array, window: NDArray[np.int64]) -> Amount:
     """What is missing, a week, of counts by week, shape (weeks,), that a change of the log ratio took."""
-    missing = np.expm1(np.clip(-reading.curves[:, window], -6, 6)) @ actual[window] / len(window)
+    missing = (without(reading.curves[:, window], actual[window]) - actual[window].sum()) / len(window)
     return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
+
+
+def without(curves: Array, actual: Array) -> Array:
+    """What counts would add up to without a change of their log ratio; shape (curves,).
+
+    Args:
+        curves: shape (curves, weeks). actual: shape (weeks,); 0 where the change left nothing.
+    """
+    return np.exp(np.clip(-curves, -6, 6)) @ (actual + HALF) - HALF * len(actual)
 
 
 def lost_in_first_week(measure: Measure, change: Change, count: str, window: NDArray[np.int64]) -> Amount:

@@ -45,6 +45,13 @@ USUAL_SCORE = 12.0
 PAIR_PENALTY = 6.0
 MOST_CANDIDATES = 25
 AT_ONCE = 40
+LEFT_T, LEFT_SHARE = 2.8, 0.4
+"""t of what is left of a group without a part of it, and its height by that of the part, from which both changed."""
+WHOLE_T = 5.0
+"""t of all others beside a group, from which they changed as well."""
+MOST_OF_ALL = 0.8
+"""Share of the counts that values of an attribute have together, from which what all of them show is of everybody."""
+NEAR_WEEKS = 3
 LEAST_SERIES = 20
 """Points in time that a table must have for a series to be scanned for shapes."""
 
@@ -74,6 +81,16 @@ class Groups(ABC):
         rows = [self.members(group) for group in self.groups]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.size)
 
+    def parts_of(self, group: Mapping[str, str]) -> list[Conditions]:
+        """The group's parts by one further attribute, of as many leaves as make a group of their own."""
+        known = {tuple(sorted(each.items())) for each in self.groups}
+        singles = [each for each in self.groups if len(each) == 1 and each.keys().isdisjoint(group)]
+        return [
+            {**group, **each}
+            for each in singles
+            if all(tuple(sorted({name: value, **each}.items())) in known for name, value in group.items())
+        ]
+
     def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
         """Whether each leaf is part of the group; shape (leaves,)."""
         inside = np.ones(self.size, dtype=bool)
@@ -92,6 +109,7 @@ class Compared(Protocol):
     """What a scan needs to know of a measure of leaves."""
 
     name: str
+    actual: Array
     noise: Noise
     bank: Bank
 
@@ -327,15 +345,11 @@ class Explainer:
         series, sampling = self.measure.contrasts(leaves[None].astype(np.float32), [group])
         return self._one(series, sampling, shared, self.flat, change)
 
-    def own_shape(self, change: Change) -> tuple[float, float]:
-        """t and height of a given shape in everybody's own course."""
-        course, sampling, shared = self.measure.own_residual(self.panel.members({}))
-        return self._one(course, sampling, shared, self.measure.own_base(), change)
-
-    def own_height(self, leaves: NDArray[np.bool_], change: Change) -> float:
-        """Height of a given shape in the own course of some leaves."""
+    def own_shape(self, change: Change, leaves: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+        """t and height of a given shape in the own course of some leaves, by default of everybody."""
+        leaves = self.panel.members({}) if leaves is None else leaves
         course, sampling, shared = self.measure.own_residual(leaves)
-        return self._one(course, sampling, shared, self.measure.own_base(), change)[1]
+        return self._one(course, sampling, shared, self.measure.own_base(), change)
 
     def _one(
         self, series: Array, sampling: Array, shared: float, base: Array, change: Change
@@ -354,7 +368,7 @@ class Explainer:
             if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
                 continue
             mine, theirs = change.conditions.items(), other.conditions.items()
-            if not mine and abs(change.t) > abs(other.t):
+            if not mine and abs(change.t) > abs(other.t) and change.t * other.t > 0:
                 continue  # more than what is left of a group's change
             if mine <= theirs or theirs <= mine:
                 return True
@@ -377,11 +391,70 @@ class Explainer:
             rest = self.panel.members(parent) & ~pair
             with self.measure.without(pair):
                 t, height = self.given_shape(rest, change, shared)
-            if t * np.sign(change.height) > 2.8 and (height / change.height > 0.4 or abs(t) > 5):
+            if t * np.sign(change.height) > LEFT_T and (height / change.height > LEFT_SHARE or abs(t) > 5):
                 t, height = self.given_shape(self.panel.members(parent), change, shared, parent)
                 if abs(t) > 4.5 and (best is change or abs(t) > abs(best.t)):
                     best = replace(change, conditions=parent, t=t, height=height)
         return best
+
+    def narrowed(self, change: Change, shared: float) -> Change:
+        """The part of a pair that a third attribute tells apart, where it shows more and the rest of the pair nothing.
+
+        Groups of three are not scanned all, of which there are many: the cause of one shows in its pairs as well.
+        """
+        if len(change.conditions) != 2:
+            return change
+        pair, best = self.panel.members(change.conditions), change
+        for part in self.panel.parts_of(change.conditions):
+            inside = self.panel.members(part)
+            if not self.measure.tells(part):
+                continue
+            t, height = self.given_shape(inside, change, shared, part)
+            if t * np.sign(change.height) < 0 or t**2 - PAIR_PENALTY < best.t**2:
+                continue
+            with self.measure.without(inside):
+                rest, left = self.given_shape(pair & ~inside, change, shared)
+            if rest * np.sign(change.height) < LEFT_T or left / height < LEFT_SHARE:
+                best = replace(change, conditions=part, t=t, height=height)
+        return best
+
+    def of_everybody(self, change: Change) -> Change | None:
+        """The change of everybody that a group's is the smaller part of: all others changed as well."""
+        everybody = self.scan_everybody(sign=float(np.sign(change.height)))
+        if (
+            everybody is None
+            or everybody.q_value >= ALPHA
+            or abs(everybody.since - change.since) > NEAR_WEEKS
+        ):
+            return None
+        inside = self.panel.members(change.conditions)
+        t, height = self.own_shape(change, ~inside)
+        if t * np.sign(change.height) < WHOLE_T:
+            return None
+        of_others = self.measure.actual[~inside].sum() * np.expm1(height)
+        of_group = self.measure.actual[inside].sum() * np.expm1(height + change.height)
+        return everybody if abs(of_others) > abs(of_group) else None
+
+    def of_all_values(self, change: Change) -> Change | None:
+        """The change of everybody that nearly all values of an attribute went through, each found by itself before."""
+        if len(change.conditions) != 1:
+            return None
+        alike = [
+            each
+            for each in self.found
+            if each.conditions.keys() == change.conditions.keys()
+            and each.height * change.height > 0
+            and abs(each.since - change.since) <= NEAR_WEEKS
+        ]
+        together = np.any([self.panel.members(each.conditions) for each in (*alike, change)], axis=0)
+        if len(alike) < 2 or self.measure.actual[together].sum() < MOST_OF_ALL * self.measure.actual.sum():
+            return None
+        for each in alike:
+            self.found.remove(each)
+            self.measure.take_out(self.panel.members(each.conditions), -each.height, each.values)
+        surest = max(alike, key=lambda each: abs(each.t))
+        t, height = self.own_shape(surest)
+        return replace(surest, conditions={}, t=t, height=height, error=height / t)
 
     def of_two(self, change: Change) -> Change:
         """Of the two values of an attribute the one whose own course changed."""
@@ -392,7 +465,7 @@ class Explainer:
         others = [str(each) for each in np.unique(values) if each not in (value, "none")]
         if len(others) != 1:
             return change
-        mine, theirs = (abs(self.own_height(values == each, change)) for each in (value, others[0]))
+        mine, theirs = (abs(self.own_shape(change, values == each)[1]) for each in (value, others[0]))
         if theirs <= mine:
             return change
         return replace(change, conditions={name: others[0]}, height=-change.height, t=-change.t)
@@ -403,8 +476,9 @@ class Explainer:
         candidates, shared = self.scan_groups()
         fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
         if fresh:
-            noise = shared[self.panel.groups.index(fresh.conditions)]
-            return self.of_two(self.promoted(fresh, float(noise)))
+            noise = float(shared[self.panel.groups.index(fresh.conditions)])
+            whole = self.of_everybody(fresh) or self.of_all_values(fresh)
+            return whole or self.of_two(self.narrowed(self.promoted(fresh, noise), noise))
         everybody = self.scan_everybody()
         if everybody and everybody.q_value < ALPHA:
             return None if self.is_told(everybody) else everybody

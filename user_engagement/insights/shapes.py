@@ -24,7 +24,7 @@ SHARED_PERSISTENCE = 0.5
 """From week to week, of the noise that users share."""
 PERSISTENCES = (0.9, 0.95, 0.98)
 PERSISTENT_RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0, 8.0)
-MOST_VARIANCE = 0.10
+MOST_VARIANCE = 0.25
 """Of a log ratio: weeks with more hold too few counts for a normal logarithm."""
 LEAST_WEEKS_USED = 10
 LEAST_RANDOM_GROUPS = 9
