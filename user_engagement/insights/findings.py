@@ -152,21 +152,30 @@ def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
         for place, (cause, also) in enumerate(kept):
             if follows(change, cause):
                 name = {USE: RETENTION, LENGTH: DURATION}.get(change.measure, change.measure)
-                # users who leave sooner are fewer every week: of these the week is known by when they leave
-                is_slow = change.shape == SLOPE and cause.shape != SLOPE
-                if (
-                    cause.measure == CHURN
-                    and change.measure == USE
-                    and abs(change.t) > abs(cause.t)
-                    and not is_slow
-                ):
-                    kept[place] = (change, (*also, CHURN))
+                if is_earlier(change, cause):
+                    before = {USE: RETENTION}.get(cause.measure, cause.measure)
+                    kept[place] = (change, (*also, before))
                 elif name not in also:
                     kept[place] = (cause, (*also, name))
                 break
         else:
             kept.append((change, ()))
     return kept
+
+
+def is_earlier(change: Change, cause: Change) -> bool:
+    """Whether of two changes that follow from each other the one that stands later in the chain says more."""
+    if cause.measure == CHURN:
+        # users who leave sooner are fewer every week: of these the week is known by when they leave
+        is_slow = change.shape == SLOPE and cause.shape != SLOPE
+        is_sure = abs(change.t) > abs(cause.t) and not is_slow
+        returns = change.measure == RESURRECTION and change.height > 0 > cause.height
+        return is_sure and (change.measure == USE or returns)
+    if (cause.measure, change.measure) != (USE, RESURRECTION) or min(change.height, cause.height) < 0:
+        return False
+    # users who are brought back stay for a while: all at once in a burst, or more every week
+    at_once = change.shape == EPISODE and cause.shape in (STEP, RAMP)
+    return at_once or (change.shape == STEP and cause.shape == SLOPE)
 
 
 def follows(change: Change, cause: Change) -> bool:

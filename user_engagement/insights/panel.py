@@ -275,8 +275,8 @@ def _counts(
 def _summed(
     rows: NDArray[np.int64], columns: NDArray[np.int64], counts: pd.DataFrame, shape: tuple[int, int]
 ) -> dict[str, Floats]:
-    place = rows * shape[1] + columns
-    summed = {str(name): np.zeros(shape[0] * shape[1], np.float32) for name in counts}
-    for name, total in summed.items():
-        np.add.at(total, place, counts[name].to_numpy(np.float32))
-    return {name: total.reshape(shape) for name, total in summed.items()}
+    place, size = rows * shape[1] + columns, shape[0] * shape[1]
+    return {
+        str(name): np.bincount(place, counts[name].to_numpy(float), size).astype(np.float32).reshape(shape)
+        for name in counts
+    }

@@ -214,8 +214,9 @@ def dated(measure: Measure, change: Change) -> Change:
 
 
 def as_shown(measure: Measure, change: Change) -> Change:
-    """A change as another measure shows it: who leaves sooner is missed by ever more, so that use falls slowly."""
-    if change.measure != CHURN or measure.name == CHURN or change.shape == EPISODE:
+    """A change as another measure shows it: who leaves sooner is missed by ever more; who was brought back stays."""
+    lasts = change.measure == RESURRECTION or (change.measure == CHURN and change.shape != EPISODE)
+    if not lasts or measure.name == change.measure:
         return change
     bank = measure.bank
     lasting = (bank.until < 0) & (np.abs(bank.since - change.since) <= 1)
