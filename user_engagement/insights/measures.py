@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,7 +37,6 @@ from user_engagement.insights.names import (
 from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, NONE, Counts, Panel
 from user_engagement.insights.scan import Conditions, Floats
 from user_engagement.insights.shapes import (
-    MOST_VARIANCE,
     RAMP_WEEKS,
     SHARED_PERSISTENCE,
     Array,
@@ -62,6 +61,8 @@ HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 LEAST_COUNT = 1e-3
 HALF = 0.5
 """Added to counts whose logarithm is taken."""
+MOST_OF_SIGNUPS = 0.12
+"""Variance of a usable week: of fewer than eight signups expected, the logarithm is skewed, and a few weeks decide."""
 FEW_SIGNUPS = 0.25
 """Of the mean of all weeks: what is expected of a week at least, so that signups that stop are seen."""
 PRIOR_WEEKS = 26
@@ -198,7 +199,10 @@ class Measure:
         contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
         ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
         self.bank = bank_of(len(self.panel.weeks), ramps=ramps)
-        self.random = RandomGroups(contrasts, sampling, fit_noise(contrasts, sampling), self.bank)
+        noise = fit_noise(contrasts, sampling)
+        if self.name == SIGNUPS:
+            noise = replace(noise, most=MOST_OF_SIGNUPS)
+        self.random = RandomGroups(contrasts, sampling, noise, self.bank)
         self.noise = self.random.noise
 
     @property
@@ -371,7 +375,7 @@ class Measure:
 
     def net_of_base(self, series: Array, sampling: Array) -> Array:
         """Series, shape (series, weeks), less what the base explains of each over weeks that say something."""
-        base, usable = self.own_base(), self.noise.total() * sampling[0] < MOST_VARIANCE
+        base, usable = self.own_base(), self.noise.usable(sampling[0])
         return series - series[:, usable] @ np.linalg.pinv(base[usable]).T @ base.T
 
     def own_covariance(self, shared: float) -> Array:

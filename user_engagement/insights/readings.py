@@ -26,7 +26,6 @@ from user_engagement.insights.names import (
 from user_engagement.insights.panel import HABITS, Panel
 from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
-    MOST_VARIANCE,
     Array,
     Bank,
     Fits,
@@ -112,7 +111,7 @@ def course_of(measure: Measure, change: Change) -> Course:
     else:
         series, sampling, shared = measure.own_residual(leaves)
         base = measure.own_base()
-    usable = measure.noise.total() * sampling < MOST_VARIANCE
+    usable = measure.noise.usable(sampling)
     covariance = measure.noise.covariance(sampling, np.array([shared]))
     return Course(series, without_odd_weeks(series, usable), base, covariance, usable[0], shared)
 

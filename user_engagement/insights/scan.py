@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from user_engagement.insights.names import BEHAVIOUR, RAMP, SIGNUPS, SLOPE, STEP
 from user_engagement.insights.shapes import (
-    MOST_VARIANCE,
     Array,
     Bank,
     Noise,
@@ -218,7 +217,7 @@ def best_shapes(
         allowed: shapes that may be found; shape (series, shapes).
         sign: of the heights that may be found; 0 for both.
     """
-    usable = noise.total() * sampling < MOST_VARIANCE
+    usable = noise.usable(sampling)
     enough = usable.sum(1) >= min(20, series.shape[1] // 2)
     clean = without_odd_weeks(series, usable)
     first = np.argmax(usable, axis=1)
@@ -354,7 +353,7 @@ class Explainer:
     def _one(
         self, series: Array, sampling: Array, shared: float, base: Array, change: Change
     ) -> tuple[float, float]:
-        usable = self.measure.noise.total() * sampling < MOST_VARIANCE
+        usable = self.measure.noise.usable(sampling)
         clean = without_odd_weeks(series, usable)
         covariance = self.measure.noise.covariance(sampling, np.array([shared]))
         fits = fitted(clean, covariance, base, change.bank)
