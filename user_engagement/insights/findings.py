@@ -59,8 +59,12 @@ from user_engagement.insights.statistics import ALPHA, Z
 CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LENGTH)
 """From signing up to the length of a session: the earliest link that broke is the finding."""
 NEAR_WEEKS = 6
+OLDER_WEEKS = 8
+"""Between what new users and what older users show of one change: cohorts say little of a week."""
 KNOWN_LATER = ("interaction_type", LEVEL)
 """Attributes that what users do after their signup decides."""
+LEAST_OF_MIX = 0.002
+"""Of the retention of all users: what a shift of who signs up changes at least, to be worth a sentence."""
 LEAST_T = 3.0
 """Of a link of the chain that is named as part of a change found otherwise."""
 
@@ -97,10 +101,12 @@ class Finding:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the metric moved as the change did, beyond chance, once larger causes are taken out."""
+        """Whether the metric moved as the change did, by an amount that matters, once larger causes are taken out."""
         sign = np.sign(self.change.height)
         nearest = min(sign * self.effect.low, sign * self.effect.high)
-        return self.kind in (MIX, MEASUREMENT) or nearest > 0
+        if self.kind == MIX:
+            return abs(self.effect.value) >= LEAST_OF_MIX * self.value_expected
+        return self.kind == MEASUREMENT or nearest > 0
 
     @property
     def is_adverse(self) -> bool:
@@ -171,6 +177,10 @@ def is_earlier(change: Change, cause: Change) -> bool:
         is_sure = abs(change.t) > abs(cause.t) and not is_slow
         returns = change.measure == RESURRECTION and change.height > 0 > cause.height
         return is_sure and (change.measure == USE or returns)
+    if cause.measure in (NEW_USERS, ACTIVATION) and change.measure == USE:
+        # new users have a course of their own by then: what is left, older users went through
+        is_near = abs(change.since - cause.since) <= OLDER_WEEKS
+        return is_near and change.height * cause.height > 0 and abs(change.t) > abs(cause.t)
     if (cause.measure, change.measure) != (USE, RESURRECTION) or min(change.height, cause.height) < 0:
         return False
     # users who are brought back stay for a while: all at once in a burst, or more every week

@@ -65,6 +65,8 @@ MOST_OF_SIGNUPS = 0.12
 """Variance of a usable week: of fewer than eight signups expected, the logarithm is skewed, and a few weeks decide."""
 FEW_SIGNUPS = 0.25
 """Of the mean of all weeks: what is expected of a week at least, so that signups that stop are seen."""
+LAPSE_WEEKS = 4
+"""Before a week, whose activity says who is retained or returns in it."""
 PRIOR_WEEKS = 26
 """Of the history: in these the levels of users from before it are still those of who happened to be active."""
 FAMILY = 8
@@ -147,6 +149,12 @@ class Measure:
             seen = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
             actual, exposure = actual * seen, exposure * seen
             drawn, drawn_exposure = drawn * seen, drawn_exposure * seen
+        if self.panel.begins_late and self.name in (RETENTION, RESURRECTION):
+            # who was active before the history is unknown
+            actual, exposure, drawn, drawn_exposure = (
+                np.where(np.arange(len(self.panel.weeks)) < LAPSE_WEEKS, np.float32(0), each)
+                for each in (actual, exposure, drawn, drawn_exposure)
+            )
         self.tenures = self.panel.tenures if actual.shape[1] > 1 else np.zeros(1, int)
         if self.name == DURATION:
             # in sessions of mean length, so that counts tell how much there is
@@ -410,7 +418,9 @@ class Measure:
         """Multiplies counts of leaves, and adds the difference to what the groups total."""
         cells = getattr(self, name)
         before = cells[leaves]
-        after = before * factor
+        # nothing times a factor is nothing: a group's logarithm has a half on top, which is dealt to its leaves
+        half = HALF * before.sum((1, 2), keepdims=True) / max(before.sum(), 1) if self.name == SIGNUPS else 0
+        after = ((before + half) * factor - half).astype(np.float32)
         cells[leaves] = after
         for of_groups in (True, False):
             if (kept := self.totals.get((name, of_groups))) is not None:

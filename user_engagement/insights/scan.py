@@ -42,10 +42,17 @@ Conditions = dict[str, str]
 USUAL_SCORE = 12.0
 """The best score of a series without a change, about."""
 PAIR_PENALTY = 6.0
+LEAST_HELD = 20.0
+"""Inverse variances that the weeks of a shape add up to: a few weeks of few counts have no normal logarithm."""
 MOST_CANDIDATES = 25
 AT_ONCE = 40
 LEFT_T, LEFT_SHARE = 2.8, 0.4
 """t of what is left of a group without a part of it, and its height by that of the part, from which both changed."""
+SURER = 4.0
+"""Squared t of everybody by that of the surest group, from which the change is of everybody, whenever they differ."""
+QUARTER = 13
+LITTLE_MORE = 0.4
+"""Height of a group's change by that of everybody, below which the group went through the same, a little more."""
 WHOLE_T = 5.0
 """t of all others beside a group, from which they changed as well."""
 MOST_OF_ALL = 0.8
@@ -230,7 +237,8 @@ def best_shapes(
         if len(bank.since) > 1:
             late = bank.since[None, :] >= first[part, None] + 8
             t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
-        t = np.where(enough[part, None], t, 0)
+        held = (usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)) @ (bank.values > 0.05)
+        t = np.where(enough[part, None] & (held > LEAST_HELD), t, 0)
         if allowed is not None:
             t = np.where(allowed[part], t, 0)
         if sign:
@@ -364,6 +372,8 @@ class Explainer:
     def is_told(self, change: Change) -> bool:
         """Part, whole or neighbour of a change that is found: without that group's users nothing is left of it."""
         for other in self.found:
+            if self.is_a_little_more(change, other):
+                return True
             if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
                 continue
             mine, theirs = change.conditions.items(), other.conditions.items()
@@ -379,6 +389,16 @@ class Explainer:
             if abs(t) < 4 or t * change.t < 0:
                 return True
         return False
+
+    @staticmethod
+    def is_a_little_more(change: Change, whole: Change) -> bool:
+        """Whether a group's change is that of everybody in the same quarter, a little more than for all others."""
+        return (
+            not whole.conditions
+            and abs(change.since - whole.since) <= QUARTER
+            and 0 < change.height / whole.height < LITTLE_MORE
+            and abs(change.t) < abs(whole.t)
+        )
 
     def promoted(self, change: Change, shared: float) -> Change:
         """The parent of a pair, where the rest of the parent changed as well."""
@@ -420,18 +440,20 @@ class Explainer:
     def of_everybody(self, change: Change) -> Change | None:
         """The change of everybody that a group's is the smaller part of: all others changed as well."""
         everybody = self.scan_everybody(sign=float(np.sign(change.height)))
-        if (
-            everybody is None
-            or everybody.q_value >= ALPHA
-            or abs(everybody.since - change.since) > NEAR_WEEKS
-        ):
+        if everybody is None or everybody.q_value >= ALPHA or self.is_told(everybody):
             return None
+        # a group of less than two thirds is further from all others than all together are from their past
+        is_surer = everybody.t**2 > SURER * change.t**2
+        if not is_surer and abs(everybody.since - change.since) > NEAR_WEEKS:
+            return None
+        if is_surer:
+            change = replace(change, bank=everybody.bank)
         inside = self.panel.members(change.conditions)
         t, height = self.own_shape(change, ~inside)
         if t * np.sign(change.height) < WHOLE_T:
             return None
         of_others = self.measure.actual[~inside].sum() * np.expm1(height)
-        of_group = self.measure.actual[inside].sum() * np.expm1(height + change.height)
+        of_group = self.measure.actual[inside].sum() * np.expm1(self.own_shape(change, inside)[1])
         return everybody if abs(of_others) > abs(of_group) else None
 
     def of_all_values(self, change: Change) -> Change | None:

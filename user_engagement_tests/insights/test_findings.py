@@ -10,6 +10,7 @@ from user_engagement.insights.names import (
     BEHAVIOUR,
     CHURN,
     EPISODE,
+    NEW_USERS,
     RESURRECTION,
     RETENTION,
     SLOPE,
@@ -51,3 +52,9 @@ def test_users_who_leave_sooner_are_dated_by_the_surer_of_the_two_changes() -> N
     leave, fewer = change(CHURN, STEP, 0.5, t=6.0), change(USE, STEP, -0.2, since=42)
     assert told(leave, fewer) == [(USE, (CHURN,))]
     assert told(leave, change(USE, SLOPE, -0.2)) == [(CHURN, (RETENTION,))]
+
+
+def test_what_older_users_went_through_as_well_is_no_change_of_new_users() -> None:
+    new, older = change(NEW_USERS, STEP, -0.3, t=6.0), change(USE, STEP, -0.3, since=42, t=12.0)
+    assert told(new, older) == [(USE, (NEW_USERS,))]
+    assert told(new, change(USE, STEP, -0.1, since=42, t=5.0)) == [(NEW_USERS, (RETENTION,))]
