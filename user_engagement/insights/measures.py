@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -61,8 +61,6 @@ HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 LEAST_COUNT = 1e-3
 HALF = 0.5
 """Added to counts whose logarithm is taken."""
-MOST_OF_SIGNUPS = 0.12
-"""Variance of a usable week: of fewer than eight signups expected, the logarithm is skewed, and a few weeks decide."""
 FEW_SIGNUPS = 0.25
 """Of the mean of all weeks: what is expected of a week at least, so that signups that stop are seen."""
 LAPSE_WEEKS = 4
@@ -207,10 +205,7 @@ class Measure:
         contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
         ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
         self.bank = bank_of(len(self.panel.weeks), ramps=ramps)
-        noise = fit_noise(contrasts, sampling)
-        if self.name == SIGNUPS:
-            noise = replace(noise, most=MOST_OF_SIGNUPS)
-        self.random = RandomGroups(contrasts, sampling, noise, self.bank)
+        self.random = RandomGroups(contrasts, sampling, fit_noise(contrasts, sampling), self.bank)
         self.noise = self.random.noise
 
     @property
@@ -282,10 +277,11 @@ class Measure:
         own, count = self.course(actual, exposure)
         others, other_count = self.course(other_actual, other_exposure)
         if self.name == SIGNUPS:
-            # the share of all that a group usually is says how many of a week's would be its own
+            # a log ratio to what is expected by the group's usual share is nearly the root of its deviance where it is
+            # weighed by the geometric mean of both counts
             share = actual.sum((1, 2)) / np.maximum(other_actual.sum((1, 2)), 1)
-            count = np.maximum(count, share[:, None] * other_count)
-            other_count = np.maximum(other_count, count / np.maximum(share[:, None], LEAST_COUNT))
+            usual = share[:, None] * other_count
+            count = np.sqrt(count * np.maximum(count, usual))
         sampling = 1 / np.maximum(count, LEAST_COUNT) + 1 / np.maximum(other_count, LEAST_COUNT)
         return own - others, sampling
 

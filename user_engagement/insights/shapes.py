@@ -68,14 +68,13 @@ class Noise:
     white: float
     ratio: float
     persistence: float
-    most: float = MOST_VARIANCE
 
     def total(self) -> float:
         return self.white * (1 + self.ratio)
 
     def usable(self, sampling: Array) -> NDArray[np.bool_]:
         """Whether log ratios with these sampling variances say something; shape as that of the variances."""
-        return self.total() * sampling < self.most
+        return self.total() * sampling < MOST_VARIANCE
 
     def covariance(self, sampling: Array, shared: Array) -> Array:
         """Of log ratios with the sampling variances, shape (series, weeks), and shared noise, shape (series,).
