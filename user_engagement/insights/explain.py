@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.measurement import GONE, TWICE, UNIT, Outage, Vanished
+from user_engagement.insights.measurement import GONE, HABIT_OF, TWICE, UNIT, Outage, Vanished
 from user_engagement.insights.measures import Measure, older
 from user_engagement.insights.names import (
     ACQUISITION,
@@ -96,7 +96,9 @@ def of_recording(change: Change) -> Change:
         USE: change.height < GONE,
     }
     is_overnight = change.shape in (STEP, EPISODE)
-    broad = len(change.conditions) <= (1 if change.measure == USE else 0)
+    # an attribute of events is recorded by a part of the tracking
+    of_events = change.measure == SESSIONS and set(change.conditions) <= set(HABIT_OF.values())
+    broad = len(change.conditions) <= int(change.measure == USE or of_events)
     if is_overnight and broad and jumped.get(change.measure, False):
         return replace(change, kind=MEASUREMENT)
     return change

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from user_engagement.insights.explain import Measures
 from user_engagement.insights.measurement import Outage
-from user_engagement.insights.measures import Measure
+from user_engagement.insights.measures import HALF, Measure
 from user_engagement.insights.names import (
     ACTIVATION,
     ACTIVE_USERS,
@@ -50,6 +50,7 @@ from user_engagement.insights.readings import (
     metric_parts,
     read,
     window_of,
+    without,
 )
 from user_engagement.insights.scan import Change, Conditions
 from user_engagement.insights.shapes import Array, fitted
@@ -58,8 +59,12 @@ from user_engagement.insights.statistics import ALPHA, Z
 CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LENGTH)
 """From signing up to the length of a session: the earliest link that broke is the finding."""
 NEAR_WEEKS = 6
+OLDER_WEEKS = 8
+"""Between what new users and what older users show of one change: cohorts say little of a week."""
 KNOWN_LATER = ("interaction_type", LEVEL)
 """Attributes that what users do after their signup decides."""
+LEAST_OF_MIX = 0.002
+"""Of the retention of all users: what a shift of who signs up changes at least, to be worth a sentence."""
 LEAST_T = 3.0
 """Of a link of the chain that is named as part of a change found otherwise."""
 
@@ -96,8 +101,12 @@ class Finding:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the metric moved as the change did: what is left of it once larger causes are taken out."""
-        return self.kind in (MIX, MEASUREMENT) or self.effect.value * self.change.height > 0
+        """Whether the metric moved as the change did, by an amount that matters, once larger causes are taken out."""
+        sign = np.sign(self.change.height)
+        nearest = min(sign * self.effect.low, sign * self.effect.high)
+        if self.kind == MIX:
+            return abs(self.effect.value) >= LEAST_OF_MIX * self.value_expected
+        return self.kind == MEASUREMENT or nearest > 0
 
     @property
     def is_adverse(self) -> bool:
@@ -149,21 +158,34 @@ def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
         for place, (cause, also) in enumerate(kept):
             if follows(change, cause):
                 name = {USE: RETENTION, LENGTH: DURATION}.get(change.measure, change.measure)
-                # users who leave sooner are fewer every week: of these the week is known by when they leave
-                is_slow = change.shape == SLOPE and cause.shape != SLOPE
-                if (
-                    cause.measure == CHURN
-                    and change.measure == USE
-                    and abs(change.t) > abs(cause.t)
-                    and not is_slow
-                ):
-                    kept[place] = (change, (*also, CHURN))
+                if is_earlier(change, cause):
+                    before = {USE: RETENTION}.get(cause.measure, cause.measure)
+                    kept[place] = (change, (*also, before))
                 elif name not in also:
                     kept[place] = (cause, (*also, name))
                 break
         else:
             kept.append((change, ()))
     return kept
+
+
+def is_earlier(change: Change, cause: Change) -> bool:
+    """Whether of two changes that follow from each other the one that stands later in the chain says more."""
+    if cause.measure == CHURN:
+        # users who leave sooner are fewer every week: of these the week is known by when they leave
+        is_slow = change.shape == SLOPE and cause.shape != SLOPE
+        is_sure = abs(change.t) > abs(cause.t) and not is_slow
+        returns = change.measure == RESURRECTION and change.height > 0 > cause.height
+        return is_sure and (change.measure == USE or returns)
+    if cause.measure in (NEW_USERS, ACTIVATION) and change.measure == USE:
+        # new users have a course of their own by then: what is left, older users went through
+        is_near = abs(change.since - cause.since) <= OLDER_WEEKS
+        return is_near and change.height * cause.height > 0 and abs(change.t) > abs(cause.t)
+    if (cause.measure, change.measure) != (USE, RESURRECTION) or min(change.height, cause.height) < 0:
+        return False
+    # users who are brought back stay for a while: all at once in a burst, or more every week
+    at_once = change.shape == EPISODE and cause.shape in (STEP, RAMP)
+    return at_once or (change.shape == STEP and cause.shape == SLOPE)
 
 
 def follows(change: Change, cause: Change) -> bool:
@@ -210,7 +232,7 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
     done, could = metric_parts(panel, metric, leaves)
     total = max(could[window].sum(), 1e-9)
     actual = float(done[window].sum() / total)
-    expected = np.exp(np.clip(-reading.curves[:, window], -6, 6)) @ done[window] / total
+    expected = without(reading.curves[:, window], done[window]) / total
     effects = actual - expected
     first, last = dates(readers.measure(change.measure), change)
     has_week = change.shape != SLOPE
@@ -351,7 +373,7 @@ def shortfall(panel: Panel, change: Change, height: float) -> list[tuple[NDArray
         before = odds / (1 + odds)
         heights = [(inside, np.log(share / before)), (~inside, np.log((1 - share) / (1 - before)))]
     return [
-        (leaves, signups[leaves].sum(0) * np.expm1(-of_leaves * change.values))
+        (leaves, (signups[leaves].sum(0) + HALF) * np.expm1(-of_leaves * change.values))
         for leaves, of_leaves in heights
     ]
 

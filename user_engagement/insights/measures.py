@@ -34,10 +34,9 @@ from user_engagement.insights.names import (
     SIGNUPS,
     USE,
 )
-from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, Counts, Panel
+from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, NONE, Counts, Panel
 from user_engagement.insights.scan import Conditions, Floats
 from user_engagement.insights.shapes import (
-    MOST_VARIANCE,
     RAMP_WEEKS,
     SHARED_PERSISTENCE,
     Array,
@@ -60,6 +59,14 @@ HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
 LEAST_COUNT = 1e-3
+HALF = 0.5
+"""Added to counts whose logarithm is taken."""
+FEW_SIGNUPS = 0.25
+"""Of the mean of all weeks: what is expected of a week at least, so that signups that stop are seen."""
+LAPSE_WEEKS = 4
+"""Before a week, whose activity says who is retained or returns in it."""
+PRIOR_WEEKS = 26
+"""Of the history: in these the levels of users from before it are still those of who happened to be active."""
 FAMILY = 8
 """Measures that every group is scanned in."""
 SPARSE = 0.25
@@ -140,6 +147,12 @@ class Measure:
             seen = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
             actual, exposure = actual * seen, exposure * seen
             drawn, drawn_exposure = drawn * seen, drawn_exposure * seen
+        if self.panel.begins_late and self.name in (RETENTION, RESURRECTION):
+            # who was active before the history is unknown
+            actual, exposure, drawn, drawn_exposure = (
+                np.where(np.arange(len(self.panel.weeks)) < LAPSE_WEEKS, np.float32(0), each)
+                for each in (actual, exposure, drawn, drawn_exposure)
+            )
         self.tenures = self.panel.tenures if actual.shape[1] > 1 else np.zeros(1, int)
         if self.name == DURATION:
             # in sessions of mean length, so that counts tell how much there is
@@ -148,8 +161,9 @@ class Measure:
         self.actual = actual
         self.exposure = exposure
         if self.name != SIGNUPS:
+            hidden = HABITS if self.panel.begins_late else (LEVEL,)
             self.exposure = self._weighted(
-                exposure, [name for name in self.panel.attributes if name != LEVEL]
+                exposure, [name for name in self.panel.attributes if name not in hidden]
             )
         if self.name == USE and LEVEL in self.panel.attributes:
             self.by_level = self._weighted(exposure, [LEVEL])
@@ -241,7 +255,9 @@ class Measure:
         """
         if self.name == SIGNUPS:
             counts = np.maximum(actual[:, 0], 0)
-            return np.log(counts + 0.5), smoothed(counts)
+            return np.log(counts + HALF), np.maximum(
+                smoothed(counts), FEW_SIGNUPS * counts.mean(1, keepdims=True)
+            )
         if self.panel.unrecorded.any():
             recorded = (~self.panel.unrecorded).astype(np.float32)
             actual, exposure = actual * recorded, exposure * recorded
@@ -252,7 +268,7 @@ class Measure:
         for _ in range(ROUNDS if actual.shape[1] > 1 else 3):
             rate = (per_tenure + 1e-9) / (np.einsum("gtw,gw->gt", exposure, course) + 1e-9)
             expected = np.einsum("gtw,gt->gw", exposure, rate)
-            course = (per_week + 0.5) / (expected + 0.5)
+            course = (per_week + HALF) / (expected + HALF)
         return np.log(course).astype(float), expected.astype(float)
 
     def _difference(
@@ -260,6 +276,12 @@ class Measure:
     ) -> tuple[Array, Array]:
         own, count = self.course(actual, exposure)
         others, other_count = self.course(other_actual, other_exposure)
+        if self.name == SIGNUPS:
+            # a log ratio to what is expected by the group's usual share is nearly the root of its deviance where it is
+            # weighed by the geometric mean of both counts
+            share = actual.sum((1, 2)) / np.maximum(other_actual.sum((1, 2)), 1)
+            usual = share[:, None] * other_count
+            count = np.sqrt(count * np.maximum(count, usual))
         sampling = 1 / np.maximum(count, LEAST_COUNT) + 1 / np.maximum(other_count, LEAST_COUNT)
         return own - others, sampling
 
@@ -273,13 +295,40 @@ class Measure:
         has_level = np.array([LEVEL in group for group in groups], dtype=bool)
         actual, everybody = self._inside_and_outside(membership, "actual")
         exposure, others = self._inside_and_outside(membership, "exposure")
-        if has_level.any() and self.by_level is not None:
+        by_level = has_level & (self.by_level is not None)
+        if by_level.any():
             of_level = self._inside_and_outside(membership, "by_level")
-            exposure[has_level], others[has_level] = (each[has_level] for each in of_level)
-            settled = (self.tenures >= SETTLED_WEEKS).astype(np.float32)[None, :, None]
+            exposure[by_level], others[by_level] = (each[by_level] for each in of_level)
+        self._leave_out_unknown(groups, everybody, others)
+        if by_level.any():
             for each in (actual, exposure, everybody, others):
-                each[has_level] *= settled
+                each[by_level] *= self.settled
         return self._difference(actual, exposure, everybody, others)
+
+    def _leave_out_unknown(self, groups: Sequence[Conditions], actual: Floats, exposure: Floats) -> None:
+        """Compares users of a habit with users of other habits alone: those of none are who was absent at first.
+
+        Args:
+            actual, exposure: totals of all others beside each group, changed in place.
+        """
+        habits_of = [tuple(name for name in HABITS if name in group) for group in groups]
+        for habits in {each for each in habits_of if each}:
+            rows = np.array([each == habits for each in habits_of])
+            unknown = np.any([self.panel.attributes[name] == NONE for name in habits], axis=0) & (
+                self.among > 0
+            )
+            if not unknown.any():
+                continue
+            weighted = self.exposure if LEVEL not in habits or self.by_level is None else self.by_level
+            for cells, rest in ((self.actual, actual), (weighted, exposure)):
+                rest[rows] -= self._totals(unknown[None].astype(np.float32), cells) * self.seen
+
+    @property
+    def settled(self) -> Floats:
+        """1 where an activity level says what users do later on, else 0; shape (tenures, weeks)."""
+        weeks = len(self.panel.weeks)
+        known = newer(self.tenures, weeks, 0) | (np.arange(weeks) >= PRIOR_WEEKS)[None]
+        return (known & (self.tenures >= SETTLED_WEEKS)[:, None]).astype(np.float32)
 
     def _inside_and_outside(self, membership: Floats, name: str) -> tuple[Floats, Floats]:
         """Totals of each group, and of all others; each of shape (groups, tenures, weeks)."""
@@ -330,7 +379,7 @@ class Measure:
 
     def net_of_base(self, series: Array, sampling: Array) -> Array:
         """Series, shape (series, weeks), less what the base explains of each over weeks that say something."""
-        base, usable = self.own_base(), self.noise.total() * sampling[0] < MOST_VARIANCE
+        base, usable = self.own_base(), self.noise.usable(sampling[0])
         return series - series[:, usable] @ np.linalg.pinv(base[usable]).T @ base.T
 
     def own_covariance(self, shared: float) -> Array:
@@ -365,7 +414,9 @@ class Measure:
         """Multiplies counts of leaves, and adds the difference to what the groups total."""
         cells = getattr(self, name)
         before = cells[leaves]
-        after = before * factor
+        # nothing times a factor is nothing: a group's logarithm has a half on top, which is dealt to its leaves
+        half = HALF * before.sum((1, 2), keepdims=True) / max(before.sum(), 1) if self.name == SIGNUPS else 0
+        after = ((before + half) * factor - half).astype(np.float32)
         cells[leaves] = after
         for of_groups in (True, False):
             if (kept := self.totals.get((name, of_groups))) is not None:

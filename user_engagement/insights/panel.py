@@ -31,6 +31,8 @@ BUCKETS = 64
 MOST_STRATA = 100
 LEAST_SHARE = 0.02
 """Of the users: smaller groups are not scanned."""
+MOST_EARLIER = 0.1
+"""Share of the users who signed up before the history, above which what they do by habit is not compared by tenure."""
 USED = ("active_users", "active_days", "sessions", "recent_users", "retained_users", "active_users_28")
 WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds", "log_seconds")
 COHORT = ("signups", "activated_users", "early_active_days")
@@ -97,6 +99,12 @@ class Panel(Groups):
     def users(self) -> Floats:
         """Users of each leaf; shape (leaves,)."""
         return self.leaves.cohorts["all_signups"].sum(axis=1)
+
+    @cached_property
+    def begins_late(self) -> bool:
+        """Whether many users signed up before the history: their habits are of a later part of their life."""
+        signups = self.leaves.cohorts["all_signups"]
+        return bool(signups[:, : -len(self.weeks) - 1].sum() > MOST_EARLIER * signups.sum())
 
     @cached_property
     def groups(self) -> list[Conditions]:
@@ -267,8 +275,8 @@ def _counts(
 def _summed(
     rows: NDArray[np.int64], columns: NDArray[np.int64], counts: pd.DataFrame, shape: tuple[int, int]
 ) -> dict[str, Floats]:
-    place = rows * shape[1] + columns
-    summed = {str(name): np.zeros(shape[0] * shape[1], np.float32) for name in counts}
-    for name, total in summed.items():
-        np.add.at(total, place, counts[name].to_numpy(np.float32))
-    return {name: total.reshape(shape) for name, total in summed.items()}
+    place, size = rows * shape[1] + columns, shape[0] * shape[1]
+    return {
+        str(name): np.bincount(place, counts[name].to_numpy(float), size).astype(np.float32).reshape(shape)
+        for name in counts
+    }

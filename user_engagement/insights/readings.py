@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.measures import COMPLETE, Measure, newer, older
+from user_engagement.insights.measures import COMPLETE, HALF, Measure, newer, older
 from user_engagement.insights.names import (
     ACTIVATION,
     ACTIVE_USERS,
@@ -26,7 +26,6 @@ from user_engagement.insights.names import (
 from user_engagement.insights.panel import HABITS, Panel
 from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
-    MOST_VARIANCE,
     Array,
     Bank,
     Fits,
@@ -112,7 +111,7 @@ def course_of(measure: Measure, change: Change) -> Course:
     else:
         series, sampling, shared = measure.own_residual(leaves)
         base = measure.own_base()
-    usable = measure.noise.total() * sampling < MOST_VARIANCE
+    usable = measure.noise.usable(sampling)
     covariance = measure.noise.covariance(sampling, np.array([shared]))
     return Course(series, without_odd_weeks(series, usable), base, covariance, usable[0], shared)
 
@@ -214,8 +213,9 @@ def dated(measure: Measure, change: Change) -> Change:
 
 
 def as_shown(measure: Measure, change: Change) -> Change:
-    """A change as another measure shows it: who leaves sooner is missed by ever more, so that use falls slowly."""
-    if change.measure != CHURN or measure.name == CHURN or change.shape == EPISODE:
+    """A change as another measure shows it: who leaves sooner is missed by ever more; who was brought back stays."""
+    lasts = change.measure == RESURRECTION or (change.measure == CHURN and change.shape != EPISODE)
+    if not lasts or measure.name == change.measure:
         return change
     bank = measure.bank
     lasting = (bank.until < 0) & (np.abs(bank.since - change.since) <= 1)
@@ -291,8 +291,17 @@ def lost_by_users(
 
 def over_curves(reading: Reading, actual: Array, window: NDArray[np.int64]) -> Amount:
     """What is missing, a week, of counts by week, shape (weeks,), that a change of the log ratio took."""
-    missing = np.expm1(np.clip(-reading.curves[:, window], -6, 6)) @ actual[window] / len(window)
+    missing = (without(reading.curves[:, window], actual[window]) - actual[window].sum()) / len(window)
     return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
+
+
+def without(curves: Array, actual: Array) -> Array:
+    """What counts would add up to without a change of their log ratio; shape (curves,).
+
+    Args:
+        curves: shape (curves, weeks). actual: shape (weeks,); 0 where the change left nothing.
+    """
+    return np.exp(np.clip(-curves, -6, 6)) @ (actual + HALF) - HALF * len(actual)
 
 
 def lost_in_first_week(measure: Measure, change: Change, count: str, window: NDArray[np.int64]) -> Amount:

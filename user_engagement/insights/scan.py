@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from user_engagement.insights.names import BEHAVIOUR, RAMP, SIGNUPS, SLOPE, STEP
 from user_engagement.insights.shapes import (
-    MOST_VARIANCE,
     Array,
     Bank,
     Noise,
@@ -43,8 +42,22 @@ Conditions = dict[str, str]
 USUAL_SCORE = 12.0
 """The best score of a series without a change, about."""
 PAIR_PENALTY = 6.0
+LEAST_HELD = 20.0
+"""Inverse variances that the weeks of a shape add up to: a few weeks of few counts have no normal logarithm."""
 MOST_CANDIDATES = 25
 AT_ONCE = 40
+LEFT_T, LEFT_SHARE = 2.8, 0.4
+"""t of what is left of a group without a part of it, and its height by that of the part, from which both changed."""
+SURER = 4.0
+"""Squared t of everybody by that of the surest group, from which the change is of everybody, whenever they differ."""
+QUARTER = 13
+LITTLE_MORE = 0.4
+"""Height of a group's change by that of everybody, below which the group went through the same, a little more."""
+WHOLE_T = 5.0
+"""t of all others beside a group, from which they changed as well."""
+MOST_OF_ALL = 0.8
+"""Share of the counts that values of an attribute have together, from which what all of them show is of everybody."""
+NEAR_WEEKS = 3
 LEAST_SERIES = 20
 """Points in time that a table must have for a series to be scanned for shapes."""
 
@@ -74,6 +87,16 @@ class Groups(ABC):
         rows = [self.members(group) for group in self.groups]
         return np.array(rows, dtype=np.float32).reshape(len(rows), self.size)
 
+    def parts_of(self, group: Mapping[str, str]) -> list[Conditions]:
+        """The group's parts by one further attribute, of as many leaves as make a group of their own."""
+        known = {tuple(sorted(each.items())) for each in self.groups}
+        singles = [each for each in self.groups if len(each) == 1 and each.keys().isdisjoint(group)]
+        return [
+            {**group, **each}
+            for each in singles
+            if all(tuple(sorted({name: value, **each}.items())) in known for name, value in group.items())
+        ]
+
     def members(self, group: Mapping[str, str]) -> NDArray[np.bool_]:
         """Whether each leaf is part of the group; shape (leaves,)."""
         inside = np.ones(self.size, dtype=bool)
@@ -92,6 +115,7 @@ class Compared(Protocol):
     """What a scan needs to know of a measure of leaves."""
 
     name: str
+    actual: Array
     noise: Noise
     bank: Bank
 
@@ -200,7 +224,7 @@ def best_shapes(
         allowed: shapes that may be found; shape (series, shapes).
         sign: of the heights that may be found; 0 for both.
     """
-    usable = noise.total() * sampling < MOST_VARIANCE
+    usable = noise.usable(sampling)
     enough = usable.sum(1) >= min(20, series.shape[1] // 2)
     clean = without_odd_weeks(series, usable)
     first = np.argmax(usable, axis=1)
@@ -213,7 +237,8 @@ def best_shapes(
         if len(bank.since) > 1:
             late = bank.since[None, :] >= first[part, None] + 8
             t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
-        t = np.where(enough[part, None], t, 0)
+        held = (usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)) @ (bank.values > 0.05)
+        t = np.where(enough[part, None] & (held > LEAST_HELD), t, 0)
         if allowed is not None:
             t = np.where(allowed[part], t, 0)
         if sign:
@@ -327,20 +352,16 @@ class Explainer:
         series, sampling = self.measure.contrasts(leaves[None].astype(np.float32), [group])
         return self._one(series, sampling, shared, self.flat, change)
 
-    def own_shape(self, change: Change) -> tuple[float, float]:
-        """t and height of a given shape in everybody's own course."""
-        course, sampling, shared = self.measure.own_residual(self.panel.members({}))
-        return self._one(course, sampling, shared, self.measure.own_base(), change)
-
-    def own_height(self, leaves: NDArray[np.bool_], change: Change) -> float:
-        """Height of a given shape in the own course of some leaves."""
+    def own_shape(self, change: Change, leaves: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+        """t and height of a given shape in the own course of some leaves, by default of everybody."""
+        leaves = self.panel.members({}) if leaves is None else leaves
         course, sampling, shared = self.measure.own_residual(leaves)
-        return self._one(course, sampling, shared, self.measure.own_base(), change)[1]
+        return self._one(course, sampling, shared, self.measure.own_base(), change)
 
     def _one(
         self, series: Array, sampling: Array, shared: float, base: Array, change: Change
     ) -> tuple[float, float]:
-        usable = self.measure.noise.total() * sampling < MOST_VARIANCE
+        usable = self.measure.noise.usable(sampling)
         clean = without_odd_weeks(series, usable)
         covariance = self.measure.noise.covariance(sampling, np.array([shared]))
         fits = fitted(clean, covariance, base, change.bank)
@@ -351,10 +372,12 @@ class Explainer:
     def is_told(self, change: Change) -> bool:
         """Part, whole or neighbour of a change that is found: without that group's users nothing is left of it."""
         for other in self.found:
+            if self.is_a_little_more(change, other):
+                return True
             if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
                 continue
             mine, theirs = change.conditions.items(), other.conditions.items()
-            if not mine and abs(change.t) > abs(other.t):
+            if not mine and abs(change.t) > abs(other.t) and change.t * other.t > 0:
                 continue  # more than what is left of a group's change
             if mine <= theirs or theirs <= mine:
                 return True
@@ -367,6 +390,16 @@ class Explainer:
                 return True
         return False
 
+    @staticmethod
+    def is_a_little_more(change: Change, whole: Change) -> bool:
+        """Whether a group's change is that of everybody in the same quarter, a little more than for all others."""
+        return (
+            not whole.conditions
+            and abs(change.since - whole.since) <= QUARTER
+            and 0 < change.height / whole.height < LITTLE_MORE
+            and abs(change.t) < abs(whole.t)
+        )
+
     def promoted(self, change: Change, shared: float) -> Change:
         """The parent of a pair, where the rest of the parent changed as well."""
         if len(change.conditions) != 2:
@@ -377,11 +410,72 @@ class Explainer:
             rest = self.panel.members(parent) & ~pair
             with self.measure.without(pair):
                 t, height = self.given_shape(rest, change, shared)
-            if t * np.sign(change.height) > 2.8 and (height / change.height > 0.4 or abs(t) > 5):
+            if t * np.sign(change.height) > LEFT_T and (height / change.height > LEFT_SHARE or abs(t) > 5):
                 t, height = self.given_shape(self.panel.members(parent), change, shared, parent)
                 if abs(t) > 4.5 and (best is change or abs(t) > abs(best.t)):
                     best = replace(change, conditions=parent, t=t, height=height)
         return best
+
+    def narrowed(self, change: Change, shared: float) -> Change:
+        """The part of a pair that a third attribute tells apart, where it shows more and the rest of the pair nothing.
+
+        Groups of three are not scanned all, of which there are many: the cause of one shows in its pairs as well.
+        """
+        if len(change.conditions) != 2:
+            return change
+        pair, best = self.panel.members(change.conditions), change
+        for part in self.panel.parts_of(change.conditions):
+            inside = self.panel.members(part)
+            if not self.measure.tells(part):
+                continue
+            t, height = self.given_shape(inside, change, shared, part)
+            if t * np.sign(change.height) < 0 or t**2 - PAIR_PENALTY < best.t**2:
+                continue
+            with self.measure.without(inside):
+                rest, left = self.given_shape(pair & ~inside, change, shared)
+            if rest * np.sign(change.height) < LEFT_T or left / height < LEFT_SHARE:
+                best = replace(change, conditions=part, t=t, height=height)
+        return best
+
+    def of_everybody(self, change: Change) -> Change | None:
+        """The change of everybody that a group's is the smaller part of: all others changed as well."""
+        everybody = self.scan_everybody(sign=float(np.sign(change.height)))
+        if everybody is None or everybody.q_value >= ALPHA or self.is_told(everybody):
+            return None
+        # a group of less than two thirds is further from all others than all together are from their past
+        is_surer = everybody.t**2 > SURER * change.t**2
+        if not is_surer and abs(everybody.since - change.since) > NEAR_WEEKS:
+            return None
+        if is_surer:
+            change = replace(change, bank=everybody.bank)
+        inside = self.panel.members(change.conditions)
+        t, height = self.own_shape(change, ~inside)
+        if t * np.sign(change.height) < WHOLE_T:
+            return None
+        of_others = self.measure.actual[~inside].sum() * np.expm1(height)
+        of_group = self.measure.actual[inside].sum() * np.expm1(self.own_shape(change, inside)[1])
+        return everybody if abs(of_others) > abs(of_group) else None
+
+    def of_all_values(self, change: Change) -> Change | None:
+        """The change of everybody that nearly all values of an attribute went through, each found by itself before."""
+        if len(change.conditions) != 1:
+            return None
+        alike = [
+            each
+            for each in self.found
+            if each.conditions.keys() == change.conditions.keys()
+            and each.height * change.height > 0
+            and abs(each.since - change.since) <= NEAR_WEEKS
+        ]
+        together = np.any([self.panel.members(each.conditions) for each in (*alike, change)], axis=0)
+        if len(alike) < 2 or self.measure.actual[together].sum() < MOST_OF_ALL * self.measure.actual.sum():
+            return None
+        for each in alike:
+            self.found.remove(each)
+            self.measure.take_out(self.panel.members(each.conditions), -each.height, each.values)
+        surest = max(alike, key=lambda each: abs(each.t))
+        t, height = self.own_shape(surest)
+        return replace(surest, conditions={}, t=t, height=height, error=height / t)
 
     def of_two(self, change: Change) -> Change:
         """Of the two values of an attribute the one whose own course changed."""
@@ -392,7 +486,7 @@ class Explainer:
         others = [str(each) for each in np.unique(values) if each not in (value, "none")]
         if len(others) != 1:
             return change
-        mine, theirs = (abs(self.own_height(values == each, change)) for each in (value, others[0]))
+        mine, theirs = (abs(self.own_shape(change, values == each)[1]) for each in (value, others[0]))
         if theirs <= mine:
             return change
         return replace(change, conditions={name: others[0]}, height=-change.height, t=-change.t)
@@ -403,8 +497,9 @@ class Explainer:
         candidates, shared = self.scan_groups()
         fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
         if fresh:
-            noise = shared[self.panel.groups.index(fresh.conditions)]
-            return self.of_two(self.promoted(fresh, float(noise)))
+            noise = float(shared[self.panel.groups.index(fresh.conditions)])
+            whole = self.of_everybody(fresh) or self.of_all_values(fresh)
+            return whole or self.of_two(self.narrowed(self.promoted(fresh, noise), noise))
         everybody = self.scan_everybody()
         if everybody and everybody.q_value < ALPHA:
             return None if self.is_told(everybody) else everybody

@@ -24,7 +24,7 @@ SHARED_PERSISTENCE = 0.5
 """From week to week, of the noise that users share."""
 PERSISTENCES = (0.9, 0.95, 0.98)
 PERSISTENT_RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0, 8.0)
-MOST_VARIANCE = 0.10
+MOST_VARIANCE = 0.25
 """Of a log ratio: weeks with more hold too few counts for a normal logarithm."""
 LEAST_WEEKS_USED = 10
 LEAST_RANDOM_GROUPS = 9
@@ -72,13 +72,17 @@ class Noise:
     def total(self) -> float:
         return self.white * (1 + self.ratio)
 
+    def usable(self, sampling: Array) -> NDArray[np.bool_]:
+        """Whether log ratios with these sampling variances say something; shape as that of the variances."""
+        return self.total() * sampling < MOST_VARIANCE
+
     def covariance(self, sampling: Array, shared: Array) -> Array:
         """Of log ratios with the sampling variances, shape (series, weeks), and shared noise, shape (series,).
 
         Returns shape (series, weeks, weeks). Weeks of too little data have so much variance that they say nothing.
         """
         weeks = sampling.shape[1]
-        usable = self.total() * sampling < MOST_VARIANCE
+        usable = self.usable(sampling)
         root = np.sqrt(sampling)
         lasting = autoregressive(weeks, self.persistence)
         common = autoregressive(weeks, SHARED_PERSISTENCE)
@@ -228,7 +232,7 @@ class RandomGroups:
     def inflation(self) -> Array:
         """How large t of a shape's kind gets, as a root mean square, at least 1; shape (shapes,)."""
         weeks = self.sampling.shape[1]
-        usable = self.noise.total() * self.sampling < MOST_VARIANCE
+        usable = self.noise.usable(self.sampling)
         enough = usable.sum(1) >= min(20, weeks // 2)
         result = np.ones(len(self.bank.since))
         if enough.sum() <= LEAST_RANDOM_GROUPS:
@@ -321,7 +325,7 @@ def understatement(residual: Array, covariance: Array, usable: NDArray[np.bool_]
 
 def shared_variance(series: Array, sampling: Array, noise: Noise) -> float:
     """Variance of what the users of a group share in a week, beyond the noise of the users themselves; one series."""
-    usable = noise.total() * sampling < MOST_VARIANCE
+    usable = noise.usable(sampling)
     pairs = usable[1:] & usable[:-1]
     if pairs.sum() < LEAST_WEEKS_USED:
         return 0.0

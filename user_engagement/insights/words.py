@@ -124,7 +124,8 @@ def measurement_sentence(finding: Finding) -> str:
             f"No events were recorded {days_of(finding.lost_days)}: {finding.value_actual:,.0f} weekly active users "
             f"instead of {finding.value_expected:,.0f}. This is recording or delivery, not behaviour; it is over."
         )
-    if finding.conditions:
+    whom = f" of {group_of(finding.conditions)}" if finding.conditions else ""
+    if finding.conditions and finding.direction == "down":
         group = " and ".join(
             f"{name.replace('_', ' ')} {value}" for name, value in finding.conditions.items()
         )
@@ -133,8 +134,8 @@ def measurement_sentence(finding: Finding) -> str:
             "this is recording, not behaviour."
         )
     return (
-        f"{finding.metric.replace('_', ' ').capitalize()} jumped {finding.direction} overnight in all segments at "
-        f"once{when_of(finding)}: this is recording or delivery, not behaviour."
+        f"{finding.metric.replace('_', ' ').capitalize()}{whom} jumped {finding.direction} overnight in all segments "
+        f"at once{when_of(finding)}: this is recording or delivery, not behaviour."
     )
 
 

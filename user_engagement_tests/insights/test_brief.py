@@ -132,3 +132,23 @@ def test_one_group_is_explained_as_if_it_were_the_whole_company() -> None:
     )
     tables = brief_tables(rollups, NO_GROWTH, group={"country": "US"})
     assert said(tables)[0][:4] == ("behaviour", "retention", {}, "down")
+
+
+@pytest.mark.slow
+def test_a_country_where_nobody_signs_up_any_more_is_named_though_its_last_weeks_are_empty() -> None:
+    tables = explained(
+        seed=5, signs_up=lambda person: (person.country != "BR") | (person.signup_week < SINCE - 10)
+    )
+    assert said(tables)[0] == ("acquisition", "signups", {"country": "BR"}, "down", WEEKS[SINCE - 10])
+    row = tables["decline_brief"].iloc[0]
+    assert row.value_actual == 0
+    assert row.value_expected > 20
+
+
+@pytest.mark.slow
+def test_sessions_of_one_device_that_double_overnight_are_delivery() -> None:
+    tables = explained(
+        seed=6, sessions=lambda rows: np.where((rows.device == "phone") & (rows.week >= SINCE), 2.5, 1.0)
+    )
+    assert said(tables) == [("measurement", "sessions_per_day", {"main_device": "phone"}, "up", WEEKS[SINCE])]
+    assert "whose main device is phone jumped up overnight" in tables["decline_brief"].finding[0]

@@ -58,6 +58,24 @@ def test_what_all_leaves_share_is_no_groups_but_everybodys() -> None:
     assert found.log_ratio[0] == pytest.approx(np.log(0.8), abs=4 * found.error[0])
 
 
+def test_three_attributes_are_named_where_the_third_splits_a_pair() -> None:
+    leaves = np.array(list(product(COUNTRIES, DEVICES, ("basic", "pro"))))
+    names = {"country": leaves[:, 0], "device": leaves[:, 1], "product": leaves[:, 2]}
+    of_pair, of_three = ((leaves[:, :size] == ("US", "phone", "pro")[:size]).all(axis=1) for size in (2, 3))
+    expected = np.full(len(leaves), 1000.0)
+    for inside, named in ((of_pair, ["country", "device"]), (of_three, ["country", "device", "product"])):
+        actual = np.random.default_rng(4).poisson(expected * np.where(inside, 0.5, 1.0)).astype(float)
+        found = scan(names, actual, expected, variance=expected)
+        assert [sorted(each) for each in found.conditions] == [named]
+
+
+def test_a_change_of_all_groups_is_everybodys_even_where_they_changed_by_different_amounts() -> None:
+    rise = np.array([{"DE": 1.5, "US": 1.6, "BR": 1.8, "IN": 2.2}[country] for country in LEAVES[:, 0]])
+    actual, expected = drawn(7, rise[:, None])
+    found = scan(ATTRIBUTES, actual, expected, variance=expected)
+    assert found.conditions.tolist() == [{}]
+
+
 def test_two_causes_are_found_one_after_the_other_the_larger_first() -> None:
     factor = np.where(US_PHONE, 0.5, 1.0) * np.where(LEAVES[:, 1] == "tablet", 1.2, 1.0)
     actual, expected = drawn(3, factor[:, None])

@@ -27,12 +27,14 @@ def counted_company(
     activity: Factor = unchanged,
     sessions: Factor = unchanged,
     seconds: Factor = unchanged,
+    signs_up: Callable[[pd.DataFrame], pd.Series] | None = None,
 ) -> SimpleNamespace:
     """The rollups behind the brief of a company whose users sign up evenly and stay.
 
     Args:
         activity, sessions, seconds: factors of active days, of sessions a day and of a session's seconds, for rows of
             country, device, week (its number) and signup_week.
+        signs_up: whether each user signs up at all; all users do by default.
     """
     rng = np.random.default_rng(seed)
     person = pd.DataFrame(
@@ -44,6 +46,9 @@ def counted_company(
             "keen": rng.gamma(2.0, 0.5, users),
         }
     )
+    if signs_up is not None:
+        person = person[signs_up(person)].reset_index(drop=True)
+        users = len(person)
     rows = person.loc[person.index.repeat(len(WEEKS))].assign(week=np.tile(np.arange(len(WEEKS)), users))
     rows = rows[rows.week >= rows.signup_week]
     rate = np.clip(DAYS_A_WEEK / 7 * rows.keen * activity(rows), 0, 1)
