@@ -171,16 +171,16 @@ def merged(changes: list[Change]) -> list[tuple[Change, tuple[str, ...]]]:
 
 def is_earlier(change: Change, cause: Change) -> bool:
     """Whether of two changes that follow from each other the one that stands later in the chain says more."""
+    # users who leave sooner are fewer every week, and new users make up more of all: the week is known by the cause
+    is_slow = change.shape == SLOPE and cause.shape != SLOPE
     if cause.measure == CHURN:
-        # users who leave sooner are fewer every week: of these the week is known by when they leave
-        is_slow = change.shape == SLOPE and cause.shape != SLOPE
         is_sure = abs(change.t) > abs(cause.t) and not is_slow
         returns = change.measure == RESURRECTION and change.height > 0 > cause.height
         return is_sure and (change.measure == USE or returns)
     if cause.measure in (NEW_USERS, ACTIVATION) and change.measure == USE:
         # new users have a course of their own by then: what is left, older users went through
         is_near = abs(change.since - cause.since) <= OLDER_WEEKS
-        return is_near and change.height * cause.height > 0 and abs(change.t) > abs(cause.t)
+        return is_near and not is_slow and change.height * cause.height > 0 and abs(change.t) > abs(cause.t)
     if (cause.measure, change.measure) != (USE, RESURRECTION) or min(change.height, cause.height) < 0:
         return False
     # users who are brought back stay for a while: all at once in a burst, or more every week

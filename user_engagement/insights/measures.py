@@ -282,6 +282,10 @@ class Measure:
             share = actual.sum((1, 2)) / np.maximum(other_actual.sum((1, 2)), 1)
             usual = share[:, None] * other_count
             count = np.sqrt(count * np.maximum(count, usual))
+        elif self.name in (NEW_USERS, ACTIVATION):
+            # so is that of a cohort of a few users of whom hardly one came back
+            came = np.maximum(actual.sum(1), 0) + HALF
+            count = np.sqrt(count * np.minimum(count, came))
         sampling = 1 / np.maximum(count, LEAST_COUNT) + 1 / np.maximum(other_count, LEAST_COUNT)
         return own - others, sampling
 
