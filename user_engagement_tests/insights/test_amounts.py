@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from user_engagement.insights.analysis import company_panel
@@ -45,6 +46,26 @@ def step_of(measure: Measure, since: int, conditions: dict[str, str]) -> Change:
 def fallen() -> Panel:
     """All users are active 40 % less since a week, on the days of their first week as well."""
     return panel_of_company(seed=11, activity=lambda rows: np.where(rows.week >= SINCE, 0.6, 1.0))
+
+
+def test_a_cohort_of_a_few_users_of_whom_none_came_back_is_as_odd_as_its_deviance() -> None:
+    """Its logarithm alone once made a finding in a company without a cause: t was twice as large."""
+    week, is_odd = 30, {"country": "BR", "device": "phone"}
+
+    def activity(rows: pd.DataFrame) -> np.ndarray:
+        odd = (rows[list(is_odd)] == pd.Series(is_odd)).all(axis=1)
+        return np.where(odd & (rows.signup_week == week), 0.0, 1.0)
+
+    panel = panel_of_company(seed=4, users=1_500, activity=activity)
+    measure = Measure(panel, NEW_USERS)
+    conditions = {"country": "BR", "main_device": "phone"}
+    inside = panel.members(conditions)
+    series, variance = measure.contrasts(inside[None].astype(np.float32), [conditions])
+    days, users = (cells.sum((1, 2)) for cells in (measure.actual, measure.exposure))
+    expected = measure.exposure[inside, 0, week].sum() * days.sum() / users.sum()
+    assert measure.actual[inside, 0, week].sum() == 0
+    # of a Poisson count of nothing, the deviance is twice what was expected
+    assert series[0, week] / np.sqrt(variance[0, week]) == pytest.approx(-np.sqrt(2 * expected), rel=0.25)
 
 
 def test_the_error_of_all_users_is_that_of_the_delta_method_where_there_is_one_tenure(fallen: Panel) -> None:
