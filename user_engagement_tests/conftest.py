@@ -16,7 +16,7 @@ from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
 from user_engagement_tests.support.company import EXTRAS, THROUGH
 
-STARTING = frozenset({"emulator", "instance", "marts", "postgresql", "server"})
+STARTING = frozenset({"command", "emulator", "instance", "marts", "postgresql", "server"})
 """Fixtures that run a pipeline, a server or an instance of Dagster: tests that use them are slow."""
 
 

@@ -289,6 +289,7 @@ def test_only_verified_addresses_that_are_allowed_are_admitted(
     assert is_admitted(user, ("*@example.com", "bob@partner.org")) is admitted
 
 
+@pytest.mark.slow
 def test_a_login_without_its_secrets_is_refused_with_what_to_do(command: Callable[..., object]) -> None:
     done = command("dashboard", USER_ENGAGEMENT_DASHBOARD_LOGIN="*@example.com")
     assert done.returncode == 2
@@ -308,6 +309,7 @@ def test_other_machines_see_the_dashboard_only_with_a_login_or_behind_a_named_pr
         assert settings.dashboard_host == "0.0.0.0"
 
 
+@pytest.mark.slow
 def test_the_dashboard_listens_where_the_setting_says(tmp_path: Path) -> None:
     # another address of this host: what listens on 127.0.0.1 alone is not there
     where = {PREFIX + "DASHBOARD_HOST": "127.0.0.2", PREFIX + "DASHBOARD_PROXY": "oauth2-proxy"}

@@ -908,6 +908,7 @@ def about(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row["user_id"], row["engagement_date"], row["interaction_type"], row["device_type"] or "")
 
 
+@pytest.mark.slow
 def test_events_of_a_world_give_back_the_sessions_of_its_files(world: Path, engaged: SnowplowSource) -> None:
     rows = whole(sessions(engaged))
     plain = plain_sessions(world)

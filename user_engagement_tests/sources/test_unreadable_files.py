@@ -86,6 +86,7 @@ def ragged(file: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut_gzip, cut_parquet, other_encoding, no_text, empty, ragged])
 def test_one_damaged_file_leaves_the_others_readable(tmp_path: Path, damage: Callable[[Path], Path]) -> None:
     folder = tmp_path / "user_engagement"
