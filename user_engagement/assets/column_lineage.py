@@ -16,8 +16,10 @@ from sqlglot import exp, parse_one
 from sqlglot.lineage import Node, lineage
 from sqlglot.schema import MappingSchema
 
-Table = tuple[str, str]
-"""Schema and name, without the prefix that an account may have."""
+Described = tuple[dg.AssetKey, Mapping[str, str]]
+"""A table's key, and the types of its columns."""
+Tables = Mapping[tuple[str, str], Described]
+"""Tables by schema, without the prefix that an account may have, and name."""
 logger = logging.getLogger(__name__)
 
 
@@ -28,13 +30,11 @@ def compiled_models(target: Path) -> dict[str, str]:
     return {file.stem: file.read_text() for file in files if file.parent.suffix != ".yml"}
 
 
-def column_lineage(
-    sql: str, tables: Mapping[Table, tuple[dg.AssetKey, Mapping[str, str]]], dialect: str
-) -> dg.TableColumnLineage | None:
+def column_lineage(sql: str, tables: Tables, dialect: str) -> dg.TableColumnLineage | None:
     """The columns that each column of a query is computed from; a count of rows comes from none.
 
-    ``tables`` are those that the query may read: their keys, and the types of their columns. None if the query cannot
-    be understood, which is no reason to fail what it has built.
+    ``tables`` are those that the query may read. None if the query cannot be understood, which is no reason to fail
+    what it has built.
     """
     try:
         query = parse_one(sql, dialect=dialect)
@@ -49,9 +49,7 @@ def column_lineage(
     return dg.TableColumnLineage({column.lower(): _origins(node, tables) for column, node in found.items()})
 
 
-def _origins(
-    column: Node, tables: Mapping[Table, tuple[dg.AssetKey, Mapping[str, str]]]
-) -> list[dg.TableColumnDep]:
+def _origins(column: Node, tables: Tables) -> list[dg.TableColumnDep]:
     """The columns of tables at the ends of a column's lineage, in the order of their names."""
     ends = [node for node in column.walk() if not node.downstream and isinstance(node.source, exp.Table)]
     found = {
@@ -62,8 +60,6 @@ def _origins(
     return [dg.TableColumnDep(key, name) for key, name in sorted(found)]
 
 
-def _known(
-    table: Any, tables: Mapping[Table, tuple[dg.AssetKey, Mapping[str, str]]]
-) -> tuple[dg.AssetKey, Mapping[str, str]] | None:
+def _known(table: Any, tables: Tables) -> Described | None:
     name, schema = table.name.lower(), table.db.lower()
     return next((t for key, t in tables.items() if key[1] == name and schema.endswith(key[0])), None)
