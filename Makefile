@@ -6,6 +6,9 @@ SITE_CONFIG := website/mkdocs.yml
 # the simulated company has a home of its own, so that the default one stays free for your data
 SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engagement/simulated}
 
+# compiled modules are kept even where the shell forbids it: every process would compile all packages anew
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install lock run dev test test-fast test-all docs screenshots lint clean
 .DEFAULT_GOAL := help
 
