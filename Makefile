@@ -9,7 +9,7 @@ SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engag
 # compiled modules are kept even where the shell forbids it: every process would compile all packages anew
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install lock run dev test test-fast test-all docs screenshots lint clean
+.PHONY: help install lock run dev test test-fast test-long test-all docs screenshots lint clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -41,8 +41,11 @@ run: .venv/run  ## Simulate a company and run the pipeline on it
 dev: .venv/run  ## Start Dagster's UI and the dashboard
 	$(SIMULATED) $(BIN)/user-engagement dev
 
-test: install lint  ## Run the linters and the tests
+test: install lint  ## Run the linters and the tests of every day
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test-long: install  ## Run the tests that `make test` leaves out because they take minutes each
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --long
 
 test-all: install lint  ## Run the linters and all variants of the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --exhaustive

@@ -29,19 +29,24 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--exhaustive", action="store_true", help="also run tests that are marked so")
+    parser.addoption("--long", action="store_true", help="run the tests that are marked so, and no others")
+    parser.addoption("--exhaustive", action="store_true", help="run all tests")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that mostly wait for processes come first, and what is quick last, so that all workers end together."""
     if not config.getoption("--exhaustive"):
-        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        left_out = [item for item in items if not _is_asked_for(item, bool(config.getoption("--long")))]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+        items[:] = [item for item in items if item not in set(left_out)]
     for item in items:
         if not STARTING.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
     items.sort(key=lambda item: (not item.get_closest_marker("waits"), not item.get_closest_marker("slow")))
+
+
+def _is_asked_for(item: pytest.Item, long: bool) -> bool:
+    return not item.get_closest_marker("exhaustive") and bool(item.get_closest_marker("long")) == long
 
 
 @pytest.fixture(autouse=True)

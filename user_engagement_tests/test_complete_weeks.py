@@ -18,7 +18,7 @@ from user_engagement_tests.support.comparing import assert_same
 from user_engagement_tests.support.load_paths import EARLY_EVENTS, LATE_EVENTS, WORLD, LoadPath, with_rows
 from user_engagement_tests.support.worlds import at_home
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 WEEK_BEFORE, SUNDAY = date(2024, 4, 8), date(2024, 4, 14)
 MONDAY, WEDNESDAY = date(2024, 4, 15), date(2024, 4, 17)

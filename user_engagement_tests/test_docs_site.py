@@ -21,7 +21,7 @@ from user_engagement_tests.support.browsing import CHROMIUM, OF_THIS_HOST, chrom
 BIN = Path(sys.executable).parent
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -32,7 +32,7 @@ from user_engagement_tests.support.worlds import at_home
 
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 MATERIALIZE = """
 import dagster as dg

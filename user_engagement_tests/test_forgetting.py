@@ -15,7 +15,7 @@ from user_engagement.instance.home import open_instance
 from user_engagement.settings import Settings
 from user_engagement_tests.support.frames import assert_equal, marts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TABLES = ("user_signups", "user_engagement", "churn_data")
 

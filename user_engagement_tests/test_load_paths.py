@@ -37,7 +37,7 @@ from user_engagement_tests.support.worlds import (
     small_world,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

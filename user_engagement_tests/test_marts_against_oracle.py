@@ -38,6 +38,7 @@ def test_every_mart_holds_what_the_contract_says(world: World) -> None:
     run_and_check(world)
 
 
+@pytest.mark.long
 @settings(IN_WORLDS, max_examples=2)
 @given(worlds(min_users=1, max_users=3))
 def test_worlds_of_hardly_anybody_break_nothing(world: World) -> None:
@@ -69,6 +70,7 @@ def session(user_id: str, day: str, interaction_type: str = "visit", **further: 
     return {**row, **further}
 
 
+@pytest.mark.long
 def test_columns_have_the_types_of_the_contract(tmp_path: Path) -> None:
     world = small_world([signup("7", "2024-01-01")], [session("7", "2024-01-02")], as_of=date(2024, 3, 31))
     wrong = [
@@ -80,6 +82,7 @@ def test_columns_have_the_types_of_the_contract(tmp_path: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.long
 def test_without_a_setting_the_horizon_is_the_newest_day_of_engagement_until_yesterday(
     tmp_path: Path,
 ) -> None:
@@ -90,6 +93,7 @@ def test_without_a_setting_the_horizon_is_the_newest_day_of_engagement_until_yes
     check_contract(world, marts_of(world, tmp_path, as_of=None))
 
 
+@pytest.mark.long
 def test_relative_months_keep_to_the_signup_day_across_month_ends_and_leap_days(tmp_path: Path) -> None:
     """Users who act once: on the first day of a period, or on the last day of the one before."""
     signups, sessions = [], []
@@ -113,6 +117,7 @@ def test_relative_months_keep_to_the_signup_day_across_month_ends_and_leap_days(
     check_contract(world, marts_of(world, tmp_path))
 
 
+@pytest.mark.long
 def test_users_from_before_data_start_count_as_active_and_in_nothing_else(tmp_path: Path) -> None:
     cancelled: list[Row] = [{"user_id": "7", "churn_date": "2024-02-02"}]
     world = small_world(
@@ -129,6 +134,7 @@ def test_users_from_before_data_start_count_as_active_and_in_nothing_else(tmp_pa
     assert marts["cohort_retention"].num_rows == marts["survival"].num_rows == 0
 
 
+@pytest.mark.long
 def test_the_churn_of_a_month_that_data_start_cuts_is_not_complete(tmp_path: Path) -> None:
     """The churn of those who signed up in its first days is left out, as in a month that the first signup cuts."""
     world = small_world(
@@ -143,6 +149,7 @@ def test_the_churn_of_a_month_that_data_start_cuts_is_not_complete(tmp_path: Pat
     assert complete[date(2024, 3, 1)] is True
 
 
+@pytest.mark.long
 def test_rows_that_differ_in_any_column_are_not_identical(tmp_path: Path) -> None:
     pages = ("/", "/", "/plans")
     sessions = [session("7", "2024-01-02", page=page) for page in pages]
@@ -150,6 +157,7 @@ def test_rows_that_differ_in_any_column_are_not_identical(tmp_path: Path) -> Non
     check_contract(world, marts_of(world, tmp_path))
 
 
+@pytest.mark.long
 def test_an_interaction_that_is_called_all_is_not_mistaken_for_the_total(tmp_path: Path) -> None:
     sessions = [session("7", "2024-01-02", "all"), session("7", "2024-01-03", "visit")]
     world = small_world([signup("7", "2024-01-01")], sessions, as_of=date(2024, 3, 31))
@@ -157,6 +165,7 @@ def test_an_interaction_that_is_called_all_is_not_mistaken_for_the_total(tmp_pat
     assert not metrics.duplicated(KEYS["session_metrics"]).any()
 
 
+@pytest.mark.long
 def test_a_window_of_less_than_a_week_passes_the_data_tests(tmp_path: Path) -> None:
     """`mau` is then less than `wau`, and rightly so."""
     sessions = [session("7", "2024-01-02"), session("8", "2024-01-05")]

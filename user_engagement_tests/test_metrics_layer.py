@@ -24,7 +24,7 @@ from user_engagement.settings import Settings, load_settings
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.worlds import at_home
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 Query = Callable[..., pd.DataFrame]
 

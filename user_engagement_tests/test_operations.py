@@ -34,7 +34,7 @@ from user_engagement_tests.support.servers import (
 )
 from user_engagement_tests.support.worlds import exported
 
-pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.timeout(1200), pytest.mark.long]
 
 USERS, THROUGH, NEXT_DAY = "300", "2025-07-31", "2025-08-01"
 """A small company. August begins with the next day, which also brings an event of July that is late."""

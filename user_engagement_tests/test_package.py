@@ -16,7 +16,7 @@ from user_engagement.settings import PREFIX, PROJECT_ROOT
 BIN = Path(sys.executable).parent
 RUN_TIME, ALL = (PROJECT_ROOT / name for name in ("requirements-run.lock", "requirements.lock"))
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def pinned(lock: Path) -> set[str]:

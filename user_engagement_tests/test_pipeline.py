@@ -58,6 +58,7 @@ def test_a_run_builds_and_publishes_every_mart_and_insight(settings_for: Callabl
         pd.testing.assert_frame_equal(pd.read_parquet(generation / f"{name}.parquet"), found[name])
 
 
+@pytest.mark.long
 def test_a_run_with_nothing_new_rebuilds_nothing_until_the_source_a_setting_or_what_is_published_changes(
     settings_for: Callable[..., Settings], company: Path, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_run_with_nothing_new_rebuilds_nothing_until_the_source_a_setting_or_w
     assert not is_current(settings, NOW)
 
 
+@pytest.mark.long
 def test_a_run_that_a_check_stops_says_what_the_check_found(
     settings_for: Callable[..., Settings], tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_run_that_a_check_stops_says_what_the_check_found(
         run(settings)
 
 
+@pytest.mark.long
 def test_cohort_partitions_and_kpis_carry_figures_that_the_ui_can_plot(
     settings_for: Callable[..., Settings],
 ) -> None:
@@ -142,6 +145,7 @@ def test_cohort_partitions_and_kpis_carry_figures_that_the_ui_can_plot(
     assert {name: summary[name].value for name in kpis.index} == kpis.to_dict()
 
 
+@pytest.mark.long
 def test_a_failing_check_on_staging_stops_the_marts_and_keeps_what_was_published(
     settings_for: Callable[..., Settings],
 ) -> None:

@@ -46,7 +46,7 @@ from user_engagement_tests.support.frames import assert_equal, marts
 from user_engagement_tests.support.postgres import Server, running_server
 from user_engagement_tests.support.worlds import at_home
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 COMPANY = simulation.WorldConfig(users=4_000)
 THROUGH = date(2025, 5, 20)

@@ -18,7 +18,7 @@ from user_engagement.publishing.generations import EVERY_FILE_READ
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SIGNUPS = "user_id,signup_date,product_type\n1,2025-01-03,free\n2,2025-01-10,free\n3,2025-03-02,free\n"
 HEADER = "user_id,engagement_date,session_duration,interaction_type\n"

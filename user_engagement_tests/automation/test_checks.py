@@ -85,6 +85,7 @@ def generation(pipeline: Operated) -> int:
 # -- the source's columns ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_new_column_is_a_warning_and_is_loaded_and_the_next_load_says_nothing(pipeline: Operated) -> None:
     file = Path(str(pipeline.settings.source_path)) / "user_signups.csv"
@@ -182,6 +183,7 @@ def test_a_mart_that_breaks_the_contract_is_not_published(pipeline: Operated) ->
     assert generation(pipeline) == before
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_cohorts_of_different_horizons_are_never_published_together(pipeline: Operated) -> None:
     before = generation(pipeline)
@@ -200,6 +202,7 @@ def test_cohorts_of_different_horizons_are_never_published_together(pipeline: Op
         assert generation(later) > before
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("daily", "is_unusual"),

@@ -100,6 +100,7 @@ def started(pipeline: Operated, job: str, first: str, last: str) -> dg.DagsterRu
 # -- what is requested -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_an_empty_warehouse_is_filled_in_one_run_and_then_the_cohorts_in_one(tmp_path: Path) -> None:
     write_source(tmp_path / "source")
     with at(tmp_path) as unloaded:
@@ -125,6 +126,7 @@ def test_exactly_the_months_that_changed_are_requested_neighbours_in_one_run(
     assert pipeline.months(pipeline.new_data()) == [["2024-01"], ["2024-03", "2024-04"]]
 
 
+@pytest.mark.long
 def test_late_events_request_their_own_old_month(pipeline: Operated, source: Path) -> None:
     (source / "user_engagement" / "late.csv").write_text(EVENTS + "2,2024-02-20,30,visit\n")
     assert pipeline.months(pipeline.new_data()) == [["2024-02"]]
@@ -200,6 +202,7 @@ def held(pipeline: Operated) -> Iterator[None]:
         holder.kill()
 
 
+@pytest.mark.long
 def test_a_failed_month_is_asked_for_again_after_a_pause_that_grows(pipeline: Operated, source: Path) -> None:
     add(source, "2024-03", "1,2024-03-20,30,visit")
     with held(pipeline):
@@ -214,6 +217,7 @@ def test_a_failed_month_is_asked_for_again_after_a_pause_that_grows(pipeline: Op
     assert len(marts(pipeline.settings)["user_activity_daily"]) == DAYS + 1
 
 
+@pytest.mark.long
 def test_what_failed_before_the_source_changed_holds_up_nothing(pipeline: Operated, source: Path) -> None:
     add(source, "2024-03", "1,2024-03-20,30,visit")
     with held(pipeline):
@@ -249,6 +253,7 @@ def test_cancelled_runs_count_as_failures(pipeline: Operated, source: Path) -> N
 # -- cohorts -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_cohorts_follow_several_activity_runs_once_and_wait_for_those_that_still_load(
     pipeline: Operated, source: Path
 ) -> None:
@@ -264,6 +269,7 @@ def test_cohorts_follow_several_activity_runs_once_and_wait_for_those_that_still
     assert "all are up to date" in str(pipeline.behind())
 
 
+@pytest.mark.long
 def test_cohorts_rebuilt_without_publishing_are_published_all_the_same(
     pipeline: Operated, source: Path
 ) -> None:
@@ -314,6 +320,7 @@ def test_days_one_by_one_are_the_marts_of_one_load(tmp_path: Path, first: date, 
 # -- what the UI shows about it ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_checks_are_red_while_the_source_is_ahead_and_green_after_the_refresh(
     pipeline: Operated, source: Path
 ) -> None:
@@ -353,6 +360,7 @@ def test_every_late_delivery_is_given_time_to_be_loaded_before_a_check_turns_red
         pipeline.settle()
 
 
+@pytest.mark.long
 def test_a_standing_check_says_which_months_are_left_failed_until_they_succeed(
     pipeline: Operated, source: Path
 ) -> None:
@@ -372,6 +380,7 @@ def test_a_standing_check_says_which_months_are_left_failed_until_they_succeed(
 # -- what one model or one check holds up ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_month_of_which_one_model_was_not_rebuilt_is_loaded_again(tmp_path: Path) -> None:
     write_source(tmp_path / "source")
     with at(tmp_path) as pipeline:
@@ -423,6 +432,7 @@ def test_cohorts_wait_for_a_failed_check_of_what_they_are_made_of(tmp_path: Path
         assert pipeline.months(pipeline.behind()) == [list(MONTHS)]
 
 
+@pytest.mark.long
 def test_sensors_do_not_load_a_source_that_lost_a_column_until_someone_accepts_it(tmp_path: Path) -> None:
     write_source(tmp_path / "source")
     signups = tmp_path / "source" / "user_signups.csv"

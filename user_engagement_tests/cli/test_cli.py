@@ -31,6 +31,7 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_ends_with_the_kpis_and_an_export_writes_every_mart(
     command: Command, company: Path, tmp_path: Path
@@ -110,6 +111,7 @@ def test_a_segment_that_the_signups_lack_fails_by_name(command: Command, company
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     command: Command, tmp_path: Path
@@ -147,6 +149,7 @@ def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command)
     assert len(taken) == 5
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_with_nothing_new_and_commands_that_show_or_copy_marts_import_neither_dagster_nor_dbt(
     settings_for: Callable[..., Settings],

@@ -26,6 +26,7 @@ def test_kaplan_meier_of_declared_churn_recovers_the_closed_form_of_each_product
         assert estimated == pytest.approx(declared_survival(str(product), days), abs=0.012)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_95_percent_interval_of_kaplan_meier_holds_the_truth_about_95_times_in_100() -> None:
     days = 180

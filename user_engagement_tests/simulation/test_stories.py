@@ -139,6 +139,7 @@ def test_the_added_cancellations_of_the_price_change_name_the_price() -> None:
     assert names_price.drop(PRICE.product_type).max() < 0.25
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_signups_grow_and_engagement_per_active_user_falls_but_stays_level_without_the_stories(
     untold: pd.DataFrame,

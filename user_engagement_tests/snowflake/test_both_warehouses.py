@@ -30,7 +30,7 @@ from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import PASSWORD, Snowflake
 from user_engagement_tests.support.worlds import World, exported
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 EARLY = with_rows(WORLD, engagement=EARLY_EVENTS)
 

@@ -109,6 +109,7 @@ def test_who_cannot_log_in_is_told_so_without_the_secret(monkeypatch: pytest.Mon
     assert SECRET not in "".join(traceback.format_exception(error.value))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_with_duckdb_nothing_of_snowflake_is_imported(company: Path, tmp_path: Path) -> None:
     program = (

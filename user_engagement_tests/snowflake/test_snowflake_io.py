@@ -302,6 +302,7 @@ def test_a_table_that_another_transaction_holds_is_loaded_in_the_next_attempt(sn
 
 
 # the connector asks to cancel what timed out, in a thread of its own, over the same wire
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_outage_is_retried_and_then_reported_in_one_sentence(snowflake: Snowflake) -> None:
     """The connector raises `ServiceUnavailableError` for it, which is no OperationalError."""

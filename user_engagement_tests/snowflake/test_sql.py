@@ -155,6 +155,7 @@ def test_the_rows_of_a_window_keep_no_history_once_they_are_in_their_table(told:
     assert told.forgotten == told.windowed | told.renewed
 
 
+@pytest.mark.long
 def test_readers_are_granted_aggregated_marts_and_nothing_with_a_row_per_user(
     emulator: Emulator, tmp_path: Path
 ) -> None:

@@ -695,6 +695,7 @@ print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 102
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_million_rows_stream_in_the_memory_of_a_chunk(url: str) -> None:
     rows = 1_000_000

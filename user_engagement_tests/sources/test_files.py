@@ -599,6 +599,7 @@ ZONES = st.sampled_from(
 )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(instants=st.lists(INSTANTS, min_size=1, max_size=30), zone=ZONES, minutes=st.integers(-840, 840))

@@ -24,7 +24,7 @@ from user_engagement.settings import PREFIX
 from user_engagement_tests.support.company import EXTRAS
 from user_engagement_tests.support.ports import unused_port
 
-START_SECONDS = 120
+START_SECONDS = 400
 RUN_SECONDS = 180
 STOP_SECONDS = 90
 SETTLED_SECONDS = 600
