@@ -29,6 +29,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from user_engagement_tests.support import emulated_stages
+
 serve = fakesnow.server  # the function: importing the submodule of that name hides it
 import fakesnow.server as server  # noqa: E402
 
@@ -62,7 +64,7 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     an error at once, where Snowflake waits: it is that of a lock that was waited for too long.
     """
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
-    command = with_grants(command)
+    command = emulated_stages.replaced(self, with_grants(command))
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:

@@ -16,6 +16,7 @@ SCHEMAS = (
     *(
         "raw",
         "event_sessions",
+        "staged_files",
         "staging",
         "lookups",
         "activity",
