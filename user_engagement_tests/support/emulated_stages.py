@@ -94,7 +94,7 @@ def replaced(cursor: Any, command: str) -> str:
     for pattern, act in ACTS.items():
         if found := pattern.search(statement):
             print(f"{statement};", file=sys.stderr)
-            return statement[: found.start()] + act(cursor, found) + statement[found.end() :]
+            return f"/* result */ {statement[: found.start()]}{act(cursor, found)}{statement[found.end() :]}"
     return command
 
 
@@ -127,9 +127,10 @@ def _infer(cursor: Any, found: re.Match[str]) -> str:
     holding: dict[tuple[str, str], list[str]] = {}
     for each in _texts(found[3]):
         try:
-            columns = COLUMNS[form](_existing(place, each))
+            columns = COLUMNS[form](file := _existing(place, each))
         except (duckdb.Error, ValueError) as error:
-            raise _error(str(error).splitlines()[0], place.name(each), 1) from None
+            said = str(error).splitlines()[0].replace(str(file), place.name(each))
+            raise _error(said, place.name(each), 1) from None
         for name, kind in columns.items():
             holding.setdefault((name.upper(), kind), []).append(place.name(each))
     rows = [

@@ -8,10 +8,12 @@ What fakesnow 0.12.1 does otherwise than Snowflake, and matters here, is mended 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -49,6 +51,11 @@ REPLACED = re.compile(
 GRANTED: set[tuple[str, str]] = set()
 """Tables that roles may read, ``(role, table)``."""
 
+IDLE_SECONDS = "EMULATED_IDLE_SECONDS"
+"""The variable that says after how many idle seconds a transaction ends that others wait for."""
+USED: dict[Any, float] = {}
+"""When each connection ran its last statement."""
+
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
 _to_timestamp, _trim = fakesnow.transforms.to_timestamp, fakesnow.transforms.trim_cast_varchar
@@ -61,8 +68,10 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
     others, nor of when a table changed: the number of its rows stands for that. A role may use the database, and
     read the tables that it was granted and that were not replaced since. A row that another transaction has changed is
-    an error at once, where Snowflake waits: it is that of a lock that was waited for too long.
+    an error at once, where Snowflake waits: it is that of a lock that was waited for too long. A transaction that
+    others wait for ends when its session has been idle for long, as after its client was killed.
     """
+    USED[self._conn] = time.monotonic()
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
     command = emulated_stages.replaced(self, with_grants(command))
     for name, value in getattr(self._conn, "named_at_login", {}).items():
@@ -72,9 +81,18 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     except duckdb.TransactionException as error:
         if "onflict" not in str(error):
             raise
+        end_idle_transactions()
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=625, sqlstate="57014") from error
     except duckdb.Error as error:
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=100069, sqlstate="22000") from error
+
+
+def end_idle_transactions() -> None:
+    longest = float(os.environ.get(IDLE_SECONDS, "300"))
+    for connection in list(server.sessions.values()):
+        if time.monotonic() - USED.get(connection, 0.0) > longest:
+            with suppress(duckdb.Error):  # there was none
+                connection._duck_conn.rollback()
 
 
 def with_grants(command: str) -> str:
@@ -138,6 +156,7 @@ class Sessions(dict[str, Any]):
         with suppress(duckdb.Error):  # there was none
             connection._duck_conn.rollback()
         connection.close()
+        USED.pop(connection, None)
 
 
 def timestamp_struct(timestamps: Any) -> pa.Array:

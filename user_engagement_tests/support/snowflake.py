@@ -21,6 +21,7 @@ from user_engagement_tests.support.emulated_stages import BUCKETS
 from user_engagement_tests.support.ports import unused_port
 
 START_SECONDS = 60
+IDLE_SECONDS = 6
 PASSWORD = "Pa55-that-nobody-may-see"
 DATABASES = count(1)
 
@@ -63,7 +64,12 @@ def running_emulator(log: Path) -> Iterator[Emulator]:
     port = unused_port()
     command = [sys.executable, "-m", "user_engagement_tests.support.emulator", str(port)]
     buckets = log.with_name("buckets")
-    with log.open("w") as output, environ({"FAKESNOW_DEBUG": "snowflake", BUCKETS: str(buckets)}):
+    variables = {
+        "FAKESNOW_DEBUG": "snowflake",
+        BUCKETS: str(buckets),
+        "EMULATED_IDLE_SECONDS": str(IDLE_SECONDS),
+    }
+    with log.open("w") as output, environ(variables):
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         for _ in range(10 * START_SECONDS):

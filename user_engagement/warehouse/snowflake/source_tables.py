@@ -142,7 +142,7 @@ class SnowflakeTables:
         # the mark before the files: what comes meanwhile must count as a change
         mark = self.mark(stage)
         if self._landed.get((stage, table), (None,))[0] != mark:
-            staged = StagedTable(self.account, self._stage(stage), table, left_out, check)
+            staged = StagedTable(self.account, self.stage(stage), table, left_out, check)
             marks = staged.refresh()
             self._landed[stage, table] = mark, self._described(staged, marks) if marks else None
         return self._landed[stage, table][1]
@@ -180,7 +180,7 @@ class SnowflakeTables:
             return known
         if name.startswith(STAGE):
             with connect(self.account, asset="source") as connection:
-                files = list_files(connection, self._stage(name), self.account.role)
+                files = list_files(connection, self.stage(name), self.account.role)
             found = digest(sorted((file.name, file.mark) for file in files.values()))
             self._marks[name] = time.monotonic() + MARK_SECONDS, found
             return found
@@ -193,7 +193,7 @@ class SnowflakeTables:
 
     def remedy(self, name: str) -> str:
         if name.startswith(STAGE):
-            return self._stage(name).remedy(self.account.role)
+            return self.stage(name).remedy(self.account.role)
         database, schema, _ = self._full_name(name)
         role = self.account.role
         return (
@@ -202,7 +202,8 @@ class SnowflakeTables:
             f"grant select on {self.relation(name)} to role {role};"
         )
 
-    def _stage(self, name: str) -> Stage:
+    def stage(self, name: str) -> Stage:
+        """The parts of a stage's name."""
         found = re.fullmatch(r'@((?:"(?:[^"]|"")*"|[^"/])+)(?:/(.*))?', name)
         if not found or found[1][0] == "~" or "%" in found[1]:
             raise SourceError(f"{name}: not a named stage; write it as @DATABASE.SCHEMA.STAGE/path/.")

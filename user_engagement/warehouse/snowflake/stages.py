@@ -374,7 +374,7 @@ class StagedTable:
             raise SourceError(self._sentence(essence(error), files)) from None
 
     def _sentence(self, said: str, files: Sequence[StagedFile]) -> str:
-        file = re.search(r"[Ff]ile:? '([^']+)'", said)
+        file = re.search(r"File '([^']+)', line", said) or re.search(r"[Ff]ile:? '([^']+)'", said)
         column = re.search(r'column "[^"]*"\["?([^":\]]+)', said)
         name = file[1] if file else files[0].name if len(files) == 1 else f"one of {len(files)}"
         where = f"file {name}" + (f", column {column[1]}" if column else "")
