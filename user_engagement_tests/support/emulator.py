@@ -44,12 +44,22 @@ LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGN
 SHOW_GRANTS = re.compile(r"show grants to role (\w+)", re.IGNORECASE)
 ONE_GRANT = """select 'USAGE' as "privilege", 'DATABASE' as "granted_on", current_database() as "name\""""
 A_GRANT = "union all select 'SELECT', 'TABLE', '{}' where starts_with('{}', current_database())"
-CHANGED_GRANT = re.compile(r"(grant|revoke) select on table (\S+) (?:to|from) role (\w+)", re.IGNORECASE)
+CHANGED_GRANT = re.compile(
+    r'(grant|revoke) select on (?:table |view )?(\S+) (?:to|from) (?:role )?"?(\w+)"?;?', re.IGNORECASE
+)
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+SHOW_GRANTS_ON = re.compile(r"show grants on (\S+)", re.IGNORECASE)
+GRANTS_ON = (
+    """select 'SELECT' as "privilege", 'TABLE' as "granted_on", column1 as "name", 'ROLE' as "granted_to", """
+    """column2 as "grantee_name" from values {}"""
+)
 REPLACED = re.compile(
     r"create or replace (?:transient )?table (\S+)|drop table (?:if exists )?(\S+)", re.IGNORECASE
 )
 GRANTED: set[tuple[str, str]] = set()
 """Tables that roles may read, ``(role, table)``."""
+READERS: set[str] = set()
+"""Roles that ever got a grant: they read what they were granted alone. Other roles own everything."""
 
 IDLE_SECONDS = "EMULATED_IDLE_SECONDS"
 """The variable that says after how many idle seconds a transaction ends that others wait for."""
@@ -73,6 +83,7 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     """
     USED[self._conn] = time.monotonic()
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
+    refuse_reader(self, command)
     command = emulated_stages.replaced(self, with_grants(command))
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
@@ -95,16 +106,33 @@ def end_idle_transactions() -> None:
                 connection._duck_conn.rollback()
 
 
+def refuse_reader(cursor: Any, command: str) -> None:
+    """Refuses a reader's query of what the role was not granted; names have all their parts."""
+    role = (getattr(cursor._conn, "named_at_login", {}).get("role") or "").upper()
+    for table in re.findall(r"\b(?:from|join)\s+(\w+\.\w+\.\w+)", command, re.IGNORECASE):
+        if role in READERS and (role, table.upper()) not in GRANTED:
+            raise ProgrammingError(
+                msg=f"SQL compilation error:\nObject '{table.upper()}' does not exist or not authorized.",
+                errno=2003,
+                sqlstate="02000",
+            )
+
+
 def with_grants(command: str) -> str:
     """Takes note of grants, and of tables that lose theirs; what then remains to be run."""
-    if changed := CHANGED_GRANT.fullmatch(command.strip()):
+    statement = COMMENT.sub("", command).strip()
+    if changed := CHANGED_GRANT.fullmatch(statement):
         verb, table, role = (part.upper() for part in changed.groups())
         (GRANTED.add if verb == "GRANT" else GRANTED.discard)((role, table))
+        READERS.add(role)
         return "select 'Statement executed successfully.' as status"
-    if replaced := REPLACED.match(command.strip()):
+    if (replaced := REPLACED.match(statement)) and "copy grants" not in statement.lower():
         gone = (replaced[1] or replaced[2]).upper()
         GRANTED.difference_update([each for each in GRANTED if each[1] == gone])
-    if shown := SHOW_GRANTS.fullmatch(command.strip()):
+    if shown := SHOW_GRANTS_ON.fullmatch(statement):
+        on = sorted(f"('{name}', '{role}')" for role, name in GRANTED if name == shown[1].upper())
+        return GRANTS_ON.format(", ".join(on) or "('', '')") + ("" if on else " where false")
+    if shown := SHOW_GRANTS.fullmatch(statement):
         tables = sorted(table for role, table in GRANTED if role == shown[1].upper())
         return " ".join([ONE_GRANT, *(A_GRANT.format(table, table) for table in tables)])
     return command
