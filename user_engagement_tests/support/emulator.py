@@ -45,7 +45,7 @@ SHOW_GRANTS = re.compile(r"show grants to role (\w+)", re.IGNORECASE)
 ONE_GRANT = """select 'USAGE' as "privilege", 'DATABASE' as "granted_on", current_database() as "name\""""
 A_GRANT = "union all select 'SELECT', 'TABLE', '{}' where starts_with('{}', current_database())"
 CHANGED_GRANT = re.compile(
-    r'(grant|revoke) select on (?:table |view )?(\S+) (?:to|from) (?:role )?"?(\w+)"?;?', re.IGNORECASE
+    r'(grant|revoke) select on (?:table |view )?(\S+) (?:to|from) (?:role )?"?(\w+)"?', re.IGNORECASE
 )
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 SHOW_GRANTS_ON = re.compile(r"show grants on (\S+)", re.IGNORECASE)
@@ -120,7 +120,7 @@ def refuse_reader(cursor: Any, command: str) -> None:
 
 def with_grants(command: str) -> str:
     """Takes note of grants, and of tables that lose theirs; what then remains to be run."""
-    statement = COMMENT.sub("", command).strip()
+    statement = COMMENT.sub("", command).strip(" \n;")
     if changed := CHANGED_GRANT.fullmatch(statement):
         verb, table, role = (part.upper() for part in changed.groups())
         (GRANTED.add if verb == "GRANT" else GRANTED.discard)((role, table))
