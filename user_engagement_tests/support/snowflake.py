@@ -48,7 +48,7 @@ class Snowflake:
 
     @property
     def warehouse(self) -> SnowflakeWarehouse:
-        return SnowflakeWarehouse(self.account, memory_limit="500MB")
+        return SnowflakeWarehouse(self.account, "500MB", forgotten_file=Path("none"))
 
     def rows(self, sql: str) -> list[tuple]:
         with connect(self.account) as connection:
