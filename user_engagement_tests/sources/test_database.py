@@ -369,7 +369,7 @@ def windows_part_the_rows(url: str, kind: Any, dates: st.SearchStrategy[Any], us
     engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     @given(st.lists(dates, max_size=12), st.sets(DAYS, max_size=4), st.sampled_from(["UTC", BERLIN]))
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     def check(drawn: list[Any], cuts: set[date], zone: str) -> None:
         with engine.begin() as connection:
             connection.execute(sa.delete(table))

@@ -19,7 +19,7 @@ from user_engagement.warehouse.snowflake.connection import connect, rows_of
 from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 from user_engagement_tests.support.ports import unused_port
 
-START_SECONDS = 60
+START_SECONDS = 180
 PASSWORD = "Pa55-that-nobody-may-see"
 DATABASES = count(1)
 
