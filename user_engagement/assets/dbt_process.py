@@ -252,7 +252,7 @@ def _parse(project_dir: Path, target: str, folder: Path, environment: Mapping[st
     manifest: Any = result.result
     parsed = folder / "parsed"
     parsed.mkdir()
-    manifest.write(str(parsed / "manifest.json"))
+    (folder / "manifest.json").rename(parsed / "manifest.json")
     # field by field: pickled as a whole, a manifest of dbt 1.11 has its lookups in each other's places
     content = {f.name: getattr(manifest, f.name) for f in fields(manifest) if not f.name.startswith("_")}
     (parsed / PICKLED).write_bytes(pickle.dumps(content))
