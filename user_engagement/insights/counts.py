@@ -48,12 +48,24 @@ class Cells:
         places = np.arange(self.shape[1] * self.shape[2] + 1, dtype=np.int32)
         return np.searchsorted(self.place, places).astype(np.int32)
 
-    def totals(self, marks: Array, counts: Array) -> Array:
-        """Sums of counts, shape (cells,), weighted by leaf, shape (groups, leaves); shape (groups, tenures, weeks)."""
+    @cached_property
+    def row(self) -> NDArray[np.int32]:
+        """The number of each cell's leaf and tenure."""
+        return self.leaf * np.int32(self.shape[1]) + self.tenure
+
+    def totals(self, marks: Array, counts: Array, kept: NDArray[np.int64] | None = None) -> Array:
+        """Sums of counts weighted by leaf; shape (groups, tenures, weeks).
+
+        Args:
+            marks: weights; shape (groups, leaves).
+            counts: of the cells that are `kept`, in their order; of all by default.
+        """
         leaf, starts = self.leaf, self.starts
-        if len(marks) > FEW_GROUPS:
+        if kept is None and len(marks) > FEW_GROUPS:
             kept = np.flatnonzero(counts)
-            counts, leaf, starts = counts[kept], leaf[kept], np.searchsorted(kept, starts).astype(np.int32)
+            counts = counts[kept]
+        if kept is not None:
+            leaf, starts = leaf[kept], np.searchsorted(kept, starts).astype(np.int32)
         matrix = csr_array((counts, leaf, starts), shape=(len(starts) - 1, self.shape[0]))
         return np.ascontiguousarray((matrix @ marks.T).T).reshape(len(marks), *self.shape[1:])
 
@@ -69,14 +81,14 @@ class Cells:
         is_cell[flat] = True
         numbers = np.unravel_index(np.flatnonzero(is_cell), (tenures, weeks, leaves))
         tenure, week, leaf = (each.astype(np.int32) for each in numbers)
-        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), (np.cumsum(is_cell) - 1)[flat]
+        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), (np.cumsum(is_cell, dtype=np.int32) - 1)[
+            flat
+        ]
 
     def by_tenure(self, counts: Array) -> Array:
         """Sums over weeks; shape (leaves, tenures)."""
         leaves, tenures, _ = self.shape
-        return np.bincount(self.leaf * tenures + self.tenure, counts, leaves * tenures).reshape(
-            leaves, tenures
-        )
+        return np.bincount(self.row, counts, leaves * tenures).reshape(leaves, tenures)
 
     def by_week(self, counts: Array) -> Array:
         """Sums over leaves and tenures; shape (weeks,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -117,16 +118,20 @@ class Readers:
     """Measures in which changes found earlier are taken out; made when they are first asked for.
 
     Attributes:
-        whole: the panel of all leaves.
         panel: leaves that no change tells apart are one leaf of it, as a reading needs no more.
     """
 
     def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
-        self.whole = made.panel
-        self.panel, self._leaf_of = made.panel.joined([change.conditions for change in changes])
+        self._groups = [change.conditions for change in changes]
+        self.panel, self._leaf_of = made.panel.joined(self._groups)
         self._made = made
         self._measures: dict[str, Measure] = {}
         self._taken: list[Change] = []
+
+    @cached_property
+    def by_segments(self) -> Panel:
+        """The panel with the leaves of different segments apart."""
+        return self._made.panel.joined(self._groups, by_segments=True)[0]
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
@@ -299,7 +304,9 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
     if change.measure in (NEW_USERS, ACTIVATION):
-        return {count: lost_by_cohorts(readers.whole, change, count, window) for count in (DAYS, PEOPLE)}
+        return {
+            count: lost_by_cohorts(readers.by_segments, change, count, window) for count in (DAYS, PEOPLE)
+        }
     found = {}
     for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
         measure = readers.measure(name)

@@ -200,7 +200,7 @@ class Measure:
             values, place = np.unique(self.panel.attributes[name], return_inverse=True)
             marks = (place[None, :] == np.arange(len(values))[:, None]) * 1.0
             factor *= ((marks @ done + 1) / (marks @ (could * factor) + 1))[place]
-        return exposure * factor.astype(np.float32)[self.cells.leaf, self.cells.tenure]
+        return exposure * factor.astype(np.float32).ravel()[self.cells.row]
 
     def fresh(self) -> Measure:
         """The same measure, to take changes out of while this one stays as it is."""
@@ -443,20 +443,21 @@ class Measure:
 
     def _multiply(self, name: str, leaves: NDArray[np.bool_], factor: Floats) -> None:
         """Multiplies counts of leaves, and adds the difference to what the groups total."""
-        before, inside = getattr(self, name), leaves[self.cells.leaf]
-        half = np.float32(0)
+        counts, inside = getattr(self, name), np.flatnonzero(leaves[self.cells.leaf])
+        before, half = counts[inside], np.float32(0)
         if self.name == SIGNUPS:
             # nothing times a factor is nothing: a group's logarithm has a half on top, which is dealt to its leaves
-            of_leaves = self.cells.by_tenure(before)[:, 0]
+            of_leaves = self.cells.by_tenure(counts)[:, 0]
             share = HALF * of_leaves / max(of_leaves[leaves].sum(), 1)
-            half = share.astype(np.float32)[self.cells.leaf]
-        after = np.where(inside, (before + half) * factor[self.cells.week] - half, before)
-        setattr(self, name, after)
+            half = share.astype(np.float32)[self.cells.leaf[inside]]
+        after = (before + half) * factor[self.cells.week[inside]] - half
+        counts = counts.copy()
+        counts[inside] = after
+        setattr(self, name, counts)
         for of_groups in (True, False):
             if (kept := self.totals.get((name, of_groups))) is not None:
-                self.totals[name, of_groups] = kept + self.cells.totals(
-                    self._marks(of_groups), after - before
-                )
+                moved = self.cells.totals(self._marks(of_groups), after - before, inside)
+                self.totals[name, of_groups] = kept + moved
 
     @contextmanager
     def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:
@@ -503,12 +504,13 @@ class Measure:
         """Gives counts of new users of these leaves bands of their own; a band of both new and older users is lost."""
         cells, (size, tenures, weeks) = self.cells, self.cells.shape
         inside = leaves[cells.leaf]
-        is_new = inside & new[cells.tenure, cells.week]
+        is_new = inside & new.ravel()[cells.place]
         own_band = np.zeros(tenures, np.int32)
         own_band[bands] = tenures + np.arange(len(bands), dtype=np.int32)
         tenure = np.where(is_new, own_band[cells.tenure], cells.tenure)
-        kept = np.flatnonzero(is_new | ~inside | stays[cells.tenure, cells.week])
-        order = kept[np.argsort(tenure[kept] * weeks + cells.week[kept], kind="stable")]
+        stay = np.flatnonzero((~inside | stays.ravel()[cells.place]) & ~is_new)
+        # bands of new users come after all others, in the same order
+        order = np.concatenate([stay, np.flatnonzero(is_new)])
         shape = (size, tenures + len(bands), weeks)
         self.cells = Cells(cells.leaf[order], tenure[order], cells.week[order], shape)
         for name in ("actual", "exposure", "by_level"):

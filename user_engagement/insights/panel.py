@@ -123,14 +123,20 @@ class Panel(Groups):
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
 
-    def joined(self, groups: Iterable[Conditions]) -> tuple[Panel, NDArray[np.int64]]:
-        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf."""
+    def joined(
+        self, groups: Iterable[Conditions], by_segments: bool = False
+    ) -> tuple[Panel, NDArray[np.int64]]:
+        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf.
+
+        Args:
+            by_segments: whether leaves of different segments stay apart in any case.
+        """
         has_one_curve = len(self.strata) == 1
         coarse = {}
         for name, values in self.attributes.items():
             told = {group[name] for group in groups if name in group}
-            if not has_one_curve and name not in HABITS:
-                # each combination of segments has a curve of its own
+            if name not in HABITS and (by_segments or not has_one_curve):
+                # without one curve, each combination of segments has its own
                 coarse[name] = values
             elif told:
                 coarse[name] = np.where(np.isin(values, [*told, NONE]), values, REST)

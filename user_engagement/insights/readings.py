@@ -424,12 +424,12 @@ def newer_beside_older(panel: Panel, signups: Array, since: int) -> Array:
     Args:
         signups: by week; shape (weeks,).
     """
-    users = np.zeros((len(panel.tenures), len(panel.weeks)))
-    for week in range(since, len(panel.weeks)):
-        ages = week - np.arange(since, week + 1)
-        band = np.searchsorted(panel.tenures, ages, side="right") - 1
-        np.add.at(users[:, week], band, signups[since : week + 1])
-    return users
+    weeks = len(panel.weeks)
+    running = np.concatenate([[0], np.cumsum(signups)])
+    # of a band, those who signed up up to its first week of tenure ago, and not before the next band's
+    youngest = np.arange(weeks)[None] - panel.tenures[:, None] + 1
+    oldest = np.vstack([youngest[1:], np.full((1, weeks), since)])
+    return running[np.clip(youngest, since, None)] - running[np.clip(oldest, since, None)]
 
 
 def lost_by_signups(
