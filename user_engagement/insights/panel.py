@@ -287,7 +287,7 @@ def _counts(
     place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy()[rows]]
     is_cell = users.ravel() > 0
     is_cell[place] = True
-    cell = (np.cumsum(is_cell) - 1)[place]
+    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place]
     kept = np.flatnonzero(is_cell)
     numbers = np.unravel_index(kept, users.shape)
     of_tenure, of_week, leaf = (each.astype(np.int32) for each in numbers)

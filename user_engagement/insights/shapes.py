@@ -6,7 +6,6 @@ week, and what all users of a week share (weather, holidays) is noise as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -117,7 +116,10 @@ def autoregressive(weeks: int, persistence: float) -> Array:
     return persistence**apart
 
 
-def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[int] = (RAMP_WEEKS,)) -> Bank:
+@lru_cache(maxsize=4)
+def bank_of(
+    weeks: int, lengths: tuple[int, ...] = EPISODE_WEEKS, ramps: tuple[int, ...] = (RAMP_WEEKS,)
+) -> Bank:
     """Steps up to two weeks before the end, ramps, lasting slopes, and episodes that are over.
 
     Args:
