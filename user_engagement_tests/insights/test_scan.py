@@ -139,7 +139,9 @@ def test_findings_of_a_company_are_those_of_a_table_of_its_leaves() -> None:
     panel = company_panel(rollups, {})  # type: ignore[arg-type]
     assert panel is not None
     measure = Measure(panel, LENGTH)
-    actual, exposure = measure.actual[:, 0].astype(float), measure.exposure[:, 0].astype(float)
+    actual, exposure = (
+        measure.cells.dense(counts)[:, 0].astype(float) for counts in (measure.actual, measure.exposure)
+    )
     expected = exposure * actual.sum() / exposure.sum()
     variance = expected * measure.noise.white
     table = scan(panel.attributes, actual, expected, variance, most=1)
