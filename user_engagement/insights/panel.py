@@ -263,7 +263,7 @@ def _counts(
     Args:
         number_of: the leaf of each group cell or bucket, -1 of numbers that there are not.
     """
-    cohorts = cohorts[cohorts.cell_kind == kind]
+    cohorts = cohorts.loc[cohorts.cell_kind == kind]
     size = int(number_of.max()) + 1
     first_signups = min(cohorts.signup_week.min(), weeks[0])
     earlier = (weeks[0] - first_signups).days // 7
