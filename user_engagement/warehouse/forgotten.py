@@ -37,6 +37,9 @@ class Forgotten:
         draft.replace(file)
 
 
+NOBODY = Forgotten("")
+
+
 def read_forgotten(file: Path) -> Forgotten:
     """The list in a file; an empty one with a new salt if there is none."""
     if not file.exists():

@@ -17,13 +17,13 @@ from user_engagement.contracts.raw import ARROW_TYPES, IDS, REJECTED_ROWS, SCHEM
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
-from user_engagement.warehouse.forgotten import Forgotten
+from user_engagement.warehouse.forgotten import NOBODY, Forgotten
 
 SQL_OF_ARROW = {arrow: sql for sql, arrow in ARROW_TYPES.items()}
 
 
 def replace_slice(
-    connection: duckdb.DuckDBPyConnection, extract: Extract, forgotten: Forgotten
+    connection: duckdb.DuckDBPyConnection, extract: Extract, forgotten: Forgotten = NOBODY
 ) -> LoadedSlice:
     """Replaces one slice of a raw table, and the table's rejected rows, in one transaction.
 

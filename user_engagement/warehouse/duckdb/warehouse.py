@@ -19,7 +19,7 @@ from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
 from user_engagement.warehouse.duckdb.attaching import attached_files
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
-from user_engagement.warehouse.forgotten import Forgotten, read_forgotten
+from user_engagement.warehouse.forgotten import NOBODY, read_forgotten
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -66,7 +66,7 @@ class DuckDBWarehouse:
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
         attached = extract.attached if isinstance(extract, WarehouseExtract) else {}
         with self.connect() as connection, attached_files(connection, attached):
-            forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else Forgotten("")
+            forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else NOBODY
             return loading.replace_slice(connection, extract, forgotten)
 
     def replace_tables(
