@@ -9,7 +9,7 @@ SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engag
 # compiled modules are kept even where the shell forbids it: every process would compile all packages anew
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install lock run dev test test-fast test-long test-all docs screenshots lint clean
+.PHONY: help install lock run dev test test-fast test-long test-all docs screenshots lint lint-python lint-sql clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -64,10 +64,15 @@ screenshots: install  ## Take pictures of every page of the simulated company's 
 	$(SIMULATED) sh -c '$(BIN)/python -m user_engagement_tests.support.screenshots "$$USER_ENGAGEMENT_HOME" docs/images'
 
 lint: install  ## Run the linters
+	$(MAKE) --no-print-directory -j 2 lint-python lint-sql
+
+lint-python:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+lint-sql:
 	mkdir -p .user_engagement
 	$(BIN)/sqlfluff lint --disable-progress-bar user_engagement_dbt/models user_engagement_dbt/tests
 

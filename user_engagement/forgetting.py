@@ -1,4 +1,4 @@
-"""Forgets users: no file of the home names them afterwards, and no later load brings them back.
+"""Forgets users: no table and no file of the home names them afterwards, and no later load brings them back.
 
 The source is not changed; whoever runs it deletes the users there.
 """
@@ -12,21 +12,19 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import duckdb
-
 from user_engagement.code_location import first_month
 from user_engagement.contracts.raw import RAW_TABLES
-from user_engagement.errors import SettingsError, UserError
+from user_engagement.errors import UserError
 from user_engagement.partitions import Months, contiguous_ranges, monthly_partitions
 from user_engagement.pipeline import Plan, Step, run
 from user_engagement.publishing.generations import generations, resolve
 from user_engagement.settings import Settings
 from user_engagement.sources import open_source
 from user_engagement.sources.normalise import quoted
-from user_engagement.warehouse import open_source_tables
+from user_engagement.warehouse import Warehouse, WarehouseReader, open_source_tables, open_warehouse
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement.warehouse.forgotten import read_forgotten
-from user_engagement.warehouse.snowflake.account import SCHEMAS
+from user_engagement.warehouse.schemas import SCHEMAS
 
 SHORTEST_NAME = 8
 """Shorter ids, such as 42, stand in any text by chance: they are looked for in columns of users alone."""
@@ -55,75 +53,61 @@ class Proof:
 
 
 def forget(settings: Settings, users: Sequence[str]) -> Proof:
-    """Removes users from the home, rebuilds what they were part of, and looks whether anything still names them.
+    """Removes users, rebuilds what they were part of, and looks whether anything still names them.
 
     The list of forgotten users is written first, so that this can be repeated after a failure.
 
     Raises:
-        SettingsError: the tables live in Snowflake.
         UserError: nothing has been loaded, or tables of a team's own in the warehouse's file name a user. Nothing was
             removed.
         RunFailedError: the marts could not be rebuilt. The users are removed all the same.
     """
-    if settings.warehouse != "duckdb":
-        raise SettingsError(
-            "forget works on a DuckDB warehouse alone; in Snowflake, delete the rows and reload."
-        )
-    warehouse = DuckDBWarehouse.of(settings)
+    warehouse = open_warehouse(settings)
     if not warehouse.exists():
         raise UserError(f"{settings.home}: nothing has been loaded, so there is nobody to forget.")
-    _refuse_foreign_tables(warehouse, users)
+    if isinstance(warehouse, DuckDBWarehouse):
+        _refuse_foreign_tables(warehouse, users)
     read_forgotten(settings.forgotten_file).including(users).write(settings.forgotten_file)
     source = open_source(settings, open_source_tables)
     calendar = monthly_partitions(first_month(source, settings), settings.as_of).get_partition_keys()
-    with warehouse.connect() as connection:
-        touched, loaded = (_months(connection, named, calendar) for named in (users, None))
-        removed = _remove(connection, users)
+    with warehouse.reader() as reader:
+        touched, loaded = (_months(reader, condition, calendar) for condition in (_named(users), "true"))
+        rows = _rows_of(reader, users)
+    removed = warehouse.delete_rows(rows, asset="forget")
     if touched:
         ranges = tuple(contiguous_ranges(touched))
         run(settings, Rebuild(source, (), ranges, Months(loaded[0], loaded[-1])))
-    _rewrite(warehouse)
+    if isinstance(warehouse, DuckDBWarehouse):
+        _rewrite(warehouse)
     _remove_traces(settings, users)
     tables, left = _named_in_tables(warehouse, users)
     files, named = _named_in_files(settings, users)
     return Proof(removed, tuple(f"{month:%Y-%m}" for month in touched), tables, files, (*left, *named))
 
 
-def _months(
-    connection: duckdb.DuckDBPyConnection, users: Sequence[str] | None, calendar: Sequence[str]
-) -> list[date]:
-    """The months with raw rows of these users, or of anybody; rows outside the calendar belong to its ends."""
+def _months(reader: WarehouseReader, condition: str, calendar: Sequence[str]) -> list[date]:
+    """The months with raw rows that satisfy a condition; rows outside the calendar belong to its ends."""
     found: set[date] = set()
     for table in RAW_TABLES:
-        month = f"cast(date_trunc('month', {table.date_column}) as date)"
-        query = f"select distinct {month} from raw.{table.name} where {table.date_column} is not null"
-        rows = (
-            connection.execute(query)
-            if users is None
-            else connection.execute(f"{query} and user_id in (select unnest(?))", [list(users)])
-        )
-        found.update(row[0] for row in rows.fetchall())
+        rows = reader.monthly_rows(f"raw.{table.name}", table.date_column, condition)
+        found.update(date.fromisoformat(month) for month in rows)
     first, last = date.fromisoformat(calendar[0]), date.fromisoformat(calendar[-1])
     return sorted({min(max(month, first), last) for month in found})
 
 
-def _tables_with(connection: duckdb.DuckDBPyConnection, column: str, ours: bool = True) -> list[str]:
-    """The tables of the project's schemas, or of all others, that have a column."""
-    query = """
-        select schema_name || '.' || table_name from duckdb_columns() inner join duckdb_tables()
-        using (schema_name, table_name)
-        where column_name = ? and not duckdb_columns.internal and list_contains(?, schema_name) = ? order by all
-    """
-    return [row[0] for row in connection.execute(query, [column, list(SCHEMAS), ours]).fetchall()]
-
-
 def _refuse_foreign_tables(warehouse: DuckDBWarehouse, users: Sequence[str]) -> None:
     """Tables of a source, or of a team's own, in the same file are theirs to change."""
+    query = """
+        select distinct schema_name || '.' || table_name from duckdb_columns() inner join duckdb_tables()
+        using (schema_name, table_name)
+        where column_name = 'user_id' and not duckdb_columns.internal and not list_contains(?, schema_name)
+        order by all
+    """
     with warehouse.connect() as connection:
         found = [
             table
-            for table in _tables_with(connection, "user_id", ours=False)
-            if connection.table(table).filter(_names(users)).limit(1).fetchall()
+            for (table,) in connection.execute(query, [list(SCHEMAS)]).fetchall()
+            if connection.table(table).filter(_named(users)).limit(1).fetchall()
         ]
     if found:
         raise UserError(
@@ -132,27 +116,20 @@ def _refuse_foreign_tables(warehouse: DuckDBWarehouse, users: Sequence[str]) -> 
         )
 
 
-def _names(users: Sequence[str]) -> str:
-    listed = ", ".join(quoted(user) for user in users)
-    return f"cast(user_id as varchar) in ({listed})"
+def _named(users: Sequence[str]) -> str:
+    return f"cast(user_id as varchar) in ({', '.join(quoted(user) for user in users)})"
 
 
-def _remove(connection: duckdb.DuckDBPyConnection, users: Sequence[str]) -> dict[str, int]:
-    """Deletes the users' rows from every table, under their ids and under the numbers that stand for these."""
-    removed: dict[str, int] = {}
-    by_id = _tables_with(connection, "user_id")
-    numbers: list[int] = []
+def _rows_of(reader: WarehouseReader, users: Sequence[str]) -> list[tuple[str, str]]:
+    """The tables that name users, by id or by the number that stands for it, each with its condition."""
+    by_id = reader.tables_with("user_id")
+    rows = [(table, _named(users)) for table in by_id]
     if "lookups.user_numbers" in by_id:
-        query = "select user_number from lookups.user_numbers where user_id in (select unnest(?))"
-        numbers = [row[0] for row in connection.execute(query, [list(users)]).fetchall()]
-    for column, values in (("user_number", numbers), ("user_id", list(users))):
-        for table in _tables_with(connection, column) if values else ():
-            deleted = connection.execute(
-                f"delete from {table} where {column} in (select unnest(?))", [values]
-            ).fetchall()[0][0]
-            if deleted:
-                removed[table] = removed.get(table, 0) + deleted
-    return removed
+        query = f"select user_number from lookups.user_numbers where {_named(users)}"
+        if numbers := reader.query(query)["user_number"].to_pylist():
+            numbered = f"user_number in ({', '.join(map(str, numbers))})"
+            rows = [*((table, numbered) for table in reader.tables_with("user_number")), *rows]
+    return rows
 
 
 def _rewrite(warehouse: DuckDBWarehouse) -> None:
@@ -200,12 +177,15 @@ def _replace_in_sqlite(file: Path, names: Sequence[str]) -> None:
         connection.close()
 
 
-def _named_in_tables(warehouse: DuckDBWarehouse, users: Sequence[str]) -> tuple[int, list[str]]:
+def _named_in_tables(warehouse: Warehouse, users: Sequence[str]) -> tuple[int, list[str]]:
     """How many tables have a column of users, and which of them still hold one of these."""
-    with warehouse.connect() as connection:
-        tables = _tables_with(connection, "user_id")
-        count = "select count(*) from {} where user_id in (select unnest(?))"
-        left = [t for t in tables if connection.execute(count.format(t), [list(users)]).fetchall()[0][0]]
+    with warehouse.reader() as reader:
+        tables = reader.tables_with("user_id")
+        left = [
+            t
+            for t in tables
+            if reader.query(f"select 1 as found from {t} where {_named(users)} limit 1").num_rows
+        ]
     return len(tables), left
 
 

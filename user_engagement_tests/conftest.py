@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from dagster._core.test_utils import environ
 
@@ -26,6 +27,9 @@ def pytest_configure() -> None:
         del os.environ[name]
     os.environ.update(EXTRAS)
     collect_less_often()
+    # how long an example takes depends on what else the machine does
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "make test": SUITE,
     "make test-all": SUITE,
     "make test-fast": SUITE,
+    "make test-long": SUITE,
     "user-engagement dev": DEV,
     "user-engagement export": "test_examples.py::"
     "test_a_mart_of_a_team_is_built_tested_published_exported_and_shown",

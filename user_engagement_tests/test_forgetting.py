@@ -13,26 +13,10 @@ from user_engagement.errors import UserError
 from user_engagement.forgetting import forget
 from user_engagement.instance.home import open_instance
 from user_engagement.settings import Settings
+from user_engagement_tests.support.company import busy_users, with_long_ids
 from user_engagement_tests.support.frames import assert_equal, marts
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
-
-TABLES = ("user_signups", "user_engagement", "churn_data")
-
-
-def with_long_ids(company: Path, folder: Path, without: tuple[str, ...] = ()) -> str:
-    """A company's files with ids that stand in no other text, without some users."""
-    folder.mkdir()
-    with duckdb.connect() as connection:
-        connection.execute("set variable without = ?", [list(without)])
-        for name in TABLES:
-            connection.execute(
-                f"copy (select * replace ('customer-' || lpad(user_id::varchar, 8, '0') as user_id)"
-                f" from '{company}/{name}.parquet' where user_id is null or not"
-                " list_contains(getvariable('without'), 'customer-' || lpad(user_id::varchar, 8, '0')))"
-                f" to '{folder}/{name}.parquet'"
-            )
-    return str(folder)
 
 
 def files_with(home: Path, name: str) -> list[Path]:
@@ -45,14 +29,7 @@ def run(settings: Settings, full: bool = False) -> None:
 
 @pytest.fixture
 def users(company: Path) -> tuple[str, ...]:
-    """The two most active of the users who cancelled."""
-    query = f"""
-        select user_id from '{company}/user_engagement.parquet'
-        where user_id in (select user_id from '{company}/churn_data.parquet')
-        group by user_id order by count(*) desc, user_id limit 2
-    """
-    with duckdb.connect() as connection:
-        return tuple(f"customer-{row[0]:08d}" for row in connection.execute(query).fetchall())
+    return busy_users(company)
 
 
 def test_a_forgotten_user_is_in_no_file_of_the_home_does_not_come_back_and_leaves_marts_as_without_them(

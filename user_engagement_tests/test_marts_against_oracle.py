@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 
 WITHOUT_SHRINKING = (Phase.explicit, Phase.generate)
 IN_WORLDS = settings(
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],

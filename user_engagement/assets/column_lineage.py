@@ -42,7 +42,7 @@ def column_lineage(sql: str, tables: Tables, dialect: str) -> dg.TableColumnLine
         for table in query.find_all(exp.Table):
             if known := _known(table, tables):
                 schema.add_table(table, dict(known[1]), dialect=dialect)
-        found = lineage(None, query, schema=schema, dialect=dialect)
+        found = lineage(None, query, schema=schema, dialect=dialect, trim_selects=False, copy=False)
     except Exception as error:
         logger.info("Lineage of columns is unknown: %r", error)
         return None

@@ -49,6 +49,7 @@ PARSED_VARIABLES = (
 PICKLED = "manifest.pickle"
 KEPT_PARSED = 3  # a process may still read what another one has just outdated
 _parsed: dict[Path, bytes] = {}
+_known: dict[str, Path] = {}  # folders of parsed projects by name, of whatever home
 
 
 class DbtThread:
@@ -203,8 +204,8 @@ def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment:
     """The folder of the parsed project in ``parse_dir``: `manifest.json` for Dagster, and dbt's own object, pickled.
 
     The project is parsed only if its content has changed. Where nothing has, dbt's own partial parsing takes 5 CPU
-    seconds, and reading these files a few hundredths. Processes that parse at the same time do so each in a folder of
-    its own, of which the first that is complete takes the place.
+    seconds, and reading these files a few hundredths. A process that works in several homes parses once. Processes
+    that parse at the same time do so each in a folder of its own, of which the first that is complete takes the place.
 
     Raises:
         RuntimeError: dbt cannot parse the project; the message is dbt's.
@@ -216,11 +217,15 @@ def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment:
     if not parsed.exists():
         parse_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="parsing-", dir=parse_dir) as folder:
-            _parse(project_dir, target, Path(folder), environment)
+            if (known := _known.get(parsed.name)) and known.exists():
+                shutil.copytree(known, Path(folder, "parsed"))
+            else:
+                _parse(project_dir, target, Path(folder), environment)
             # refused where another process was first
             with contextlib.suppress(OSError):
                 Path(folder, "parsed").rename(parsed)
         _remove_outdated(parse_dir)
+    _known[parsed.name] = parsed
     return parsed
 
 
@@ -247,7 +252,7 @@ def _parse(project_dir: Path, target: str, folder: Path, environment: Mapping[st
     manifest: Any = result.result
     parsed = folder / "parsed"
     parsed.mkdir()
-    manifest.write(str(parsed / "manifest.json"))
+    (folder / "manifest.json").rename(parsed / "manifest.json")
     # field by field: pickled as a whole, a manifest of dbt 1.11 has its lookups in each other's places
     content = {f.name: getattr(manifest, f.name) for f in fields(manifest) if not f.name.startswith("_")}
     (parsed / PICKLED).write_bytes(pickle.dumps(content))

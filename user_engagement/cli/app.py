@@ -191,6 +191,10 @@ def forget(
         f"Looked through {proof.searched_tables} tables of users and {proof.searched_files} files: none names them. "
         "Later loads leave them out. Delete them in the source, too."
     )
+    if settings.warehouse == "snowflake":
+        console.print(
+            "Snowflake keeps deleted rows for Time Travel: a day, unless the database says otherwise."
+        )
 
 
 @app.command()

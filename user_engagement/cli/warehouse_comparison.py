@@ -19,7 +19,8 @@ from user_engagement.contracts.marts import MARTS
 from user_engagement.pipeline import plan, run
 from user_engagement.settings import PREFIX, Settings, load_settings
 from user_engagement.warehouse import open_warehouse
-from user_engagement.warehouse.snowflake.account import SCHEMAS, load_account
+from user_engagement.warehouse.schemas import SCHEMAS
+from user_engagement.warehouse.snowflake.account import load_account
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
 
 USERS, THROUGH = 4_000, date(2025, 5, 20)

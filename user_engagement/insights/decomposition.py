@@ -15,13 +15,14 @@ outer one, and once more to the rates within its values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from user_engagement.insights.cells import AFTER, BEFORE, EVERYBODY, pooled
 from user_engagement.insights.statistics import (
@@ -126,7 +127,7 @@ def decompose(cells: pd.DataFrame, dimensions: list[str], seed: int, draws: int 
     ]
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
-    table = pd.concat(rows, ignore_index=True)
+    table = pd.DataFrame(rows)
     totals = table[table.effect == TOTAL].set_index(["metric", "dimension", "inner_dimension"]).contribution
     keys = pd.MultiIndex.from_frame(table[["metric", "dimension", "inner_dimension"]])
     table["share_of_change"] = ratio(table.contribution, totals.reindex(keys).to_numpy())
@@ -156,7 +157,7 @@ def dimensions_of(metric: str, dimensions: list[str]) -> list[str]:
 
 def _of_metric(
     metric: str, cells: pd.DataFrame, dimensions: list[str], seed: int, draws: int
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[dict[str, object]]:
     """Of one metric: each dimension alone, then the ordered pairs."""
     used = dimensions_of(metric, dimensions)
     cells = pooled(cells, used)
@@ -165,64 +166,96 @@ def _of_metric(
     for chosen in [*((name,) for name in used), *permutations(used, 2)]:
         # each decomposition has draws of its own, whatever others there are
         rng = np.random.default_rng([seed, crc32("/".join((metric, *chosen)).encode())])
-        yield _decomposed(metric, cells, list(chosen), rng, draws)
+        inner = chosen[1] if len(chosen) > 1 else ""
+        for row in _decomposed(counted(cells, list(chosen)), len(chosen) > 1, rng, draws):
+            yield {"metric": metric, "dimension": chosen[0], "inner_dimension": inner, **row}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Counts of cells in both periods, 0 where there is nobody.
+
+    Attributes:
+        values: of the outer dimension, in order; outer: the place there of each cell, shape (cells,).
+        counts: users, total and squares, before and after; shape (2, 3, cells).
+    """
+
+    values: pd.Index
+    outer: NDArray[np.int64]
+    counts: Floats
+
+
+def counted(cells: pd.DataFrame, by: list[str]) -> Counted:
+    """Counts by the values of one dimension, or of an outer and an inner one, in order of these."""
+    (outer, values), *inner = (pd.factorize(cells[name], sort=True) for name in by)
+    width = len(inner[0][1]) if inner else 1
+    present, number = np.unique(outer * width + (inner[0][0] if inner else 0), return_inverse=True)
+    number = number + len(present) * (cells.period == AFTER).to_numpy()
+    sums = [np.bincount(number, cells[name], 2 * len(present)).reshape(2, -1) for name in COUNTS]
+    return Counted(pd.Index(values), present // width, np.stack(sums, axis=1))
 
 
 def _decomposed(
-    metric: str, cells: pd.DataFrame, chosen: list[str], rng: np.random.Generator, draws: int
-) -> pd.DataFrame:
-    counts = counted(cells, chosen)
-    before, after = (tuple(counts[period][name].to_numpy(float) for name in COUNTS) for period in PERIODS)
-    values = pd.Index(counts.index.get_level_values(0).unique())
-    membership = (counts.index.get_level_values(0).to_numpy()[:, None] == values.to_numpy()).astype(float)
+    cells: Counted, is_nested: bool, rng: np.random.Generator, draws: int
+) -> Iterator[dict[str, object]]:
+    before, after = cells.counts
+    membership = (cells.outer[:, None] == np.arange(len(cells.values))).astype(float)
     found = effects(*before[:2], *after[:2], membership)
     drawn = effects(*resampled(*before, draws, rng), *resampled(*after, draws, rng), membership)
-    nested = len(chosen) > 1
     parts = {
         TOTAL: (found.total(), drawn.total()),
         MIX: (found.mix.sum(), drawn.mix.sum(-1)),
         BEHAVIOUR: (found.behaviour.sum(), drawn.behaviour.sum(-1)),
     }
-    if nested:
+    if is_nested:
         parts[INNER_MIX] = (found.inner_mix.sum(), drawn.inner_mix.sum(-1))
-    summed = pd.DataFrame(
-        [{"effect": name, "contribution": each, **_interval(many)} for name, (each, many) in parts.items()]
+    everybody = cells.counts.sum(-1, keepdims=True)
+    yield from _described(
+        [EVERYBODY] * len(parts), list(parts), *_columns(parts.values()), everybody, everybody
     )
-    tables = [_described(summed.assign(segment_value=EVERYBODY), counts, None)]
-    if not nested:
+    if not is_nested:
+        counts = cells.counts @ membership
         for effect, each, many in (
             (MIX, found.mix, drawn.mix),
             (BEHAVIOUR, found.behaviour, drawn.behaviour),
         ):
-            rows = pd.DataFrame({"segment_value": values, "contribution": each, **_interval(many)})
-            tables.append(_described(rows.assign(effect=effect), counts, values))
-    inner = chosen[1] if nested else ""
-    return pd.concat(tables).assign(metric=metric, dimension=chosen[0], inner_dimension=inner)
+            yield from _described(cells.values, [effect] * len(each), each, many, counts, everybody)
 
 
-PERIODS = (BEFORE, AFTER)
+def _columns(parts: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Contributions, shape (parts,), and those of the draws, shape (draws, parts)."""
+    found, drawn = zip(*parts, strict=True)
+    return np.array(found), np.column_stack(drawn)
 
 
-def counted(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Counts per value with a column for each period and count, 0 where there is nobody."""
-    sums = cells.groupby(["period", *by])[COUNTS].sum().unstack("period", fill_value=0)
-    full = pd.MultiIndex.from_product([PERIODS, COUNTS])
-    return sums.swaplevel(axis=1).reindex(columns=full, fill_value=0)
+def _described(
+    values: Iterable[str],
+    effects: list[str],
+    contributions: Floats,
+    drawn: Floats,
+    counts: Floats,
+    everybody: Floats,
+) -> Iterator[dict[str, object]]:
+    """A row per effect, with metric, users and share of its value in both periods.
 
-
-def _interval(draws: Floats) -> dict[str, Floats]:
-    low, high = np.nanquantile(draws, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
-    return {"ci_low": low, "ci_high": high}
-
-
-def _described(rows: pd.DataFrame, counts: pd.DataFrame, values: pd.Index | None) -> pd.DataFrame:
-    """The rows with the metric, users and share of their values in both periods; of everybody if None."""
-    for period in PERIODS:
-        of_period = counts[period]
-        everybody = of_period.users.sum()
-        chosen = of_period.sum() if values is None else of_period.groupby(level=0).sum().loc[values]
-        users, total = np.asarray(chosen["users"], dtype=float), np.asarray(chosen["total"], dtype=float)
-        rows[f"value_{period}"] = ratio(total, users)
-        rows[f"users_{period}"] = users.astype(int)
-        rows[f"share_{period}"] = ratio(users, everybody)
-    return rows
+    Args:
+        drawn: shape (draws, effects). counts: shape (2, 3, effects). everybody: shape (2, 3, 1).
+    """
+    # a period of which a draw has nobody has no mean
+    quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile
+    low, high = quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
+    counts = np.broadcast_to(counts, (*counts.shape[:2], len(effects)))
+    rates, shares = ratio(counts[:, 1], counts[:, 0]), ratio(counts[:, 0], everybody[:, 0])
+    for place, (value, effect) in enumerate(zip(values, effects, strict=True)):
+        yield {
+            "effect": effect,
+            "segment_value": value,
+            "contribution": contributions[place],
+            "ci_low": low[place],
+            "ci_high": high[place],
+            **{
+                f"{name}_{period}": column[number, place]
+                for number, period in enumerate((BEFORE, AFTER))
+                for name, column in (("value", rates), ("users", counts[:, 0].astype(int)), ("share", shares))
+            },
+        }

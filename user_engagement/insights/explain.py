@@ -83,7 +83,7 @@ def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     found += signup_changes(measures.fresh(SIGNUPS))
     for name in (CHURN, RESURRECTION, SESSIONS, LENGTH):
         measure = measures.fresh(name)
-        if measure.actual.sum() > 0:
+        if measure.actual.any():
             found += Explainer(measure).explain(3)
     return [of_recording(change) for change in found]
 

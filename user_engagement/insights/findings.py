@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -114,19 +115,27 @@ class Finding:
 
 
 class Readers:
-    """Measures of a panel in which changes found earlier are taken out; made when they are first asked for."""
+    """Measures in which changes found earlier are taken out; made when they are first asked for.
 
-    def __init__(self, made: Measures) -> None:
-        self.panel = made.panel
+    Attributes:
+        panel: leaves that no change tells apart are one leaf of it, as a reading needs no more.
+    """
+
+    def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
+        self._groups = [change.conditions for change in changes]
+        self.panel, self._leaf_of = made.panel.joined(self._groups)
         self._made = made
         self._measures: dict[str, Measure] = {}
         self._taken: list[Change] = []
 
+    @cached_property
+    def by_segments(self) -> Panel:
+        """The panel with the leaves of different segments apart."""
+        return self._made.panel.joined(self._groups, by_segments=True)[0]
+
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.taken(name)
-            # a reading is of one group, never of all
-            self._measures[name].forget_groups()
+            self._measures[name] = self._made.taken(name).joined(self.panel, self._leaf_of)
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
@@ -295,7 +304,9 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
     if change.measure in (NEW_USERS, ACTIVATION):
-        return {count: lost_by_cohorts(panel, change, count, window) for count in (DAYS, PEOPLE)}
+        return {
+            count: lost_by_cohorts(readers.by_segments, change, count, window) for count in (DAYS, PEOPLE)
+        }
     found = {}
     for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
         measure = readers.measure(name)
@@ -380,7 +391,7 @@ def shortfall(panel: Panel, change: Change, height: float) -> list[tuple[NDArray
 
 def recording_finding(panel: Panel, change: Change, also: tuple[str, ...]) -> Finding:
     """What is no longer recorded, from the active days that only showed by it before it stopped."""
-    weekly = {name: count.sum((0, 1)) for name, count in panel.leaves.weekly.items()}
+    weekly = {name: panel.leaves.by_week(name) for name in ("days_by_vanished", DAYS, PEOPLE)}
     before = slice(max(0, change.since - 8), change.since)
     ratios = weekly["days_by_vanished"][before] / np.maximum(weekly["active_days"][before], 1)
     window = np.arange(len(panel.weeks))[-4:]
@@ -435,7 +446,7 @@ def lapse_finding(panel: Panel, change: Change) -> Finding:
         outage.missing if outage else {count: nearly_all(panel, window, count) for count in (DAYS, PEOPLE)}
     )
     lost = {count: mean_of_weeks(*of_weeks) for count, of_weeks in missing.items()}
-    weekly = panel.leaves.weekly[PEOPLE].sum((0, 1)).astype(float)
+    weekly = panel.leaves.by_week(PEOPLE)
     expected, spread = weekly.copy(), np.zeros(len(weekly))
     expected[window] += missing[PEOPLE][0]
     spread[window] = missing[PEOPLE][1]
@@ -478,7 +489,7 @@ def outage_of(panel: Panel, change: Change) -> Outage | None:
 
 def nearly_all(panel: Panel, window: NDArray[np.int64], count: str) -> Array:
     """What weeks are below those around them, and how much these vary; shape (2, weeks of the window)."""
-    weekly = panel.leaves.weekly[count].sum((0, 1)).astype(float)
+    weekly = panel.leaves.by_week(count)
     first, end = window[0], window[-1] + 1
     around = np.r_[weekly[max(0, first - 4) : first], weekly[end : end + 4]]
     return np.array([around.mean() - weekly[window], np.full(len(window), around.std(ddof=1))])
@@ -525,9 +536,10 @@ class Story:
 
 
 def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
-    panel, readers = measures.panel, Readers(measures)
-    findings = []
-    for found, also in merged(list(changes)):
+    causes = merged(list(changes))
+    readers = Readers(measures, [change for change, _ in causes])
+    panel, findings = readers.panel, []
+    for found, also in causes:
         is_blurred = found.shape == RAMP or (found.shape == STEP and found.measure == CHURN)
         change = dated(readers.measure(found.measure), found) if is_blurred else found
         finding = finding_of(readers, change, also)
@@ -535,9 +547,7 @@ def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
             findings.append(finding)
             readers.take_out(change)
     last = np.arange(len(panel.weeks))[-4:]
-    actual = {
-        count: float(panel.leaves.weekly[count][:, :, last].sum((0, 1)).mean()) for count in (DAYS, PEOPLE)
-    }
+    actual = {count: float(panel.leaves.by_week(count)[last].mean()) for count in (DAYS, PEOPLE)}
     unexplained = {
         count: left_over(readers.measure(name), actual[count], last)
         for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS))

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from user_engagement.insights.counts import Cells, Counts, Floats, summed
 from user_engagement.insights.names import (
     ACTIVATION,
     ACTIVE_USERS,
@@ -34,8 +35,8 @@ from user_engagement.insights.names import (
     SIGNUPS,
     USE,
 )
-from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, NONE, Counts, Panel
-from user_engagement.insights.scan import Conditions, Floats
+from user_engagement.insights.panel import HABITS, LEAST_USERS, LEVEL, NONE, Panel
+from user_engagement.insights.scan import Conditions
 from user_engagement.insights.shapes import (
     RAMP_WEEKS,
     SHARED_PERSISTENCE,
@@ -69,62 +70,70 @@ PRIOR_WEEKS = 26
 """Of the history: in these the levels of users from before it are still those of who happened to be active."""
 FAMILY = 8
 """Measures that every group is scanned in."""
-SPARSE = 0.25
-"""Share of the leaves below which it is quicker to copy them than to multiply all by 0."""
 LEAST_SHARED = 0.005**2
 """Variance of a week's log ratio that all users share, at least."""
 
 
-def parts(counts: Counts, name: str) -> tuple[Floats, Floats]:
-    """Numerator and exposure of a measure; each of shape (cells, tenures, weeks), cohorts with one tenure."""
+def parts(counts: Counts, name: str) -> tuple[Cells, Floats, Floats]:
+    """The cells of a measure, of one tenure where tenure plays no part, and its numerator and exposure in each."""
     weekly, cohorts = counts.weekly, counts.cohorts
-    later = np.ones(weekly["users"].shape[1], np.float32)
-    later[0] = 0  # the week of signup has no whole week of exposure
-    later = later[None, :, None]
-    if name == USE:
-        return weekly["active_days"] * later, weekly["users"]
-    if name == ACTIVE_USERS:
-        return weekly["active_users"] * later, weekly["users"]
-    if name == FREQUENCY:
-        return weekly["active_days"] * later, weekly["active_users"] * later
-    if name == CHURN:
-        return weekly["churned_users"] * later, weekly["users"]
-    if name == RETENTION:
-        return weekly["retained_users"] * later, weekly["recent_users"] * later
+    if name in (*OF_COHORTS, FIRST_DAYS):
+        cells = Cells.of_cohorts(len(cohorts["signups"]), counts.cells.shape[2])
+        signups = cohorts["signups"].T.ravel()
+        if name == FIRST_DAYS:
+            return (
+                cells,
+                of_all_tenures(counts.cells, weekly["active_days"] * (counts.cells.tenure == 0)),
+                signups,
+            )
+        if name == SIGNUPS:
+            return cells, signups, np.ones_like(signups)
+        numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
+        return cells, cohorts[numerator].T.ravel(), signups
+    if name in (DURATION, LENGTH):
+        # how long a session is hardly depends on tenure, and a fit of both would be slow where tenure goes with time
+        names = ("sessions", "session_seconds" if name == DURATION else "log_seconds")
+        sessions, done = (of_all_tenures(counts.cells, weekly[each]) for each in names)
+        if name == LENGTH:
+            mean = done.sum() / max(sessions.sum(), 1)
+            done = sessions + (done - np.float32(mean) * sessions) / np.float32(LENGTH_SCALE)
+        leaves, _, weeks = counts.cells.shape
+        return Cells.of_cohorts(leaves, weeks), done, sessions
+    # the week of signup has no whole week of exposure
+    later = (counts.cells.tenure > 0).astype(np.float32)
     if name == RESURRECTION:
         back = (weekly["active_users"] - weekly["retained_users"]) * later
-        return np.maximum(back, 0), np.maximum(weekly["users"] - weekly["recent_users"] * later, 0)
-    if name == SESSIONS:
-        return weekly["sessions"], weekly["active_days"]
-    if name == DURATION:
-        return of_all_tenures(weekly["session_seconds"], weekly["sessions"])
-    if name == LENGTH:
-        mean = weekly["log_seconds"].sum() / max(weekly["sessions"].sum(), 1)
-        beyond = weekly["log_seconds"] - np.float32(mean) * weekly["sessions"]
-        return of_all_tenures(weekly["sessions"] + beyond / np.float32(LENGTH_SCALE), weekly["sessions"])
-    if name == FIRST_DAYS:
-        return weekly["active_days"][:, :1], cohorts["signups"][:, None]
-    if name == SIGNUPS:
-        return cohorts["signups"][:, None], np.ones_like(cohorts["signups"])[:, None]
-    numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
-    return cohorts[numerator][:, None], cohorts["signups"][:, None]
+        away = weekly["users"] - weekly["recent_users"] * later
+        return counts.cells, np.maximum(back, 0), np.maximum(away, 0)
+    numerator, exposure = {
+        USE: (weekly["active_days"] * later, weekly["users"]),
+        ACTIVE_USERS: (weekly["active_users"] * later, weekly["users"]),
+        FREQUENCY: (weekly["active_days"] * later, weekly["active_users"] * later),
+        CHURN: (weekly["churned_users"] * later, weekly["users"]),
+        RETENTION: (weekly["retained_users"] * later, weekly["recent_users"] * later),
+        SESSIONS: (weekly["sessions"], weekly["active_days"]),
+    }[name]
+    return counts.cells, numerator, exposure
 
 
-def of_all_tenures(done: Floats, could: Floats) -> tuple[Floats, Floats]:
-    """How long a session is hardly depends on tenure, and a fit of both would be slow where tenure goes with time."""
-    return done.sum(axis=1, keepdims=True), could.sum(axis=1, keepdims=True)
+def of_all_tenures(cells: Cells, counts: Floats) -> Floats:
+    """Sums over tenures, in the order of `Cells.of_cohorts`."""
+    leaves, _, weeks = cells.shape
+    return np.bincount(cells.week * leaves + cells.leaf, counts, leaves * weeks).astype(np.float32)
 
 
 @dataclass
 class Measure:
     """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again.
 
-    `among` (leaves,) and `seen` (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere. `totals` keeps what
-    the counts of the panel's groups, and of all leaves, add up to.
+    `actual`, `exposure` and, by levels of activity, `by_level` are counts of `cells`. `among` (leaves,) and `seen`
+    (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere. `totals` keeps what the counts of the measure's
+    groups, and of all leaves, add up to. `drawn` and `drawn_exposure` are of the buckets; (buckets, tenures, weeks).
     """
 
     panel: Panel
     name: str
+    cells: Cells = field(init=False)
     actual: Floats = field(init=False)
     exposure: Floats = field(init=False)
     by_level: Floats | None = field(init=False, default=None)
@@ -132,7 +141,9 @@ class Measure:
     tenures: NDArray[np.int64] = field(init=False)
     among: Floats = field(init=False)
     seen: Floats = field(init=False)
-    is_shared: bool = field(init=False, default=False)
+    family: int = field(init=False)
+    told_places: NDArray[np.int64] = field(init=False)
+    told: tuple[list[Conditions], Floats] = field(init=False)
     totals: dict[tuple[str, bool], Floats] = field(init=False, default_factory=dict)
     drawn: Floats = field(init=False)
     drawn_exposure: Floats = field(init=False)
@@ -141,19 +152,28 @@ class Measure:
     random: RandomGroups = field(init=False)
 
     def __post_init__(self) -> None:
-        actual, exposure = parts(self.panel.leaves, self.name)
-        drawn, drawn_exposure = parts(self.panel.buckets, self.name)
+        self.cells, actual, exposure = parts(self.panel.leaves, self.name)
+        buckets, *of_buckets = parts(self.panel.buckets, self.name)
+        drawn, drawn_exposure = (buckets.dense(each) for each in of_buckets)
+        known = np.ones(len(self.panel.weeks), np.float32)
         if self.name in OF_COHORTS:
-            seen = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
-            actual, exposure = actual * seen, exposure * seen
-            drawn, drawn_exposure = drawn * seen, drawn_exposure * seen
-        if self.panel.begins_late and self.name in (RETENTION, RESURRECTION):
+            known = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
+        elif self.panel.begins_late and self.name in (RETENTION, RESURRECTION):
             # who was active before the history is unknown
-            actual, exposure, drawn, drawn_exposure = (
-                np.where(np.arange(len(self.panel.weeks)) < LAPSE_WEEKS, np.float32(0), each)
-                for each in (actual, exposure, drawn, drawn_exposure)
-            )
-        self.tenures = self.panel.tenures if actual.shape[1] > 1 else np.zeros(1, int)
+            known[:LAPSE_WEEKS] = 0
+        if not known.all():
+            of_week = known[self.cells.week]
+            actual, exposure = actual * of_week, exposure * of_week
+            drawn, drawn_exposure = drawn * known, drawn_exposure * known
+        self.tenures = self.panel.tenures if self.cells.shape[1] > 1 else np.zeros(1, int)
+        self.family = FAMILY * (len(self.panel.groups) + 1)
+        self.told_places = np.array(
+            [place for place, group in enumerate(self.panel.groups) if self.tells(group)], int
+        )
+        self.told = (
+            [self.panel.groups[place] for place in self.told_places],
+            self.panel.membership[self.told_places],
+        )
         if self.name == DURATION:
             # in sessions of mean length, so that counts tell how much there is
             self.unit = float(actual.sum() / max(exposure.sum(), 1)) or 1.0
@@ -169,28 +189,34 @@ class Measure:
             self.by_level = self._weighted(exposure, [LEVEL])
         self.drawn, self.drawn_exposure = drawn, drawn_exposure
         self.among = np.ones(len(self.panel.users), np.float32)
-        self.seen = np.ones(self.actual.shape[1:], np.float32)
+        self.seen = np.ones(self.cells.shape[1:], np.float32)
         self.prepare()
 
     def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
         """The exposure times the rate of each attribute's value by tenure, relative to all values."""
-        done, could = self.actual.sum(axis=2), exposure.sum(axis=2)
+        done, could = (self.cells.by_tenure(each) for each in (self.actual, exposure))
         factor = np.ones_like(could)
         for name in names:
             values, place = np.unique(self.panel.attributes[name], return_inverse=True)
-            marks = (place[None, :] == np.arange(len(values))[:, None]).astype(np.float32)
+            marks = (place[None, :] == np.arange(len(values))[:, None]) * 1.0
             factor *= ((marks @ done + 1) / (marks @ (could * factor) + 1))[place]
-        return exposure * factor[:, :, None]
+        return exposure * factor.astype(np.float32).ravel()[self.cells.row]
 
     def fresh(self) -> Measure:
         """The same measure, to take changes out of while this one stays as it is."""
         other = copy(self)
-        other.is_shared, other.totals = True, dict(self.totals)
+        other.totals = dict(self.totals)
         return other
 
-    def forget_groups(self) -> None:
-        """Lets go of what the groups add up to: keeping that true costs more than all else as changes are taken out."""
-        self.totals = {key: kept for key, kept in self.totals.items() if not key[1]}
+    def joined(self, panel: Panel, leaf_of: NDArray[np.int64]) -> Measure:
+        """The same measure of a panel of coarser leaves; `leaf_of` is the one of each leaf."""
+        other = copy(self)
+        other.panel, other.totals, other.among = panel, {}, np.ones(panel.size, np.float32)
+        other.cells, number = self.cells.joined(leaf_of, panel.size)
+        for name in ("actual", "exposure", "by_level"):
+            if (counts := getattr(self, name)) is not None:
+                setattr(other, name, summed(number, counts, len(other.cells.leaf)))
+        return other
 
     def prepare(self) -> None:
         """Noise of the users from random unions of buckets, which have no cause."""
@@ -200,7 +226,7 @@ class Measure:
         chosen = rng.random((PSEUDO_GROUPS, len(drawn))) < rng.choice(shares, PSEUDO_GROUPS)[:, None]
         chosen[np.arange(PSEUDO_GROUPS), rng.integers(0, len(drawn), PSEUDO_GROUPS)] = True
         marks = chosen.astype(np.float32)
-        inside = self._totals(marks, drawn), self._totals(marks, drawn_exposure)
+        inside = [np.tensordot(marks, each, 1) for each in (drawn, drawn_exposure)]
         everybody = drawn.sum(0)[None], drawn_exposure.sum(0)[None]
         contrasts, sampling = self._difference(*inside, everybody[0] - inside[0], everybody[1] - inside[1])
         ramps = (RAMP_WEEKS, 13, 26, 52, -26, -52) if self.name == SIGNUPS else (RAMP_WEEKS,)
@@ -209,8 +235,12 @@ class Measure:
         self.noise = self.random.noise
 
     @property
-    def family(self) -> int:
-        return FAMILY * (len(self.panel.groups) + 1)
+    def groups(self) -> list[Conditions]:
+        return self.told[0]
+
+    @property
+    def membership(self) -> Floats:
+        return self.told[1]
 
     def tells(self, group: Conditions) -> bool:
         """Whether a group says something about the measure: habits of new users are part of what they do."""
@@ -222,7 +252,8 @@ class Measure:
 
     def known_groups(self) -> NDArray[np.bool_]:
         """Shapes that begin when a group has enough users; shape (groups, shapes)."""
-        return self.panel.cumulative_users[:, np.maximum(self.bank.since - 2, 0)] >= LEAST_USERS
+        users = self.panel.cumulative_users[self.told_places]
+        return users[:, np.maximum(self.bank.since - 2, 0)] >= LEAST_USERS
 
     @property
     def inflation(self) -> Array:
@@ -238,12 +269,6 @@ class Measure:
         return self.random.null
 
     # -- courses -------------------------------------------------------------------------------------------
-
-    def _totals(self, marks: Floats, cells: Floats) -> Floats:
-        flat, used = cells.reshape(len(cells), -1), marks.any(axis=0)
-        # of a few groups most leaves are no part, and need not be read
-        totals = marks[:, used] @ flat[used] if used.mean() < SPARSE else marks @ flat
-        return totals.reshape(len(marks), *cells.shape[1:])
 
     def course(self, actual: Floats, exposure: Floats) -> tuple[Array, Array]:
         """The log of a group's weekly course net of its tenures, and the count expected of each week without it.
@@ -325,7 +350,7 @@ class Measure:
                 continue
             weighted = self.exposure if LEVEL not in habits or self.by_level is None else self.by_level
             for cells, rest in ((self.actual, actual), (weighted, exposure)):
-                rest[rows] -= self._totals(unknown[None].astype(np.float32), cells) * self.seen
+                rest[rows] -= self.cells.totals(unknown[None].astype(np.float32), cells) * self.seen
 
     @property
     def settled(self) -> Floats:
@@ -336,24 +361,24 @@ class Measure:
 
     def _inside_and_outside(self, membership: Floats, name: str) -> tuple[Floats, Floats]:
         """Totals of each group, and of all others; each of shape (groups, tenures, weeks)."""
-        cells, absent = getattr(self, name), 1 - self.among
+        counts, absent = getattr(self, name), 1 - self.among
         whole = self._kept(name, of_groups=False)
-        if membership is self.panel.membership and not absent.any():
+        if membership is self.membership and not absent.any():
             of_groups = self._kept(name, of_groups=True)
             return of_groups * self.seen, (whole - of_groups) * self.seen
         inside = membership * self.among
-        totals = self._totals(np.vstack([inside, absent[None]]) if absent.any() else inside, cells)
+        totals = self.cells.totals(np.vstack([inside, absent[None]]) if absent.any() else inside, counts)
         of_groups, missing = totals[: len(inside)], totals[len(inside) :].sum(0)
         return of_groups * self.seen, (whole - missing - of_groups) * self.seen
 
     def _kept(self, name: str, of_groups: bool) -> Floats:
         """Totals of the panel's groups, or of all leaves, computed when they are first asked for."""
         if (name, of_groups) not in self.totals:
-            self.totals[name, of_groups] = self._totals(self._marks(of_groups), getattr(self, name))
+            self.totals[name, of_groups] = self.cells.totals(self._marks(of_groups), getattr(self, name))
         return self.totals[name, of_groups]
 
     def _marks(self, of_groups: bool) -> Floats:
-        return self.panel.membership if of_groups else np.ones((1, self.panel.size), np.float32)
+        return self.membership if of_groups else np.ones((1, self.panel.size), np.float32)
 
     def own_course(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
         """The course of some leaves by themselves, each combination of segments with a tenure curve of its own.
@@ -361,7 +386,9 @@ class Measure:
         Returns the log of it and its sampling variance, each of shape (1, weeks).
         """
         marks = self.panel.strata * leaves
-        actual, exposure = (self._totals(marks, cells) * self.seen for cells in (self.actual, self.exposure))
+        actual, exposure = (
+            self.cells.totals(marks, each) * self.seen for each in (self.actual, self.exposure)
+        )
         weeks = len(self.panel.weeks)
         if self.name == SIGNUPS:
             actual, exposure = actual.sum(0, keepdims=True), exposure.sum(0, keepdims=True)
@@ -400,6 +427,10 @@ class Measure:
         common = autoregressive(len(self.panel.weeks), SHARED_PERSISTENCE)
         return (groups - 1) / groups * (apart.T @ apart) + shared * common
 
+    def total(self, leaves: NDArray[np.bool_]) -> float:
+        """The numerator of some leaves over all weeks."""
+        return float(self.actual[leaves[self.cells.leaf]].sum())
+
     # -- taking out ----------------------------------------------------------------------------------------
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
@@ -407,24 +438,25 @@ class Measure:
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
         changed = {"actual": 1 / factor} if self.name == SIGNUPS else {"exposure": factor, "by_level": factor}
         for name, by in changed.items():
-            cells = getattr(self, name)
-            if cells is not None:
-                if self.is_shared:
-                    setattr(self, name, cells.copy())
+            if getattr(self, name) is not None:
                 self._multiply(name, leaves, by)
-        self.is_shared = False
 
     def _multiply(self, name: str, leaves: NDArray[np.bool_], factor: Floats) -> None:
         """Multiplies counts of leaves, and adds the difference to what the groups total."""
-        cells = getattr(self, name)
-        before = cells[leaves]
-        # nothing times a factor is nothing: a group's logarithm has a half on top, which is dealt to its leaves
-        half = HALF * before.sum((1, 2), keepdims=True) / max(before.sum(), 1) if self.name == SIGNUPS else 0
-        after = ((before + half) * factor - half).astype(np.float32)
-        cells[leaves] = after
+        counts, inside = getattr(self, name), np.flatnonzero(leaves[self.cells.leaf])
+        before, half = counts[inside], np.float32(0)
+        if self.name == SIGNUPS:
+            # nothing times a factor is nothing: a group's logarithm has a half on top, which is dealt to its leaves
+            of_leaves = self.cells.by_tenure(counts)[:, 0]
+            share = HALF * of_leaves / max(of_leaves[leaves].sum(), 1)
+            half = share.astype(np.float32)[self.cells.leaf[inside]]
+        after = (before + half) * factor[self.cells.week[inside]] - half
+        counts = counts.copy()
+        counts[inside] = after
+        setattr(self, name, counts)
         for of_groups in (True, False):
             if (kept := self.totals.get((name, of_groups))) is not None:
-                moved = self._totals(self._marks(of_groups)[:, leaves], after - before)
+                moved = self.cells.totals(self._marks(of_groups), after - before, inside)
                 self.totals[name, of_groups] = kept + moved
 
     @contextmanager
@@ -453,38 +485,44 @@ class Measure:
         # the band after the last one, too, says where that ends
         bands = np.flatnonzero(new.any(axis=1))
         bands = np.union1d(bands, bands[bands + 1 < len(new)] + 1)
-        everybody = np.full(len(self.drawn), leaves.all())
-        for name, inside in (
-            ("actual", leaves),
-            ("exposure", leaves),
-            ("by_level", leaves),
-            ("drawn", everybody),
-            ("drawn_exposure", everybody),
-        ):
-            cells = getattr(self, name)
-            if cells is not None:
-                setattr(self, name, _with_new_bands(cells, np.flatnonzero(inside), stays, new, bands))
+        for name in ("drawn", "drawn_exposure"):
+            # buckets know no attributes
+            own = (stays, new) if leaves.all() else (np.ones_like(stays), np.zeros_like(new))
+            setattr(self, name, _with_new_bands(getattr(self, name), *own, bands))
+        self._move(leaves, stays, new, bands)
         self.tenures = np.concatenate([self.tenures, self.tenures[bands]])
         self.seen = np.ones((len(self.tenures), weeks), np.float32)
-        self.is_shared = False
         self.totals.clear()
+
+    def _move(
+        self,
+        leaves: NDArray[np.bool_],
+        stays: NDArray[np.bool_],
+        new: NDArray[np.bool_],
+        bands: NDArray[np.int64],
+    ) -> None:
+        """Gives counts of new users of these leaves bands of their own; a band of both new and older users is lost."""
+        cells, (size, tenures, weeks) = self.cells, self.cells.shape
+        inside = leaves[cells.leaf]
+        is_new = inside & new.ravel()[cells.place]
+        own_band = np.zeros(tenures, np.int32)
+        own_band[bands] = tenures + np.arange(len(bands), dtype=np.int32)
+        tenure = np.where(is_new, own_band[cells.tenure], cells.tenure)
+        stay = np.flatnonzero((~inside | stays.ravel()[cells.place]) & ~is_new)
+        # bands of new users come after all others, in the same order
+        order = np.concatenate([stay, np.flatnonzero(is_new)])
+        shape = (size, tenures + len(bands), weeks)
+        self.cells = Cells(cells.leaf[order], tenure[order], cells.week[order], shape)
+        for name in ("actual", "exposure", "by_level"):
+            if (counts := getattr(self, name)) is not None:
+                setattr(self, name, counts[order])
 
 
 def _with_new_bands(
-    cells: Floats,
-    inside: NDArray[np.int64],
-    stays: NDArray[np.bool_],
-    new: NDArray[np.bool_],
-    bands: NDArray[np.int64],
+    counts: Floats, stays: NDArray[np.bool_], new: NDArray[np.bool_], bands: NDArray[np.int64]
 ) -> Floats:
-    """Counts, shape (leaves, tenures, weeks), with those of new users of the leaves inside in bands of their own."""
-    tenures = cells.shape[1]
-    result = np.zeros((len(cells), tenures + len(bands), cells.shape[2]), np.float32)
-    result[:, :tenures] = cells
-    result[inside, :tenures] *= stays
-    for place, band in enumerate(bands):
-        result[inside, tenures + place] = cells[inside, band] * new[band]
-    return result
+    """Counts, shape (cells, tenures, weeks), with those of new users in bands of their own."""
+    return np.concatenate([counts * stays, (counts * new)[:, bands]], axis=1).astype(np.float32)
 
 
 def older(tenures: NDArray[np.int64], weeks: int, since: int) -> NDArray[np.bool_]:

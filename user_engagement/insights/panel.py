@@ -7,8 +7,8 @@ is how much users vary by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,14 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.cells import EVERYBODY, OTHER
+from user_engagement.insights.counts import Cells, Counts, Floats
 from user_engagement.insights.measurement import Outage
-from user_engagement.insights.scan import Conditions, Floats, Groups, singles_and_pairs
-
-Array = NDArray[np.floating]
+from user_engagement.insights.scan import Conditions, Groups, singles_and_pairs
 
 HABITS = ("main_device", "interaction_type", "activity_level")
 LEVEL = "activity_level"
 NONE = "none"
+REST = "*"
+"""All values of an attribute that need not be told apart."""
 MOST_VALUES = 12
 """Values of an attribute that are told apart; the rarer ones are `other` together."""
 LEAST_USERS = 100
@@ -43,24 +44,6 @@ OBSERVED_DAYS = {"signups": 0, "activated_users": 6, "early_active_days": 28}
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Counts of leaves (or buckets): `weekly` by tenure and week, `cohorts` by week of signup.
-
-    weekly: each of shape (cells, tenures, weeks), `users` among them: signed up in an earlier week.
-    cohorts: each of shape (cells, weeks).
-    """
-
-    weekly: Mapping[str, Floats]
-    cohorts: Mapping[str, Floats]
-
-    def total(self, name: str, cells: NDArray[np.bool_]) -> Array:
-        """A weekly count of some cells together; shape (tenures, weeks)."""
-        counts = self.weekly[name]
-        flat = cells.astype(np.float32) @ counts.reshape(len(counts), -1)
-        return flat.reshape(counts.shape[1:]).astype(float)
-
-
-@dataclass(frozen=True)
 class Panel(Groups):
     """All counts of a company, and the groups of users that are told apart.
 
@@ -72,6 +55,7 @@ class Panel(Groups):
         observed: whether a cohort's count is complete; each of shape (weeks,).
         leaf_of: the leaf of each group cell.
         outages: days without any event.
+        has_one_curve: whether all segments share a tenure curve, however few combinations of them there are.
     """
 
     weeks: pd.DatetimeIndex
@@ -82,6 +66,7 @@ class Panel(Groups):
     observed: Mapping[str, NDArray[np.bool_]]
     leaf_of: pd.Series
     outages: tuple[Outage, ...] = ()
+    has_one_curve: bool = False
 
     @property
     def size(self) -> int:
@@ -134,9 +119,38 @@ class Panel(Groups):
         if not segments:
             return np.ones((1, len(self.users)), np.float32)
         number = pd.DataFrame(segments).groupby(list(segments)).ngroup().to_numpy()
-        if number.max() >= MOST_STRATA:
+        if number.max() >= MOST_STRATA or self.has_one_curve:
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
+
+    def joined(
+        self, groups: Iterable[Conditions], by_segments: bool = False
+    ) -> tuple[Panel, NDArray[np.int64]]:
+        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf.
+
+        Args:
+            by_segments: whether leaves of different segments stay apart in any case.
+        """
+        has_one_curve = len(self.strata) == 1
+        coarse = {}
+        for name, values in self.attributes.items():
+            told = {group[name] for group in groups if name in group}
+            if name not in HABITS and (by_segments or not has_one_curve):
+                # without one curve, each combination of segments has its own
+                coarse[name] = values
+            elif told:
+                coarse[name] = np.where(np.isin(values, [*told, NONE]), values, REST)
+        if not coarse:
+            leaf_of, attributes = np.zeros(self.size, int), {}
+        else:
+            rows = pd.DataFrame(coarse)
+            leaf_of = rows.groupby(list(rows.columns)).ngroup().to_numpy()
+            first = np.unique(leaf_of, return_index=True)[1]
+            attributes = {name: values[first] for name, values in coarse.items()}
+        joined = replace(
+            self, attributes=attributes, leaves=self.leaves.joined(leaf_of), has_one_curve=has_one_curve
+        )
+        return joined, leaf_of
 
 
 def panel_of(
@@ -167,16 +181,12 @@ def panel_of(
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
     # a bucket of users who were never active has signups alone
     buckets = (counts[counts.cell_kind == "bucket"].cell.max() for counts in (weekly_counts, cohort_counts))
-    bucket_of = pd.Series(np.arange(max(buckets) + 1))
+    bucket_of = np.arange(max(buckets) + 1)
+    number_of = np.full(leaf_of.index.max() + 1, -1)
+    number_of[leaf_of.index] = leaf_of
     parts = {
-        kind: _counts(
-            weekly_counts[weekly_counts.cell_kind == kind],
-            cohort_counts[cohort_counts.cell_kind == kind],
-            number_of,
-            weeks,
-            tenures,
-        )
-        for kind, number_of in (("group", leaf_of), ("bucket", bucket_of))
+        kind: _counts(weekly_counts, cohort_counts, kind, numbers, weeks, tenures)
+        for kind, numbers in (("group", number_of), ("bucket", bucket_of))
     }
     last_day = weeks[-1] + pd.Timedelta(days=6)
     observed = {
@@ -243,33 +253,56 @@ def _leaves(
 def _counts(
     weekly: pd.DataFrame,
     cohorts: pd.DataFrame,
-    number_of: pd.Series,
+    kind: str,
+    number_of: NDArray[np.int64],
     weeks: pd.DatetimeIndex,
     tenures: NDArray[np.int64],
 ) -> Counts:
+    """The counts of cells of a kind.
+
+    Args:
+        number_of: the leaf of each group cell or bucket, -1 of numbers that there are not.
+    """
+    cohorts = cohorts.loc[cohorts.cell_kind == kind]
     size = int(number_of.max()) + 1
     first_signups = min(cohorts.signup_week.min(), weeks[0])
     earlier = (weeks[0] - first_signups).days // 7
     by_cohort = _summed(
-        number_of.loc[cohorts.cell].to_numpy(),
+        number_of[cohorts.cell],
         (cohorts.signup_week - first_signups).dt.days.to_numpy() // 7,
         cohorts[list(COHORT)],
         (size, earlier + len(weeks) + 1),
     )
     signups = by_cohort["signups"]
-    users = np.zeros((size, len(tenures), len(weeks)), np.float32)
+    users = np.zeros((len(tenures), len(weeks), size), np.float32)
+    signups_by_week = np.ascontiguousarray(signups.T)
     for age in range(1, earlier + len(weeks)):
         band = int(np.searchsorted(tenures, age, side="right")) - 1
         since = max(0, age - earlier)
-        users[:, band, since:] += signups[:, since + earlier - age : earlier + len(weeks) - age]
-    place = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy()) * len(weeks)
-    place += (pd.to_datetime(weekly.week_start) - weeks[0]).dt.days.to_numpy() // 7
-    flat = _summed(
-        number_of.loc[weekly.cell].to_numpy(), place, weekly[list(WEEKLY)], (size, len(tenures) * len(weeks))
+        users[band, since:] += signups_by_week[since + earlier - age : earlier + len(weeks) - age]
+    rows = np.flatnonzero(weekly.cell_kind.to_numpy() == kind)
+    tenure = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy()[rows])
+    week_start = pd.to_datetime(weekly.week_start).to_numpy()[rows]
+    week = (week_start - weeks[0].to_datetime64()).astype("timedelta64[D]").astype(int) // 7
+    place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy()[rows]]
+    is_cell = users.ravel() > 0
+    is_cell[place] = True
+    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place]
+    kept = np.flatnonzero(is_cell)
+    numbers = np.unravel_index(kept, users.shape)
+    of_tenure, of_week, leaf = (each.astype(np.int32) for each in numbers)
+    counted = {
+        name: np.bincount(cell, weekly[name].to_numpy()[rows], len(kept)).astype(np.float32)
+        for name in WEEKLY
+    }
+    return Counts(
+        Cells(leaf, of_tenure, of_week, (size, len(tenures), len(weeks))),
+        {**counted, "users": users.ravel()[kept]},
+        {
+            **{name: count[:, earlier : earlier + len(weeks)] for name, count in by_cohort.items()},
+            "all_signups": signups,
+        },
     )
-    shaped = {name: count.reshape(size, len(tenures), len(weeks)) for name, count in flat.items()}
-    inside = {name: count[:, earlier : earlier + len(weeks)] for name, count in by_cohort.items()}
-    return Counts({**shaped, "users": users}, {**inside, "all_signups": signups})
 
 
 def _summed(

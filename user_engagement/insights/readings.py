@@ -323,13 +323,17 @@ def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np
     """
     leaves = panel.members(change.conditions)
     before = older(panel.tenures, len(panel.weeks), change.since)
-    signups = panel.leaves.cohorts["signups"][leaves]
-    users = panel.leaves.weekly["users"][leaves]
-    users[:, 0] = signups
-    done, could = ((cells * before).sum(2) for cells in (panel.leaves.weekly[count][leaves], users))
+    counts, cells = panel.leaves, panel.leaves.cells
+    signups = counts.cohorts["signups"][leaves]
+    is_older = before[cells.tenure, cells.week]
+    done, could = (cells.by_tenure(counts.weekly[name] * is_older)[leaves] for name in (count, "users"))
+    could[:, 0] = (signups * before[0]).sum(1)
     keenness, rate = standardised(panel, leaves, done, could)
-    counts = panel.leaves.total(count, leaves), np.tensordot(keenness, users, 1), keenness @ signups
-    value = missing_of_newer(panel, change.since, window, *counts, rate)
+    weights = np.zeros((1, panel.size))
+    weights[0, leaves] = keenness
+    users = cells.totals(weights, counts.weekly["users"])[0]
+    users[0] = keenness @ signups
+    value = missing_of_newer(panel, change.since, window, counts.total(count, leaves), users, users[0], rate)
     drawn = lost_without_buckets(panel, change.since, count, window)
     share = signups[:, change.since :].sum() / panel.leaves.cohorts["signups"][:, change.since :].sum()
     error = np.sqrt((len(drawn) - 1) * drawn.var() * share)
@@ -338,10 +342,12 @@ def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np
 
 def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:
     """What all users who signed up since a week miss, without one bucket of users after the other; shape (buckets,)."""
-    signups, users = panel.buckets.cohorts["signups"], panel.buckets.weekly["users"].copy()
+    buckets = panel.buckets
+    signups, users = buckets.cohorts["signups"], buckets.cells.dense(buckets.weekly["users"])
     users[:, 0] = signups
     before = older(panel.tenures, len(panel.weeks), since)
-    counts = [cells.sum(0) - cells for cells in (panel.buckets.weekly[count], users, signups)]
+    done = buckets.cells.dense(buckets.weekly[count])
+    counts = [cells.sum(0) - cells for cells in (done, users, signups)]
     return np.array(
         [
             missing_of_newer(
@@ -418,12 +424,12 @@ def newer_beside_older(panel: Panel, signups: Array, since: int) -> Array:
     Args:
         signups: by week; shape (weeks,).
     """
-    users = np.zeros((len(panel.tenures), len(panel.weeks)))
-    for week in range(since, len(panel.weeks)):
-        ages = week - np.arange(since, week + 1)
-        band = np.searchsorted(panel.tenures, ages, side="right") - 1
-        np.add.at(users[:, week], band, signups[since : week + 1])
-    return users
+    weeks = len(panel.weeks)
+    running = np.concatenate([[0], np.cumsum(signups)])
+    # of a band, those who signed up up to its first week of tenure ago, and not before the next band's
+    youngest = np.arange(weeks)[None] - panel.tenures[:, None] + 1
+    oldest = np.vstack([youngest[1:], np.full((1, weeks), since)])
+    return running[np.clip(youngest, since, None)] - running[np.clip(oldest, since, None)]
 
 
 def lost_by_signups(

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from user_engagement.insights.counts import Floats
 from user_engagement.insights.names import BEHAVIOUR, RAMP, SIGNUPS, SLOPE, STEP
 from user_engagement.insights.shapes import (
     Array,
@@ -36,7 +37,6 @@ from user_engagement.insights.shapes import (
 )
 from user_engagement.insights.statistics import ALPHA
 
-Floats = NDArray[np.float32]
 Conditions = dict[str, str]
 
 USUAL_SCORE = 12.0
@@ -115,7 +115,6 @@ class Compared(Protocol):
     """What a scan needs to know of a measure of leaves."""
 
     name: str
-    actual: Array
     noise: Noise
     bank: Bank
 
@@ -138,6 +137,16 @@ class Compared(Protocol):
     @property
     def own_inflation(self) -> Array: ...
 
+    @property
+    def groups(self) -> list[Conditions]:
+        """The panel's groups that say something about the measure."""
+        ...
+
+    @property
+    def membership(self) -> Floats:
+        """1 where a leaf is part of one of these groups; shape (groups, leaves)."""
+        ...
+
     def tells(self, group: Conditions) -> bool:
         """Whether a group says something about the measure."""
         ...
@@ -155,6 +164,10 @@ class Compared(Protocol):
         ...
 
     def own_base(self) -> Array: ...
+
+    def total(self, leaves: NDArray[np.bool_]) -> float:
+        """What leaves count together."""
+        ...
 
     def without(self, leaves: NDArray[np.bool_]) -> AbstractContextManager[None]: ...
 
@@ -237,7 +250,7 @@ def best_shapes(
         if len(bank.since) > 1:
             late = bank.since[None, :] >= first[part, None] + 8
             t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
-        held = (usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)) @ (bank.values > 0.05)
+        held = (usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)) @ bank.covers
         t = np.where(enough[part, None] & (held > LEAST_HELD), t, 0)
         if allowed is not None:
             t = np.where(allowed[part], t, 0)
@@ -267,10 +280,10 @@ class Explainer:
 
     def scan_groups(self) -> tuple[list[Change], Array]:
         """What each group shows against all others, the surest first; and the shared noise of each group."""
-        panel, measure = self.panel, self.measure
-        if not panel.groups:
+        measure = self.measure
+        if not measure.groups:
             return [], np.zeros(0)
-        series, sampling = measure.contrasts(panel.membership, panel.groups)
+        series, sampling = measure.contrasts(measure.membership, measure.groups)
         shared = self.shared_by_attribute(series, sampling)
         scan = best_shapes(
             measure.noise,
@@ -283,10 +296,8 @@ class Explainer:
             allowed=measure.known_groups(),
         )
         candidates = []
-        for place, group in enumerate(panel.groups):
+        for place, group in enumerate(measure.groups):
             pair = len(group) > 1
-            if not measure.tells(group):
-                continue
             change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
             if change.q_value < ALPHA:
                 candidates.append(change)
@@ -312,12 +323,12 @@ class Explainer:
     def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
         """Per attribute the median of its values' noise beyond that of users; a pair takes the larger one."""
         by_name: dict[str, list[float]] = {}
-        for place, group in enumerate(self.panel.groups):
+        for place, group in enumerate(self.measure.groups):
             if len(group) == 1:
                 excess = shared_variance(series[place], sampling[place], self.measure.noise)
                 by_name.setdefault(next(iter(group)), []).append(excess)
         middle = {name: float(np.median(values)) for name, values in by_name.items()}
-        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.panel.groups])
+        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.measure.groups])
 
     def shared_beside(self, series: Array, sampling: Array, change: Change) -> float:
         """Variance of what a group's users share in a week, beside a change; series of shape (1, weeks)."""
@@ -452,8 +463,8 @@ class Explainer:
         t, height = self.own_shape(change, ~inside)
         if t * np.sign(change.height) < WHOLE_T:
             return None
-        of_others = self.measure.actual[~inside].sum() * np.expm1(height)
-        of_group = self.measure.actual[inside].sum() * np.expm1(self.own_shape(change, inside)[1])
+        of_others = self.measure.total(~inside) * np.expm1(height)
+        of_group = self.measure.total(inside) * np.expm1(self.own_shape(change, inside)[1])
         return everybody if abs(of_others) > abs(of_group) else None
 
     def of_all_values(self, change: Change) -> Change | None:
@@ -468,7 +479,9 @@ class Explainer:
             and abs(each.since - change.since) <= NEAR_WEEKS
         ]
         together = np.any([self.panel.members(each.conditions) for each in (*alike, change)], axis=0)
-        if len(alike) < 2 or self.measure.actual[together].sum() < MOST_OF_ALL * self.measure.actual.sum():
+        if len(alike) < 2 or self.measure.total(together) < MOST_OF_ALL * self.measure.total(
+            self.panel.members({})
+        ):
             return None
         for each in alike:
             self.found.remove(each)
@@ -497,7 +510,7 @@ class Explainer:
         candidates, shared = self.scan_groups()
         fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
         if fresh:
-            noise = float(shared[self.panel.groups.index(fresh.conditions)])
+            noise = float(shared[self.measure.groups.index(fresh.conditions)])
             whole = self.of_everybody(fresh) or self.of_all_values(fresh)
             return whole or self.of_two(self.narrowed(self.promoted(fresh, noise), noise))
         everybody = self.scan_everybody()
@@ -561,12 +574,20 @@ class Leaves:
         self.bank = at_once if weeks == 1 else bank_of(weeks)
 
     @property
+    def groups(self) -> list[Conditions]:
+        return self.panel.groups
+
+    @property
+    def membership(self) -> Floats:
+        return self.panel.membership
+
+    @property
     def family(self) -> int:
-        return len(self.panel.groups) + 1
+        return len(self.groups) + 1
 
     @cached_property
     def null(self) -> NullTail:
-        _, sampling = self.contrasts(self.panel.membership, self.panel.groups)
+        _, sampling = self.contrasts(self.membership, self.groups)
         covariance = self.noise.covariance(np.median(sampling, axis=0, keepdims=True), np.zeros(1))
         weeks = len(covariance[0])
         flat = np.ones((weeks, min(weeks - 1, 1)))
@@ -597,6 +618,9 @@ class Leaves:
     def own_residual(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array, float]:
         course, sampling = self._course(leaves[None] * self.among)
         return course, sampling, shared_variance(course[0], sampling[0], self.noise)
+
+    def total(self, leaves: NDArray[np.bool_]) -> float:
+        return float(self.actual[leaves].sum())
 
     def own_base(self) -> Array:
         weeks = self.actual.shape[1]

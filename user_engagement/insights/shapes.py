@@ -6,12 +6,12 @@ week, and what all users of a week share (weather, holidays) is noise as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from user_engagement.insights.names import EPISODE, RAMP, SLOPE, STEP
 
@@ -30,6 +30,8 @@ LEAST_WEEKS_USED = 10
 LEAST_RANDOM_GROUPS = 9
 LEAST_BEFORE = 6
 """Weeks of a series before a change."""
+DRAWS_AT_ONCE = 250
+"""So that what is computed of them fits into a cache."""
 NULL_DRAWS, TAIL_FROM, NULL_FREEDOM = 2_000, 0.9, 100
 PENALTIES = {STEP: 0.0, RAMP: 4.0, SLOPE: 6.0, EPISODE: 8.0}
 """Off the squared t of a shape: those with more freedom fit noise more often."""
@@ -44,9 +46,14 @@ class Bank:
     since: NDArray[np.int64]
     until: NDArray[np.int64]
 
-    @property
+    @cached_property
     def penalties(self) -> Array:
         return np.array([PENALTIES[kind] for kind in self.kinds])
+
+    @cached_property
+    def covers(self) -> Array:
+        """1 where a shape has more than a trace of its change, else 0; shape (weeks, shapes)."""
+        return (self.values > 0.05) * 1.0
 
     @cached_property
     def is_flat(self) -> NDArray[np.bool_]:
@@ -102,12 +109,17 @@ class Fits:
     error: Array
 
 
+@lru_cache(maxsize=16)
 def autoregressive(weeks: int, persistence: float) -> Array:
+    """Correlations that fall with the distance of two weeks; shape (weeks, weeks), kept, so not to be written to."""
     apart = np.abs(np.subtract.outer(np.arange(weeks), np.arange(weeks)))
     return persistence**apart
 
 
-def bank_of(weeks: int, lengths: Sequence[int] = EPISODE_WEEKS, ramps: Sequence[int] = (RAMP_WEEKS,)) -> Bank:
+@lru_cache(maxsize=4)
+def bank_of(
+    weeks: int, lengths: tuple[int, ...] = EPISODE_WEEKS, ramps: tuple[int, ...] = (RAMP_WEEKS,)
+) -> Bank:
     """Steps up to two weeks before the end, ramps, lasting slopes, and episodes that are over.
 
     Args:
@@ -145,45 +157,80 @@ def bent(rise: Array, is_share: bool) -> Array:
 def fitted(series: Array, covariance: Array, base: Array, bank: Bank) -> Fits:
     """Generalised least squares of each series on a base and, one at a time, each of the shapes.
 
-    The weight of a pair of weeks is what the inverse covariance leaves of it beside the base. A step or an episode is
-    1 over a stretch of weeks: its quadratic form is the sum over a square of these weights, read off running sums.
-
     Args:
         series: shape (series, weeks).
         covariance: shape (series, weeks, weeks), or (1, weeks, weeks) for one that all have.
         base: what a series may do without a change; shape (weeks, terms).
     """
-    inverse = np.linalg.inv(covariance)
-    along = inverse @ base
-    weights = inverse - along @ np.linalg.solve(base.T @ along, along.transpose(0, 2, 1))
-    pulled = (weights @ series[:, :, None])[:, :, 0]
+    pulled, length = _beside(series, covariance, base, bank)
     product = np.empty((len(series), len(bank.since)))
-    length, own = (np.empty((len(covariance), len(bank.since))) for _ in range(2))
-    first, after = bank.since[bank.is_flat], bank.after[bank.is_flat]
-    running = np.concatenate([np.zeros((len(series), 1)), pulled.cumsum(1)], axis=1)
-    product[:, bank.is_flat] = running[:, after] - running[:, first]
-    length[:, bank.is_flat] = _squares(weights, first, after)
-    own[:, bank.is_flat] = _squares(inverse, first, after)
-    if not bank.is_flat.all():
-        curved = bank.values[:, ~bank.is_flat]
-        product[:, ~bank.is_flat] = pulled @ curved
-        for result, matrix in ((length, weights), (own, inverse)):
-            moved = (matrix.reshape(-1, matrix.shape[2]) @ curved).reshape(len(matrix), *curved.shape)
-            result[:, ~bank.is_flat] = np.einsum("gwk,wk->gk", moved, curved)
-    usable = length > np.maximum(0.02 * own, 1e-9)
+    product[:, bank.is_flat] = _stretches(pulled, bank.since[bank.is_flat], bank.after[bank.is_flat])
+    product[:, ~bank.is_flat] = pulled @ bank.values[:, ~bank.is_flat]
+    usable = length > 0
     safe = np.where(usable, length, 1.0)
+    root = np.sqrt(safe)
     return Fits(
-        t=np.where(usable, product / np.sqrt(safe), 0.0),
+        t=np.where(usable, product / root, 0.0),
         height=np.where(usable, product / safe, 0.0),
-        error=np.where(usable, 1 / np.sqrt(safe), np.inf),
+        error=np.where(usable, 1 / root, np.inf),
     )
 
 
+def _beside(series: Array, covariance: Array, base: Array, bank: Bank) -> tuple[Array, Array]:
+    """Each series times the weights of pairs of weeks, and each shape's quadratic form in these.
+
+    The weight of a pair of weeks is what the inverse covariance leaves of it beside the base. A step or an episode is
+    1 over a stretch of weeks: its quadratic form is the sum over a square, read off running sums.
+
+    Returns arrays of shape (series, weeks) and (covariances, shapes); 0 of shapes that the base all but holds.
+    """
+    inverse = inverse_of(covariance)
+    along = (inverse @ base).transpose(0, 2, 1)
+    held = np.linalg.solve(along @ base, along)
+    weights = inverse - along.transpose(0, 2, 1) @ held
+    pulled = series @ weights[0] if len(weights) == 1 else (weights @ series[:, :, None])[:, :, 0]
+    own, by_base = (np.empty((len(covariance), len(bank.since))) for _ in range(2))
+    first, after = bank.since[bank.is_flat], bank.after[bank.is_flat]
+    own[:, bank.is_flat] = _squares(inverse, first, after)
+    left, right = (_stretches(each, first, after) for each in (along, held))
+    by_base[:, bank.is_flat] = (left * right).sum(1)
+    if not bank.is_flat.all():
+        curved = bank.values[:, ~bank.is_flat]
+        moved = (inverse.reshape(-1, inverse.shape[2]) @ curved).reshape(len(inverse), *curved.shape)
+        own[:, ~bank.is_flat] = np.einsum("gwk,wk->gk", moved, curved)
+        by_base[:, ~bank.is_flat] = ((along @ curved) * (held @ curved)).sum(1)
+    length = own - by_base
+    return pulled, np.where(length > np.maximum(0.02 * own, 1e-9), length, 0.0)
+
+
+def inverse_of(covariance: Array) -> Array:
+    """Inverses of positive definite matrices, by Cholesky: a third of the operations of a general inverse."""
+    result = np.empty_like(covariance)
+    for place, matrix in enumerate(covariance):
+        factor, failed = dpotrf(matrix.T)
+        if failed:
+            raise np.linalg.LinAlgError("The covariance is not positive definite.")
+        root, _ = dtrtri(factor)
+        result[place] = root @ root.T
+    return result
+
+
 def _squares(weights: Array, first: NDArray[np.int64], after: NDArray[np.int64]) -> Array:
-    """Sums over the squares of weeks from `first` to before `after` of each matrix; shape (series, squares)."""
-    sums = np.zeros((len(weights), weights.shape[1] + 1, weights.shape[2] + 1))
-    sums[:, 1:, 1:] = weights.cumsum(1).cumsum(2)
-    return sums[:, after, after] - sums[:, first, after] - sums[:, after, first] + sums[:, first, first]
+    """Sums over the squares of weeks from `first` to before `after` of each symmetric matrix; (matrices, squares)."""
+    size = weights.shape[1] + 1
+    sums = np.zeros((len(weights), size, size))
+    np.cumsum(weights, 1, out=sums[:, 1:, 1:])
+    np.cumsum(sums[:, 1:, 1:], 2, out=sums[:, 1:, 1:])
+    corner = np.diagonal(sums, axis1=1, axis2=2)
+    across = sums.reshape(len(weights), -1).take(first * size + after, 1)
+    return corner.take(after, 1) + corner.take(first, 1) - 2 * across
+
+
+def _stretches(series: Array, first: NDArray[np.int64], after: NDArray[np.int64]) -> Array:
+    """Sums of the last axis from `first` to before `after`."""
+    running = np.zeros((*series.shape[:-1], series.shape[-1] + 1))
+    np.cumsum(series, -1, out=running[..., 1:])
+    return running.take(after, -1) - running.take(first, -1)
 
 
 @dataclass(frozen=True)
@@ -208,10 +255,35 @@ def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Ge
     """
     drawn = rng.standard_normal((NULL_DRAWS, covariance.shape[1])) @ np.linalg.cholesky(covariance[0]).T
     drawn *= np.sqrt(NULL_FREEDOM / rng.chisquare(NULL_FREEDOM, NULL_DRAWS))[:, None]
-    t = fitted(drawn, covariance, base, bank).t
-    scores = np.where(t != 0, t**2 - bank.penalties, -1).max(axis=1)
+    pulled, length = _beside(drawn, covariance, base, bank)
+    scores = np.full(NULL_DRAWS, -1.0)
+    for is_flat in (True, False):
+        places = np.flatnonzero((length[0] > 0) & (bank.is_flat == is_flat))
+        if len(places):
+            scores = np.maximum(scores, _largest(pulled, length[0, places], bank.only(places)))
     start = float(np.quantile(scores, TAIL_FROM))
     return NullTail(start, float((scores[scores > start] - start).mean()))
+
+
+def _largest(pulled: Array, length: Array, bank: Bank) -> Array:
+    """The best score of shapes that are all flat or all curved, of each series; shape (series,).
+
+    Args:
+        pulled, length: of the series and the shapes, as `_beside` returns them.
+    """
+    best = np.empty(len(pulled))
+    for start in range(0, len(pulled), DRAWS_AT_ONCE):
+        part = np.ascontiguousarray(pulled[start : start + DRAWS_AT_ONCE].T)
+        if bank.is_flat.all():
+            running = np.concatenate([np.zeros((1, part.shape[1])), part.cumsum(0)])
+            t = running[bank.after] - running[bank.since]
+        else:
+            t = bank.values.T @ part
+        t *= t
+        t /= length[:, None]
+        t -= bank.penalties[:, None]
+        best[start : start + DRAWS_AT_ONCE] = t.max(0)
+    return best
 
 
 @dataclass(frozen=True)

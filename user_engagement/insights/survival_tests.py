@@ -229,19 +229,14 @@ def tenure_hazards(survival_cells: pd.DataFrame, dimensions: list[str]) -> pd.Da
     users = survival_cells.users.to_numpy()[:, None]
     at_risk = users * np.clip(np.minimum(days + 1, ends) - starts, 0, None)
     churned = users * survival_cells.is_churned.to_numpy()[:, None] * ((days >= starts) & (days < ends))
-    repeated = np.arange(len(survival_cells)).repeat(len(starts))
-    long = survival_cells[["churn_kind", *dimensions]].iloc[repeated]
-    long = long.assign(
-        tenure_days=np.tile(starts, len(survival_cells)),
-        user_days=at_risk.ravel(),
-        churned=churned.ravel(),
-        all="all",
-    )
+    columns = pd.MultiIndex.from_product([["user_days", "churned"], starts], names=[None, "tenure_days"])
+    counts = pd.DataFrame(np.column_stack([at_risk, churned]), survival_cells.index, columns)
+    named = survival_cells[["churn_kind", *dimensions]].assign(all="all")
     parts = [
-        long.groupby(["churn_kind", name, "tenure_days"])[["user_days", "churned"]]
+        counts.groupby([named.churn_kind, named[name].rename("segment_value")])
         .sum()
+        .stack("tenure_days", future_stack=True)
         .reset_index()
-        .rename(columns={name: "segment_value"})
         .assign(segment_name=name)
         for name in ("all", *dimensions)
     ]

@@ -23,7 +23,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
     from user_engagement.warehouse.snowflake.account import load_account
     from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 
-    return SnowflakeWarehouse(load_account(), settings.memory_limit)
+    return SnowflakeWarehouse(load_account(), settings.memory_limit, settings.forgotten_file)
 
 
 def open_source_tables(settings: Settings) -> SourceTables:

@@ -80,6 +80,10 @@ class WarehouseReader(Protocol):
         ).to_pylist()
         return {row["month"].isoformat(): row["rows_found"] for row in found}
 
+    def tables_with(self, column: str) -> list[str]:
+        """The project's tables that have a column, as ``schema.table``; no views."""
+        ...
+
     def newest_day(self, table: str, column: str, through: date) -> date | None:
         """The newest calendar day in a raw table's date column, none after ``through``."""
         ...
@@ -123,6 +127,13 @@ class Warehouse(Protocol):
         """Replaces tables of a schema, or creates them, in one transaction: readers see all of them or none.
 
         Where readers have a role of their own, it may read all but the tables ``of_users``.
+        """
+        ...
+
+    def delete_rows(self, conditions: Iterable[tuple[str, str]], **tags: str) -> dict[str, int]:
+        """Deletes the rows of tables (``schema.table``) that satisfy a condition, in one transaction.
+
+        Returns how many each table had, without those that had none.
         """
         ...
 

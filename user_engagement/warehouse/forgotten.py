@@ -20,23 +20,24 @@ class Forgotten:
     salt: str
     digests: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.digests)
-
     def including(self, users: Iterable[str]) -> Forgotten:
         found = {hashlib.sha256(f"{self.salt}{user}".encode()).hexdigest() for user in users}
         return replace(self, digests=tuple(sorted(found.union(self.digests))))
 
-    def excluded(self, column: str) -> str:
-        """DuckDB's condition for the rows of all others."""
+    def excluded(self, column: str, digest: str = "sha256({})") -> str:
+        """The condition for the rows of all others, in the SQL of DuckDB or of where ``digest`` is understood."""
         listed = ", ".join(f"'{digest}'" for digest in self.digests)
-        return f"({column} is null or sha256('{self.salt}' || {column}) not in ({listed}))"
+        salted = digest.format(f"'{self.salt}' || {column}")
+        return f"({column} is null or {salted} not in ({listed}))" if self.digests else "true"
 
     def write(self, file: Path) -> None:
         """Replaces the file in one step, so that no load finds half a list."""
         draft = file.with_name(f"{file.name}.tmp")
         draft.write_text(json.dumps(asdict(self)))
         draft.replace(file)
+
+
+NOBODY = Forgotten("")
 
 
 def read_forgotten(file: Path) -> Forgotten:

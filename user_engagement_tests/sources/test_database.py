@@ -369,7 +369,7 @@ def windows_part_the_rows(url: str, kind: Any, dates: st.SearchStrategy[Any], us
     engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     @given(st.lists(dates, max_size=12), st.sets(DAYS, max_size=4), st.sampled_from(["UTC", BERLIN]))
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     def check(drawn: list[Any], cuts: set[date], zone: str) -> None:
         with engine.begin() as connection:
             connection.execute(sa.delete(table))
@@ -675,7 +675,7 @@ def test_no_connection_stays_open(postgresql: str) -> None:
     source.extract(CHURN_DATA, EVERYTHING)
     with sa.create_engine(postgresql, poolclass=sa.NullPool).connect() as connection:
         others = f"select count(*) from pg_stat_activity where {OTHER_SESSIONS}"
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (open_now := connection.exec_driver_sql(others).scalar()) and time.monotonic() < deadline:
             connection.rollback()
             time.sleep(0.05)

@@ -601,7 +601,7 @@ ZONES = st.sampled_from(
 
 @pytest.mark.long
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(instants=st.lists(INSTANTS, min_size=1, max_size=30), zone=ZONES, minutes=st.integers(-840, 840))
 def test_every_instant_is_the_wall_clock_time_that_python_gives(
     instants: list[datetime], zone: str, minutes: int
@@ -641,7 +641,7 @@ USERS = st.one_of(st.none(), st.sampled_from(["", " ", "7", "007", "7.0"]), st.i
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     lines=st.lists(st.tuples(USERS, DATE_TEXTS), min_size=1, max_size=40),
     cuts=st.sets(st.dates(date(2024, 11, 1), date(2025, 4, 30)), max_size=4),

@@ -512,7 +512,7 @@ def rows_key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 10_000),
     cuts=st.lists(st.dates(date(2025, 1, 28), date(2025, 3, 10)), unique=True, max_size=6).map(sorted),
@@ -535,7 +535,7 @@ def test_months_together_hold_each_session_once_and_whole(seed: int, cuts: list[
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000))
 def test_every_line_is_in_a_session_or_repeated_or_broken(seed: int) -> None:
     events = made_up_events(seed, 80)

@@ -14,6 +14,8 @@ SETTLED = """() => document.querySelector('[data-testid=stApp]').dataset.testScr
     && !document.querySelector('[data-testid="stStatusWidget"], [data-stale="true"]')
     && !document.querySelector('[data-testid="stSkeleton"]')
     && [...document.querySelectorAll('.stPlotlyChart')].every(c => c.querySelector('.main-svg'))"""
+PATIENCE = 180_000
+"""Milliseconds for what takes a second on a machine that does nothing else."""
 OF_THIS_HOST = r"(http://127\.0\.0\.1:|ws://127\.0\.0\.1:|data:|blob:)"
 
 
@@ -43,6 +45,7 @@ class Tab:
             accept_downloads=True,
         )
         self.address = address
+        self.context.set_default_timeout(PATIENCE)
         self.page: Page = self.context.new_page()
         self._told: list[str] = []
         self._asked: list[str] = []
@@ -60,8 +63,8 @@ class Tab:
 
     def settle(self) -> None:
         """Waits until the script is done and every figure is drawn."""
-        self.page.locator(".ue-headline").wait_for(timeout=60_000)
-        self.page.wait_for_function(SETTLED, timeout=60_000)
+        self.page.locator(".ue-headline").wait_for(timeout=PATIENCE)
+        self.page.wait_for_function(SETTLED, timeout=PATIENCE)
         self.page.wait_for_timeout(400)
 
     def unroll(self) -> None:
@@ -72,7 +75,7 @@ class Tab:
         self.page.wait_for_function(
             """() => [...document.querySelectorAll('.stPlotlyChart')].every(
                 chart => chart.querySelector('.scatterlayer path, .barlayer path, .heatmaplayer image'))""",
-            timeout=30_000,
+            timeout=PATIENCE,
         )
         self.page.wait_for_timeout(400)
 

@@ -22,7 +22,7 @@ from user_engagement_tests.support.ports import unused_port
 
 UNPRIVILEGED = "postgres"
 OWNER = "owner"
-START_SECONDS = 30
+START_SECONDS = 120
 QUICK = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 """What a server that lives for one test run need not survive."""
 

@@ -20,7 +20,7 @@ from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
 from user_engagement_tests.support.emulated_stages import BUCKETS
 from user_engagement_tests.support.ports import unused_port
 
-START_SECONDS = 60
+START_SECONDS = 180
 IDLE_SECONDS = 6
 PASSWORD = "Pa55-that-nobody-may-see"
 DATABASES = count(1)
@@ -51,7 +51,7 @@ class Snowflake:
 
     @property
     def warehouse(self) -> SnowflakeWarehouse:
-        return SnowflakeWarehouse(self.account, memory_limit="500MB")
+        return SnowflakeWarehouse(self.account, "500MB", forgotten_file=Path("none"))
 
     def rows(self, sql: str) -> list[tuple]:
         with connect(self.account) as connection:

@@ -174,7 +174,7 @@ MONTHS = [date(2025, month, 1) for month in range(1, 6)]
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     loads=st.lists(
         st.tuples(st.integers(0, 3), st.integers(1, 3), st.lists(st.integers(0, 400), max_size=6)), max_size=6

@@ -105,7 +105,7 @@ def collector(tmp_path: Path) -> Collector:
 
 
 @pytest.mark.slow
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(
     seed=st.integers(0, 10_000),
     cuts=st.lists(st.integers(20, 98), min_size=1, max_size=4, unique=True).map(sorted),

@@ -6,7 +6,8 @@ frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import duckdb
@@ -16,13 +17,13 @@ from user_engagement.contracts.raw import ARROW_TYPES, IDS, REJECTED_ROWS, SCHEM
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
-from user_engagement.warehouse.forgotten import Forgotten
+from user_engagement.warehouse.forgotten import NOBODY, Forgotten
 
 SQL_OF_ARROW = {arrow: sql for sql, arrow in ARROW_TYPES.items()}
 
 
 def replace_slice(
-    connection: duckdb.DuckDBPyConnection, extract: Extract, forgotten: Forgotten | None = None
+    connection: duckdb.DuckDBPyConnection, extract: Extract, forgotten: Forgotten = NOBODY
 ) -> LoadedSlice:
     """Replaces one slice of a raw table, and the table's rejected rows, in one transaction.
 
@@ -34,7 +35,7 @@ def replace_slice(
     table, target = extract.table, f"{SCHEMA}.{extract.table.name}"
     failures: list[BaseException] = []
     # not deleted afterwards, because the blocks that held them would stay in the file
-    kept = f" where {forgotten.excluded('user_id')}" if forgotten else ""
+    kept = f" where {forgotten.excluded('user_id')}"
     try:
         with transaction(connection):
             _ensure_table(connection, table, extract.rows.schema)
@@ -75,6 +76,17 @@ def replace_tables(
             connection.register("_computed", table)
             connection.execute(f"create or replace table {schema}.{name} as select * from _computed")
             connection.unregister("_computed")
+
+
+def delete_rows(
+    connection: duckdb.DuckDBPyConnection, conditions: Iterable[tuple[str, str]]
+) -> dict[str, int]:
+    """Deletes the rows of tables that satisfy a condition, in one transaction; how many each had, if any."""
+    deleted: Counter[str] = Counter()
+    with transaction(connection):
+        for table, condition in conditions:
+            deleted[table] += _value(connection, f"delete from {table} where {condition}")
+    return dict(+deleted)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pyarrow as pa
 from user_engagement.errors import WarehouseError
 from user_engagement.sources.base import BATCH_ROWS
 from user_engagement.warehouse.base import WarehouseReader
+from user_engagement.warehouse.schemas import SCHEMAS
 
 
 class DuckDBReader(WarehouseReader):
@@ -63,6 +64,14 @@ class DuckDBReader(WarehouseReader):
         counts = ", ".join(f'count("{name}")' for name in names)
         found = self._connection.execute(f"select {counts} from {schema}.{table}").fetchall()[0]
         return {name: count > 0 for name, count in zip(names, found, strict=True)}
+
+    def tables_with(self, column: str) -> list[str]:
+        query = """
+            select schema_name || '.' || table_name from duckdb_columns() inner join duckdb_tables()
+            using (database_name, schema_name, table_name)
+            where column_name = ? and list_contains(?, schema_name) order by all
+        """
+        return [row[0] for row in self._connection.execute(query, [column, list(SCHEMAS)]).fetchall()]
 
     def newest_day(self, table: str, column: str, through: date) -> date | None:
         try:

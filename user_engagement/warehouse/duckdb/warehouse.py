@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb import loading
 from user_engagement.warehouse.duckdb.attaching import attached_files
 from user_engagement.warehouse.duckdb.reader import DuckDBReader
-from user_engagement.warehouse.forgotten import read_forgotten
+from user_engagement.warehouse.forgotten import NOBODY, read_forgotten
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -66,7 +66,7 @@ class DuckDBWarehouse:
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
         attached = extract.attached if isinstance(extract, WarehouseExtract) else {}
         with self.connect() as connection, attached_files(connection, attached):
-            forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else None
+            forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else NOBODY
             return loading.replace_slice(connection, extract, forgotten)
 
     def replace_tables(
@@ -74,6 +74,10 @@ class DuckDBWarehouse:
     ) -> None:
         with self.connect() as connection:
             loading.replace_tables(connection, schema, tables)
+
+    def delete_rows(self, conditions: Iterable[tuple[str, str]], **tags: str) -> dict[str, int]:
+        with self.connect() as connection:
+            return loading.delete_rows(connection, conditions)
 
     def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:
         # as long to import as all else that a reader of marts needs

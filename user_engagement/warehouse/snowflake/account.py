@@ -12,20 +12,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from user_engagement.errors import SettingsError
 
 PREFIX = "SNOWFLAKE_"
-SCHEMAS = (
-    *(
-        "raw",
-        "event_sessions",
-        "staged_files",
-        "staging",
-        "lookups",
-        "activity",
-        "cohorts",
-        "intermediate",
-        "marts",
-        "insights",
-    ),
-)
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # of the session: what SQL depends on, whatever account and user say, and how long it may take.
 # dbt's sessions get the same from the macro `session_parameters`

@@ -16,7 +16,8 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import SourceError, WarehouseError
-from user_engagement.warehouse.snowflake.account import SCHEMAS, SESSION_PARAMETERS, SnowflakeAccount
+from user_engagement.warehouse.schemas import SCHEMAS
+from user_engagement.warehouse.snowflake.account import SESSION_PARAMETERS, SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
 from user_engagement.warehouse.snowflake.stages import Stage, list_files
 

@@ -8,7 +8,8 @@ define tables commit by themselves in Snowflake, so none is inside.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +30,7 @@ from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb.loading import SQL_OF_ARROW
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
+from user_engagement.warehouse.forgotten import Forgotten
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import (
     TransientError,
@@ -92,8 +94,14 @@ class _Part:
         return f"C{list(self.types).index(column)}"
 
 
-def replace_slice(account: SnowflakeAccount, extract: Extract, memory_limit: str, **tags: str) -> LoadedSlice:
-    """Replaces one slice of a raw table, and the table's rejected rows.
+def replace_slice(
+    account: SnowflakeAccount,
+    extract: Extract,
+    memory_limit: str,
+    forgotten_file: Path | None = None,
+    **tags: str,
+) -> LoadedSlice:
+    """Replaces one slice of a raw table, and the table's rejected rows; without those of users who were forgotten.
 
     The slice is first loaded into a DuckDB file, which checks it and from which it can be sent again. Whole months of
     it are then replaced together, `ROWS_PER_LOAD` rows at most unless one month has more, in one transaction each.
@@ -106,7 +114,7 @@ def replace_slice(account: SnowflakeAccount, extract: Extract, memory_limit: str
     table, day = extract.table.name, extract.table.date_column
     replaced = held = 0
     with TemporaryDirectory(prefix="user-engagement-") as folder:
-        local = DuckDBWarehouse(Path(folder) / "slice.duckdb", memory_limit)
+        local = DuckDBWarehouse(Path(folder) / "slice.duckdb", memory_limit, forgotten_file)
         checked = local.replace_slice(extract)
         with local.connect() as rows:
             months = rows.execute(_months_query(f"{SCHEMA}.{table}", day)).fetchall()
@@ -154,16 +162,20 @@ def replace_tables(
                 rows_of(connection, f"{verb} select on table {table} {of} role {account.reader_role}")
 
 
-def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: str) -> LoadedSlice:
+def insert_slice(
+    account: SnowflakeAccount, extract: WarehouseExtract, forgotten: Forgotten, **tags: str
+) -> LoadedSlice:
     """Replaces one slice of a raw table, and the table's rejected rows, by the extract's own queries.
 
-    No row leaves Snowflake. Whole months are replaced together as in `replace_slice`, in one transaction each.
+    No row leaves Snowflake, and those of users who were ``forgotten`` stay where they are. Whole months are replaced
+    together as in `replace_slice`, in one transaction each.
 
     Raises:
         WarehouseError: the table holds a column of another type, or Snowflake refuses.
     """
     table, day = extract.table.name, extract.table.date_column
     target, rejected = account.table_name(SCHEMA, table), account.table_name(SCHEMA, REJECTED_ROWS.name)
+    kept = forgotten.excluded("user_id", "sha2({}, 256)")
     types, rejected_types = _types_of(extract.rows.schema), _types_of(extract.rejected.schema)
 
     def work(connection: SnowflakeConnection) -> LoadedSlice:
@@ -176,18 +188,35 @@ def insert_slice(account: SnowflakeAccount, extract: WarehouseExtract, **tags: s
         replaced = inserted = refused = 0
         for window in windows:
             in_window = window.predicate(day)
-            query = f"({extract.scan}) where {in_window} order by {day}"
+            query = f"({extract.scan}) where {in_window} and {kept} order by {day}"
             with transaction(connection):
                 lock(connection, target)
                 counts = _insert(connection, target, types, query, in_window)
                 if window is windows[-1]:
-                    query, of_table = f"({extract.rejected_scan})", f"table_name = '{table}'"
+                    query, of_table = f"({extract.rejected_scan}) where {kept}", f"table_name = '{table}'"
                     _, refused = _insert(connection, rejected, rejected_types, query, of_table)
             replaced, inserted = replaced + counts[0], inserted + counts[1]
         held = value_of(connection, f"select count(*) from {target}")
         return LoadedSlice(inserted, replaced, refused, held)
 
     return in_a_session(account, tags, table, work)
+
+
+def delete_rows(
+    account: SnowflakeAccount, conditions: Iterable[tuple[str, str]], **tags: str
+) -> dict[str, int]:
+    """Deletes the rows of tables that satisfy a condition, in one transaction; how many each had, if any."""
+    asked = list(conditions)
+
+    def work(connection: SnowflakeConnection) -> dict[str, int]:
+        deleted: Counter[str] = Counter()
+        with transaction(connection):
+            for table, condition in asked:
+                name = account.table_name(*table.split("."))
+                deleted[table] += changed_by(connection, f"delete from {name} where {condition}")
+        return dict(+deleted)
+
+    return in_a_session(account, tags, ", ".join(table for table, _ in asked), work)
 
 
 def ensure_lock(connection: SnowflakeConnection, target: str) -> None:

@@ -15,7 +15,8 @@ from snowflake.connector.errors import ProgrammingError
 
 from user_engagement.errors import WarehouseError
 from user_engagement.warehouse.base import WarehouseReader
-from user_engagement.warehouse.snowflake.account import SCHEMAS, SnowflakeAccount
+from user_engagement.warehouse.schemas import SCHEMAS
+from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import (
     does_not_exist,
     rows_of,
@@ -97,6 +98,16 @@ class SnowflakeReader(WarehouseReader):
         )
         found = rows_of(self._connection, f"select {looks}")[0]
         return {name: value is not None for name, value in zip(names, found, strict=True)}
+
+    def tables_with(self, column: str) -> list[str]:
+        stored = {
+            row[:2] for row in self._listed("tables", "table_type", "table_name") if row[2] == "BASE TABLE"
+        }
+        named = self._listed(
+            "columns", "column_name", "ordinal_position", f"column_name = '{stored_name(column)}'"
+        )
+        shown = {self._account.schema_name(schema): schema for schema in SCHEMAS}
+        return sorted(f"{shown[row[0]]}.{row[1].lower()}" for row in named if row[:2] in stored)
 
     def newest_day(self, table: str, column: str, through: date) -> date | None:
         source = self._account.table_name("raw", table)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from snowflake.connector.errors import ProgrammingError
 from user_engagement.contracts.raw import SCHEMA
 from user_engagement.sources.base import Extract, WarehouseExtract
 from user_engagement.warehouse.base import LoadedSlice
+from user_engagement.warehouse.forgotten import read_forgotten
 from user_engagement.warehouse.snowflake import loading
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of
@@ -32,10 +34,14 @@ _KNOWN_UNTIL: dict[tuple[str, int, str, str], float] = {}
 
 @dataclass(frozen=True)
 class SnowflakeWarehouse:
-    """A `Warehouse` in a Snowflake account. ``memory_limit`` bounds what prepares a slice on this machine."""
+    """A `Warehouse` in a Snowflake account. ``memory_limit`` bounds what prepares a slice on this machine.
+
+    ``forgotten_file`` lists users whose rows are never loaded.
+    """
 
     account: SnowflakeAccount
     memory_limit: str
+    forgotten_file: Path
 
     def exists(self) -> bool:
         """Whether the schema of the raw tables exists; asking wakes no virtual warehouse.
@@ -70,13 +76,17 @@ class SnowflakeWarehouse:
 
     def replace_slice(self, extract: Extract, **tags: str) -> LoadedSlice:
         if isinstance(extract, WarehouseExtract):
-            return loading.insert_slice(self.account, extract, **tags)
-        return loading.replace_slice(self.account, extract, self.memory_limit, **tags)
+            forgotten = read_forgotten(self.forgotten_file)
+            return loading.insert_slice(self.account, extract, forgotten, **tags)
+        return loading.replace_slice(self.account, extract, self.memory_limit, self.forgotten_file, **tags)
 
     def replace_tables(
         self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
     ) -> None:
         loading.replace_tables(self.account, schema, tables, of_users, **tags)
+
+    def delete_rows(self, conditions: Iterable[tuple[str, str]], **tags: str) -> dict[str, int]:
+        return loading.delete_rows(self.account, conditions, **tags)
 
     def load_frame(self, context: dg.InputContext, table_slice: TableSlice, **tags: str) -> pd.DataFrame:
         # it imports Snowpark, SQLAlchemy and more, for seconds

@@ -1,0 +1,138 @@
+"""Counts of leaves by tenure and week, without the many cells in which there is nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+Array = NDArray[np.floating]
+Floats = NDArray[np.float32]
+
+FEW_GROUPS = 4
+"""Up to which it costs more to look for zeros than to add them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The leaf, tenure and week of each cell that may hold a count, in order of tenure, week and leaf.
+
+    Attributes:
+        leaf, tenure, week: each of shape (cells,). shape: numbers of leaves, tenures and weeks.
+    """
+
+    leaf: NDArray[np.int32]
+    tenure: NDArray[np.int32]
+    week: NDArray[np.int32]
+    shape: tuple[int, int, int]
+
+    @staticmethod
+    def of_cohorts(leaves: int, weeks: int) -> Cells:
+        """Every leaf in every week, of one tenure."""
+        leaf = np.tile(np.arange(leaves, dtype=np.int32), weeks)
+        week = np.arange(weeks, dtype=np.int32).repeat(leaves)
+        return Cells(leaf, np.zeros_like(leaf), week, (leaves, 1, weeks))
+
+    @cached_property
+    def place(self) -> NDArray[np.int32]:
+        """The number of each cell's tenure and week."""
+        return self.tenure * self.shape[2] + self.week
+
+    @cached_property
+    def starts(self) -> NDArray[np.int32]:
+        """The first cell of each tenure and week, and the number of all."""
+        places = np.arange(self.shape[1] * self.shape[2] + 1, dtype=np.int32)
+        return np.searchsorted(self.place, places).astype(np.int32)
+
+    @cached_property
+    def row(self) -> NDArray[np.int32]:
+        """The number of each cell's leaf and tenure."""
+        return self.leaf * np.int32(self.shape[1]) + self.tenure
+
+    def totals(self, marks: Array, counts: Array, kept: NDArray[np.int64] | None = None) -> Array:
+        """Sums of counts weighted by leaf; shape (groups, tenures, weeks).
+
+        Args:
+            marks: weights; shape (groups, leaves).
+            counts: of the cells that are `kept`, in their order; of all by default.
+        """
+        leaf, starts = self.leaf, self.starts
+        if kept is None and len(marks) > FEW_GROUPS:
+            kept = np.flatnonzero(counts)
+            counts = counts[kept]
+        if kept is not None:
+            leaf, starts = leaf[kept], np.searchsorted(kept, starts).astype(np.int32)
+        matrix = csr_array((counts, leaf, starts), shape=(len(starts) - 1, self.shape[0]))
+        return np.ascontiguousarray((matrix @ marks.T).T).reshape(len(marks), *self.shape[1:])
+
+    def joined(self, leaf_of: NDArray[np.int64], leaves: int) -> tuple[Cells, NDArray[np.int64]]:
+        """The cells of coarser leaves, and the number there of each cell.
+
+        Args:
+            leaf_of: the coarser leaf of each leaf. leaves: how many of them there are.
+        """
+        _, tenures, weeks = self.shape
+        flat = self.place * leaves + leaf_of[self.leaf]
+        is_cell = np.zeros(tenures * weeks * leaves, dtype=bool)
+        is_cell[flat] = True
+        numbers = np.unravel_index(np.flatnonzero(is_cell), (tenures, weeks, leaves))
+        tenure, week, leaf = (each.astype(np.int32) for each in numbers)
+        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), (np.cumsum(is_cell, dtype=np.int32) - 1)[
+            flat
+        ]
+
+    def by_tenure(self, counts: Array) -> Array:
+        """Sums over weeks; shape (leaves, tenures)."""
+        leaves, tenures, _ = self.shape
+        return np.bincount(self.row, counts, leaves * tenures).reshape(leaves, tenures)
+
+    def by_week(self, counts: Array) -> Array:
+        """Sums over leaves and tenures; shape (weeks,)."""
+        return np.bincount(self.week, counts, self.shape[2])
+
+    def dense(self, counts: Array) -> Floats:
+        """The counts with all that are 0; shape (leaves, tenures, weeks)."""
+        result = np.zeros(self.shape, np.float32)
+        result[self.leaf, self.tenure, self.week] = counts
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts of leaves (or buckets): `weekly` by tenure and week, `cohorts` by week of signup.
+
+    weekly: each of shape (cells,), `users` among them: signed up in an earlier week.
+    cohorts: each of shape (leaves, weeks).
+    """
+
+    cells: Cells
+    weekly: Mapping[str, Floats]
+    cohorts: Mapping[str, Floats]
+
+    def joined(self, leaf_of: NDArray[np.int64]) -> Counts:
+        """The counts of coarser leaves; `leaf_of` is the one of each leaf."""
+        leaves = int(leaf_of.max()) + 1
+        cells, number = self.cells.joined(leaf_of, leaves)
+        marks = (leaf_of[None, :] == np.arange(leaves)[:, None]).astype(np.float32)
+        return Counts(
+            cells,
+            {name: summed(number, counts, len(cells.leaf)) for name, counts in self.weekly.items()},
+            {name: marks @ counts for name, counts in self.cohorts.items()},
+        )
+
+    def total(self, name: str, leaves: NDArray[np.bool_]) -> Array:
+        """A weekly count of some leaves together; shape (tenures, weeks)."""
+        return self.cells.totals(leaves[None].astype(float), self.weekly[name])[0]
+
+    def by_week(self, name: str) -> Array:
+        """A weekly count of all leaves together; shape (weeks,)."""
+        return self.cells.by_week(self.weekly[name])
+
+
+def summed(number: NDArray[np.int64], counts: Array, size: int) -> Floats:
+    """Sums of counts by number; shape (size,)."""
+    return np.bincount(number, counts, size).astype(np.float32)

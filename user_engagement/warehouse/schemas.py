@@ -1,0 +1,16 @@
+"""The schemas of the project's tables, in either warehouse."""
+
+from __future__ import annotations
+
+SCHEMAS = (
+    "raw",
+    "event_sessions",
+    "staged_files",
+    "staging",
+    "lookups",
+    "activity",
+    "cohorts",
+    "intermediate",
+    "marts",
+    "insights",
+)
