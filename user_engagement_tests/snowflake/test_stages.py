@@ -45,10 +45,10 @@ from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement.warehouse.snowflake import loading, source_tables, stages
 from user_engagement.warehouse.snowflake.doctor import examine
 from user_engagement.warehouse.snowflake.source_tables import SnowflakeTables
-from user_engagement_tests.snowflake.test_source_tables import ROWS, marts_of, settings_of
 from user_engagement_tests.support.comparing import assert_same_marts
+from user_engagement_tests.support.dirty_sessions import ROWS
 from user_engagement_tests.support.proxy import Cut, cut_wire
-from user_engagement_tests.support.snowflake import Snowflake
+from user_engagement_tests.support.snowflake import Snowflake, marts_of, settings_of
 
 pytestmark = pytest.mark.slow
 

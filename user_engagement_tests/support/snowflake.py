@@ -11,14 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 from dagster._core.test_utils import environ
 
+from user_engagement.settings import Settings, load_settings
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount, load_account
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
 from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
+from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.emulated_stages import BUCKETS
 from user_engagement_tests.support.ports import unused_port
+from user_engagement_tests.support.worlds import exported
 
 START_SECONDS = 180
 IDLE_SECONDS = 6
@@ -102,3 +107,12 @@ def database_of(emulator: Emulator) -> Iterator[Snowflake]:
     }
     with environ(variables):
         yield Snowflake(emulator, name)  # the emulator makes a database for whoever names one
+
+
+def settings_of(home: Path, **given: Any) -> Settings:
+    return load_settings(home=home, as_of=THROUGH, insights=False, **given)
+
+
+def marts_of(settings: Settings, folder: Path) -> dict[str, pa.Table]:
+    with environ({"USER_ENGAGEMENT_HOME": str(settings.home)}):
+        return exported(settings, folder)
