@@ -527,15 +527,15 @@ def test_a_stage_without_rights_ends_in_one_sentence_with_the_grants_and_the_doc
     assert f"grant usage on stage {stage} to role USER_ENGAGEMENT_ROLE" in said.stdout
 
 
-def test_the_doctor_lists_stages(lake: Lake) -> None:
+def test_the_doctor_lists_stages_and_loads_a_file_of_its_own_which_it_drops(lake: Lake) -> None:
     lake.put("user_engagement/1.csv", day(1, "a"))
-    tables = SnowflakeTables(lake.snowflake.account, None)
-    found = [
-        each
-        for each in examine(lake.snowflake.account, stages=[tables.stage(SESSIONS)])
-        if each.name.startswith("stage")
+    stage = SnowflakeTables(lake.snowflake.account, None).stage(SESSIONS)
+    found = list(examine(lake.snowflake.account, stages=[stage]))[-2:]
+    assert [(each.name, each.passed, each.found) for each in found] == [
+        (f"stage {SESSIONS}", True, "1 file"),
+        ("files in stages", True, "a file was loaded as it is"),
     ]
-    assert [(each.name, each.passed, each.found) for each in found] == [(f"stage {SESSIONS}", True, "1 file")]
+    assert [row[1] for row in lake.snowflake.rows("show schemas")] == ["CRM", "information_schema"]
 
 
 @pytest.mark.parametrize("name", ["@~/in/", "@crm.%sessions/in/", "@a.b.c.d/in/"])

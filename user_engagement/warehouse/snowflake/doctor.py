@@ -16,10 +16,11 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import SourceError, WarehouseError
+from user_engagement.sources.warehouse.tables import STAGED_SCHEMA
 from user_engagement.warehouse.schemas import SCHEMAS
 from user_engagement.warehouse.snowflake.account import SESSION_PARAMETERS, SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
-from user_engagement.warehouse.snowflake.stages import Stage, list_files
+from user_engagement.warehouse.snowflake.stages import ROW_NUMBER, SOURCE, Stage, StagedTable, list_files
 
 COLUMNS = "c0 varchar, c1 timestamp_ntz(6), c2 float, c3 number(38,0), c4 date, c5 boolean"
 TRIED = pa.table(
@@ -70,6 +71,8 @@ def examine(
             yield _reader(connection, account, readable)
             for stage in stages:
                 yield _stage(connection, account, stage)
+            if stages:
+                yield _staging(connection, account)
     except WarehouseError as error:
         yield Finding("connection", False, str(error), _way_in(account, str(error)))
 
@@ -214,6 +217,38 @@ def _stage(connection: SnowflakeConnection, account: SnowflakeAccount, stage: St
             name, False, found.removesuffix(stage.remedy(account.role)).strip(), stage.remedy(account.role)
         )
     return Finding(name, True, f"{files} file{'' if files == 1 else 's'}")
+
+
+def _staging(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
+    """Loads a file of an internal stage as files are loaded, in a schema of its own, and compares values and names."""
+    tried = account.model_copy(
+        update={"schema_prefix": f"{account.schema_prefix}DOCTOR_{uuid4().hex[:8].upper()}_"}
+    )
+    schema = tried.schema_name(STAGED_SCHEMA)
+    own = f"{account.database}.{schema}"
+    stage = Stage(f"@{own}.TRIED/in/", account.database, schema, "TRIED", "in/")
+    table = StagedTable(tried, stage, "tried", (), lambda file, columns: None)
+    values = ", ".join([*TRIED.column_names, SOURCE, ROW_NUMBER])
+    try:
+        rows_of(connection, f"create schema {own}")
+        rows_of(connection, f"create stage {own}.tried")
+        with TemporaryDirectory(prefix="user-engagement-") as folder:
+            pq.write_table(TRIED, Path(folder) / "tried.parquet")
+            file = f"{Path(folder).as_posix()}/tried.parquet"
+            rows_of(connection, f"put 'file://{file}' @{own}.tried/in auto_compress = false")
+        table.refresh()
+        found = rows_of(connection, f"select {values} from {table.table} order by c0")
+    except (Error, SourceError, WarehouseError) as error:
+        said = essence(error) if isinstance(error, Error) else str(error)
+        remedy = f"grant create schema on database {account.database} to role {account.role};"
+        return Finding("files in stages", False, said, remedy)
+    finally:
+        rows_of(connection, f"drop schema if exists {own}")
+    names = {row[-2] for row in found}
+    wanted = [tuple(row.values()) for row in TRIED.to_pylist()]
+    as_wanted = names == {"in/tried.parquet"} and [row[:-2] for row in found] == wanted
+    what = "a file was loaded as it is" if as_wanted else f"COPY turned {wanted} into {found}"
+    return Finding("files in stages", as_wanted, what, "Report it, with this line.")
 
 
 def _schemas(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:
