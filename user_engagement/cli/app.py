@@ -342,16 +342,22 @@ def doctor(
     ] = False,
 ) -> None:
     """Check whether the Snowflake account (SNOWFLAKE_* variables) is ready, and show how to fix what is not."""
-    configure()
+    settings = configure()
     from user_engagement.warehouse.snowflake.account import load_account
 
     account = load_account()
     # after the account: the connector takes seconds to import
     from user_engagement.insights.tables import OF_USERS, TABLES
     from user_engagement.warehouse.snowflake.doctor import examine
+    from user_engagement.warehouse.snowflake.source_tables import SnowflakeTables
 
     is_ready = True
-    for finding in examine(account, [f"insights.{name}" for name in TABLES if name not in OF_USERS]):
+    tables = SnowflakeTables(account, settings.source_path)
+    stages = [
+        tables.stage(each.table) for each in settings.source_tables.values() if each.table.startswith("@")
+    ]
+    readable = [f"insights.{name}" for name in TABLES if name not in OF_USERS]
+    for finding in examine(account, readable, stages if settings.source == "warehouse" else ()):
         is_ready = is_ready and finding.passed
         mark = "[green]✓[/]" if finding.passed else "[red]✗[/]"
         console.print(f"{mark} {finding.name}: {_escaped(finding.found)}", soft_wrap=True)

@@ -15,7 +15,7 @@ from user_engagement.sources.composite import CompositeSource
 from user_engagement.sources.files import FilesSource
 from user_engagement.sources.normalise import ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
-from user_engagement.sources.warehouse import SourceTables, WarehouseSource
+from user_engagement.sources.warehouse import STAGE, SourceTables, WarehouseSource
 
 __all__ = ["BATCH_ROWS", "Extract", "Source", "TableReport", "open_source"]
 
@@ -103,6 +103,11 @@ def warehouse_source(settings: Settings, tables: SourceTables) -> Source:
     """
     rows = _warehouse_rows(settings, tables)
     holding = [name for name, mapping in settings.source_tables.items() if mapping.events]
+    if staged := [name for name in holding if settings.source_tables[name].table.startswith(STAGE)]:
+        raise SettingsError(
+            f"{PREFIX}SOURCE_TABLES: events of {', '.join(staged)} are read from a table, not from a stage. "
+            "Load them with Snowplow's loader, or read the files with source snowplow."
+        )
     if not holding:
         return rows
     if holding != [USER_ENGAGEMENT.name]:

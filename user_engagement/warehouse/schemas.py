@@ -5,6 +5,7 @@ from __future__ import annotations
 SCHEMAS = (
     "raw",
     "event_sessions",
+    "staged_files",
     "staging",
     "lookups",
     "activity",

@@ -8,10 +8,12 @@ What fakesnow 0.12.1 does otherwise than Snowflake, and matters here, is mended 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -29,6 +31,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from user_engagement_tests.support import emulated_stages
+
 serve = fakesnow.server  # the function: importing the submodule of that name hides it
 import fakesnow.server as server  # noqa: E402
 
@@ -40,12 +44,27 @@ LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGN
 SHOW_GRANTS = re.compile(r"show grants to role (\w+)", re.IGNORECASE)
 ONE_GRANT = """select 'USAGE' as "privilege", 'DATABASE' as "granted_on", current_database() as "name\""""
 A_GRANT = "union all select 'SELECT', 'TABLE', '{}' where starts_with('{}', current_database())"
-CHANGED_GRANT = re.compile(r"(grant|revoke) select on table (\S+) (?:to|from) role (\w+)", re.IGNORECASE)
+CHANGED_GRANT = re.compile(
+    r'(grant|revoke) select on (?:table |view )?(\S+) (?:to|from) (?:role )?"?(\w+)"?', re.IGNORECASE
+)
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+SHOW_GRANTS_ON = re.compile(r"show grants on (\S+)", re.IGNORECASE)
+GRANTS_ON = (
+    """select 'SELECT' as "privilege", 'TABLE' as "granted_on", column1 as "name", 'ROLE' as "granted_to", """
+    """column2 as "grantee_name" from values {}"""
+)
 REPLACED = re.compile(
     r"create or replace (?:transient )?table (\S+)|drop table (?:if exists )?(\S+)", re.IGNORECASE
 )
 GRANTED: set[tuple[str, str]] = set()
 """Tables that roles may read, ``(role, table)``."""
+READERS: set[str] = set()
+"""Roles that ever got a grant: they read what they were granted alone. Other roles own everything."""
+
+IDLE_SECONDS = "EMULATED_IDLE_SECONDS"
+"""The variable that says after how many idle seconds a transaction ends that others wait for."""
+USED: dict[Any, float] = {}
+"""When each connection ran its last statement."""
 
 _parse_one = fakesnow.dialect.parse_one
 _execute = fakesnow.cursor.FakeSnowflakeCursor.execute
@@ -59,10 +78,13 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
     others, nor of when a table changed: the number of its rows stands for that. A role may use the database, and
     read the tables that it was granted and that were not replaced since. A row that another transaction has changed is
-    an error at once, where Snowflake waits: it is that of a lock that was waited for too long.
+    an error at once, where Snowflake waits: it is that of a lock that was waited for too long. A transaction that
+    others wait for ends when its session has been idle for long, as after its client was killed.
     """
+    USED[self._conn] = time.monotonic()
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
-    command = with_grants(command)
+    refuse_reader(self, command)
+    command = emulated_stages.replaced(self, with_grants(command))
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
     try:
@@ -70,21 +92,47 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     except duckdb.TransactionException as error:
         if "onflict" not in str(error):
             raise
+        end_idle_transactions()
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=625, sqlstate="57014") from error
     except duckdb.Error as error:
         raise ProgrammingError(msg=str(error).split("\n")[0], errno=100069, sqlstate="22000") from error
 
 
+def end_idle_transactions() -> None:
+    longest = float(os.environ.get(IDLE_SECONDS, "300"))
+    for connection in list(server.sessions.values()):
+        if time.monotonic() - USED.get(connection, 0.0) > longest:
+            with suppress(duckdb.Error):  # there was none
+                connection._duck_conn.rollback()
+
+
+def refuse_reader(cursor: Any, command: str) -> None:
+    """Refuses a reader's query of what the role was not granted; names have all their parts."""
+    role = (getattr(cursor._conn, "named_at_login", {}).get("role") or "").upper()
+    for table in re.findall(r"\b(?:from|join)\s+(\w+\.\w+\.\w+)", command, re.IGNORECASE):
+        if role in READERS and (role, table.upper()) not in GRANTED:
+            raise ProgrammingError(
+                msg=f"SQL compilation error:\nObject '{table.upper()}' does not exist or not authorized.",
+                errno=2003,
+                sqlstate="02000",
+            )
+
+
 def with_grants(command: str) -> str:
     """Takes note of grants, and of tables that lose theirs; what then remains to be run."""
-    if changed := CHANGED_GRANT.fullmatch(command.strip()):
+    statement = COMMENT.sub("", command).strip(" \n;")
+    if changed := CHANGED_GRANT.fullmatch(statement):
         verb, table, role = (part.upper() for part in changed.groups())
         (GRANTED.add if verb == "GRANT" else GRANTED.discard)((role, table))
+        READERS.add(role)
         return "select 'Statement executed successfully.' as status"
-    if replaced := REPLACED.match(command.strip()):
+    if (replaced := REPLACED.match(statement)) and "copy grants" not in statement.lower():
         gone = (replaced[1] or replaced[2]).upper()
         GRANTED.difference_update([each for each in GRANTED if each[1] == gone])
-    if shown := SHOW_GRANTS.fullmatch(command.strip()):
+    if shown := SHOW_GRANTS_ON.fullmatch(statement):
+        on = sorted(f"('{name}', '{role}')" for role, name in GRANTED if name == shown[1].upper())
+        return GRANTS_ON.format(", ".join(on) or "('', '')") + ("" if on else " where false")
+    if shown := SHOW_GRANTS.fullmatch(statement):
         tables = sorted(table for role, table in GRANTED if role == shown[1].upper())
         return " ".join([ONE_GRANT, *(A_GRANT.format(table, table) for table in tables)])
     return command
@@ -136,6 +184,7 @@ class Sessions(dict[str, Any]):
         with suppress(duckdb.Error):  # there was none
             connection._duck_conn.rollback()
         connection.close()
+        USED.pop(connection, None)
 
 
 def timestamp_struct(timestamps: Any) -> pa.Array:

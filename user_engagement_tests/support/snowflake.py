@@ -17,19 +17,22 @@ from dagster._core.test_utils import environ
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount, load_account
 from user_engagement.warehouse.snowflake.connection import connect, rows_of
 from user_engagement.warehouse.snowflake.warehouse import SnowflakeWarehouse
+from user_engagement_tests.support.emulated_stages import BUCKETS
 from user_engagement_tests.support.ports import unused_port
 
 START_SECONDS = 180
+IDLE_SECONDS = 6
 PASSWORD = "Pa55-that-nobody-may-see"
 DATABASES = count(1)
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running emulator; ``log`` has every statement that it was sent."""
+    """A running emulator; ``log`` has every statement that it was sent, and each folder of ``buckets`` is a bucket."""
 
     port: int
     log: Path
+    buckets: Path
 
     def statements(self) -> str:
         return self.log.read_text()
@@ -60,7 +63,13 @@ def running_emulator(log: Path) -> Iterator[Emulator]:
     """The emulator as a process of its own; its statements go to ``log``."""
     port = unused_port()
     command = [sys.executable, "-m", "user_engagement_tests.support.emulator", str(port)]
-    with log.open("w") as output, environ({"FAKESNOW_DEBUG": "snowflake"}):
+    buckets = log.with_name("buckets")
+    variables = {
+        "FAKESNOW_DEBUG": "snowflake",
+        BUCKETS: str(buckets),
+        "EMULATED_IDLE_SECONDS": str(IDLE_SECONDS),
+    }
+    with log.open("w") as output, environ(variables):
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         for _ in range(10 * START_SECONDS):
@@ -69,7 +78,7 @@ def running_emulator(log: Path) -> Iterator[Emulator]:
                     break
             assert process.poll() is None, log.read_text()
             time.sleep(0.1)
-        yield Emulator(port, log)
+        yield Emulator(port, log, buckets)
     finally:
         process.terminate()
         process.wait(30)

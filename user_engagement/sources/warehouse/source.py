@@ -3,8 +3,11 @@
 No row passes through this process: a slice is a query, which the warehouse inserts by itself. What the values mean
 is decided by `ValueRules`, in the warehouse's SQL.
 
-**Source order.** Tables have no order of their own. A row's number holds its day above and its position within the
-day below, by the date and then by all extracted columns, so that it does not depend on the slice.
+Files in a stage are first loaded into a table, which is then read as any other (`SourceTables.land`).
+
+**Source order.** Rows of files keep the file's name and their number in it. Tables have no order of their own. A row's
+number holds its day above and its position within the day below, by the date and then by all extracted columns, so
+that it does not depend on the slice.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ import pyarrow as pa
 
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
-from user_engagement.settings import TableMapping
+from user_engagement.settings import PREFIX, TableMapping
 from user_engagement.sources import normalise
 from user_engagement.sources.base import Extract, TableReport, WarehouseExtract
 from user_engagement.sources.mapping import choose_columns, find_column, listed
 from user_engagement.sources.normalise import DEFAULT_RULES, ValueRules
 from user_engagement.sources.personal import PERSONAL_COLUMNS
-from user_engagement.sources.warehouse.tables import SourceTables
+from user_engagement.sources.warehouse.tables import STAGE, LandedFiles, SourceTables
 
 Found = TypeVar("Found")
 DayOfRows = tuple[date | None, int, str]
@@ -35,12 +38,17 @@ DayOfRows = tuple[date | None, int, str]
 
 @dataclass(frozen=True)
 class Shape:
-    """A table that meets the contract. ``columns`` has source name and type of each raw column."""
+    """A table that meets the contract. ``columns`` has source name and type of each raw column.
+
+    ``landed`` has the files out of which the table was loaded, None if it was not.
+    """
 
     label: str
+    relation: str
     columns: Mapping[str, tuple[str, str]]
     extra_columns: tuple[str, ...]
     updated_at: str | None
+    landed: LandedFiles | None
 
     def raw(self, name: str) -> str:
         return normalise.identifier(self.columns[name][0])
@@ -150,10 +158,17 @@ class WarehouseSource:
         if unknown := sorted(set(self.mappings) - set(known)):
             raise SourceError(f"Mapping of {listed(unknown)}: no such raw table. They are {listed(known)}.")
         mapping = self._mapping(table)
-        kinds = self.tables.columns(mapping.table)
+        is_staged = mapping.table.startswith(STAGE)
+        landed = self._land(table, mapping) if is_staged else None
+        kinds = landed and landed.columns if is_staged else self.tables.columns(mapping.table)
         if kinds is None:
-            if table.may_be_absent and table.name not in self.mappings:
+            if table.may_be_absent and (is_staged or table.name not in self.mappings):
                 return None
+            if is_staged:
+                raise SourceError(
+                    f"{mapping.table}: no file of {table.name} there. Deliver files, or correct the path in "
+                    f"{PREFIX}SOURCE_TABLES."
+                )
             raise SourceError(
                 f"{mapping.table}: no such table for {table.name}, or no right to read it. "
                 f"{self.tables.remedy(mapping.table)}"
@@ -170,10 +185,22 @@ class WarehouseSource:
         changed = mapping.updated_at
         return Shape(
             label=mapping.table,
+            relation=landed.relation if landed else self.tables.relation(mapping.table),
             columns=columns,
             extra_columns=tuple(sorted(set(columns) - {c.name for c in table.declared})),
             updated_at=changed and find_column(mapping.table, changed, list(kinds)),
+            landed=landed,
         )
+
+    def _land(self, table: RawTable, mapping: TableMapping) -> LandedFiles | None:
+        """Loads the files that are new, each checked against the contract."""
+
+        def check(file: str, columns: list[str]) -> None:
+            of_file = replace(mapping, table=f"{mapping.table}: file {file}")
+            choose_columns(table, of_file, columns, self.excluded_columns)
+
+        asked_for = {name.lower() for name in mapping.columns.values()}
+        return self.tables.land(mapping.table, table.name, self.excluded_columns - asked_for, check)
 
     def _mapping(self, table: RawTable) -> TableMapping:
         return self.mappings.get(table.name, TableMapping(table.name))
@@ -188,22 +215,30 @@ class WarehouseSource:
         bad = {name: self.rules.not_a_number(shape.raw(name), shape.kind(name)) for name in doubles}
         wrong = [f"min(case when {bad[name]} then {normalise.text(shape.raw(name))} end)" for name in doubles]
         measures = ", ".join(["count(*)", f"count({local})", f"min({local})", f"max({local})", *wrong])
-        found = self.tables.rows(f"select {measures} from {self.tables.relation(shape.label)}")[0]
+        found = self.tables.rows(f"select {measures} from {shape.relation}")[0]
         for name, value in zip(doubles, found[4:], strict=True):
             if value is not None:
                 raise SourceError(
-                    f"{shape.label}: {shape.columns[name][0]} is {value!r}, expected a number of seconds or "
-                    "nothing. Correct the value or set it to null."
+                    f"{shape.label}{self._place(shape, bad[name])}: {shape.columns[name][0]} is {value!r}, "
+                    "expected a number of seconds or nothing. Correct the value or set it to null."
                 )
         rows, usable, first, last = found[:4]
         return rows, usable, first, last
+
+    def _place(self, shape: Shape, condition: str) -> str:
+        """The file and row of the first row that meets a condition."""
+        if shape.landed is None:
+            return ""
+        columns = f"{shape.landed.file}, {shape.landed.row_number}"
+        query = f"select {columns} from {shape.relation} where {condition} order by {columns} limit 1"
+        file, row = self.tables.rows(query)[0]
+        return f": file {file}, row {row}"
 
     def _refuse_dates(self, shape: Shape, table: RawTable) -> None:
         """Refuses a table without one usable date: the wrong column, unless dates may all be empty."""
         name, given = shape.columns[table.date_column][0], normalise.text(shape.raw(table.date_column))
         found = self.tables.rows(
-            f"select {given} from {self.tables.relation(shape.label)} "
-            f"where not {self.rules.says_no_date(table, given)} limit 1"
+            f"select {given} from {shape.relation} where not {self.rules.says_no_date(table, given)} limit 1"
         )
         if found:
             raise SourceError(
@@ -223,9 +258,15 @@ class WarehouseSource:
         if shape is None:
             return []
         day = f"cast({self._value(shape, table, table.date_column)} as date)"
+        if shape.landed:
+            by_file = f"select {day}, count(*), {shape.landed.file} from {shape.relation} group by 1, 3"
+            # another process may have loaded a file since: one without a mark is counted again
+            return [
+                (day, rows, shape.landed.marks.get(file, "")) for day, rows, file in self.tables.rows(by_file)
+            ]
         newest = f"max({normalise.identifier(shape.updated_at)})" if shape.updated_at else "null"
         found = self.tables.rows(
-            f"select {day}, count(*), {normalise.text(newest)} from {self.tables.relation(shape.label)} group by 1"
+            f"select {day}, count(*), {normalise.text(newest)} from {shape.relation} group by 1"
         )
         return [(day, rows, str(changed)) for day, rows, changed in found]
 
@@ -236,15 +277,17 @@ class WarehouseSource:
         values = [f"{self._value(shape, table, name)} as {self.tables.column(name)}" for name in names]
         day = table.date_column
         possible = normalise.may_be_within(shape.raw(day), shape.kind(day), window)
-        inner = (
-            f"select {', '.join(values)} from "
-            f"(select * from {self.tables.relation(shape.label)} where {possible}) as source"
-        )
+        read = f"(select * from {shape.relation} where {possible}) as source"
+        dated = f"{day} is not null and {window.predicate(day)}"
+        if shape.landed:
+            inner = f"select {', '.join([*values, self._lineage(shape, shape.landed.row_number, now)])} from {read}"
+            return f"select * from ({inner}) as extracted where {dated}"
+        inner = f"select {', '.join(values)} from {read}"
         order = ", ".join([day, *map(self.tables.column, sorted(set(names) - {day}))])
         position = f"row_number() over (partition by cast({day} as date) order by {order})"
         return (
             f"select *, {self._lineage(shape, normalise.day_and_position(day, position), now)} "
-            f"from ({inner}) as extracted where {day} is not null and {window.predicate(day)}"
+            f"from ({inner}) as extracted where {dated}"
         )
 
     def _rejected_query(self, shape: Shape, table: RawTable, now: datetime) -> str:
@@ -252,18 +295,16 @@ class WarehouseSource:
         when = normalise.text(shape.raw(table.date_column))
         # counted as text, whatever type the column has, as the reasons are
         reason = self.rules.rejected_reason(table, user, when)
-        position = f"row_number() over (order by {user}, {when})"
+        position = shape.landed.row_number if shape.landed else f"row_number() over (order by {user}, {when})"
         return (
             f"select '{table.name}' as table_name, {reason} as reason, {user} as user_id, {when} as date_value, "
-            f"{self._lineage(shape, position, now)} from {self.tables.relation(shape.label)} as source "
+            f"{self._lineage(shape, position, now)} from {shape.relation} as source "
             f"where {self._value(shape, table, table.date_column)} is null"
         )
 
     def _lineage(self, shape: Shape, position: str, now: datetime) -> str:
-        return (
-            f"{normalise.quoted(shape.label)} as _source, {position} as _row_number, "
-            f"cast('{now}' as timestamp) as _extracted_at"
-        )
+        source = shape.landed.file if shape.landed else normalise.quoted(shape.label)
+        return f"{source} as _source, {position} as _row_number, cast('{now}' as timestamp) as _extracted_at"
 
     def _value(self, shape: Shape, table: RawTable, name: str) -> str:
         wanted = table.type_of(name)

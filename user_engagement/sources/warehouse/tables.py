@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,24 @@ from user_engagement.sources.snowplow.session_sql import EventDialect
 
 SESSIONS_SCHEMA = "event_sessions"
 """The project's own schema for what sessions out of events are made from."""
+STAGED_SCHEMA = "staged_files"
+"""The project's own schema for the rows of files in stages."""
+STAGE = "@"
+"""How the name of a stage begins."""
+
+
+@dataclass(frozen=True)
+class LandedFiles:
+    """The rows of files in a table: it as SQL, names and types of its columns, and a mark of each file by its name.
+
+    ``file`` and ``row_number`` are its columns, as SQL, for where a row comes from.
+    """
+
+    relation: str
+    columns: Mapping[str, str]
+    marks: Mapping[str, str]
+    file: str
+    row_number: str
 
 
 class Workspace(Protocol):
@@ -65,6 +84,19 @@ class SourceTables(Protocol):
         """Names and types of a table's columns, types named as DuckDB's.
 
         None if there is no such table, or no right to read it: warehouses do not tell one from the other.
+        """
+        ...
+
+    def land(
+        self, stage: str, table: str, left_out: Collection[str], check: Callable[[str, list[str]], object]
+    ) -> LandedFiles | None:
+        """Brings the table with the rows of a stage's files up to date; None if there are no files.
+
+        Args:
+            stage: the stage and a path in it.
+            table: the raw table that the files hold.
+            left_out: columns, by their lower-case names, that are not loaded.
+            check: refuses a new file by its name and its columns.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from user_engagement.errors import SourceError, WarehouseBusyError
 from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
 from user_engagement.sources.snowplow.duckdb_events import DuckDBDialect
-from user_engagement.sources.warehouse.tables import SESSIONS_SCHEMA
+from user_engagement.sources.warehouse.tables import SESSIONS_SCHEMA, LandedFiles
 from user_engagement.warehouse.duckdb.attaching import attached_files
 from user_engagement.warehouse.duckdb.loading import transaction
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -96,6 +96,14 @@ class DuckDBTables:
         except (duckdb.CatalogException, duckdb.IOException, duckdb.BinderException):
             return None
         return {row[0]: row[1] for row in found}
+
+    def land(
+        self, stage: str, table: str, left_out: Collection[str], check: Callable[[str, list[str]], object]
+    ) -> LandedFiles | None:
+        raise SourceError(
+            f"{stage}: DuckDB has no stages. Read {table} from a folder with the source files "
+            f"({PREFIX}SOURCE=files, {PREFIX}SOURCE_PATH=FOLDER), or from a path that ends in {PARQUET}."
+        )
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         try:

@@ -24,6 +24,7 @@ from user_engagement.errors import WarehouseError
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 
 DOES_NOT_EXIST = (2003, 2043)
+NO_RIGHTS = 3001
 # another transaction held a table for longer than LOCK_TIMEOUT, or too many statements waited for it
 LOCKED = 625
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,10 +15,11 @@ from snowflake.connector import DictCursor, SnowflakeConnection
 from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.contracts.marts import MARTS
-from user_engagement.errors import WarehouseError
+from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.warehouse.schemas import SCHEMAS
 from user_engagement.warehouse.snowflake.account import SESSION_PARAMETERS, SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
+from user_engagement.warehouse.snowflake.stages import Stage, list_files
 
 COLUMNS = "c0 varchar, c1 timestamp_ntz(6), c2 float, c3 number(38,0), c4 date, c5 boolean"
 TRIED = pa.table(
@@ -48,10 +49,13 @@ class Finding:
     remedy: str = ""
 
 
-def examine(account: SnowflakeAccount, readable: Collection[str] = ()) -> Iterator[Finding]:
+def examine(
+    account: SnowflakeAccount, readable: Collection[str] = (), stages: Sequence[Stage] = ()
+) -> Iterator[Finding]:
     """Connection, role, warehouse, clock, session and rights, in an order in which each needs those before it.
 
-    ``readable`` are tables (``schema.table``) that readers may read beside the aggregated marts.
+    ``readable`` are tables (``schema.table``) that readers may read beside the aggregated marts, ``stages`` those that
+    the source has files in.
 
     Ends early where the rest cannot be tried. What is created is dropped.
     """
@@ -64,6 +68,8 @@ def examine(account: SnowflakeAccount, readable: Collection[str] = ()) -> Iterat
                 if not finding.passed and look in (_role, _warehouse):
                     return
             yield _reader(connection, account, readable)
+            for stage in stages:
+                yield _stage(connection, account, stage)
     except WarehouseError as error:
         yield Finding("connection", False, str(error), _way_in(account, str(error)))
 
@@ -195,6 +201,19 @@ def judged_grants(
         remedy = f"grant usage on database {account.database} to role {role};"
         return Finding("reader role", False, f"{role} cannot use {account.database}", remedy)
     return Finding("reader role", True, f"{role} reads the aggregated tables alone")
+
+
+def _stage(connection: SnowflakeConnection, account: SnowflakeAccount, stage: Stage) -> Finding:
+    name = f"stage {stage.name}"
+    try:
+        files = len(list_files(connection, stage, account.role))
+    except SourceError as error:
+        # the stage's name is that of the finding
+        found = str(error).removeprefix(f"{stage.name}: ")
+        return Finding(
+            name, False, found.removesuffix(stage.remedy(account.role)).strip(), stage.remedy(account.role)
+        )
+    return Finding(name, True, f"{files} file{'' if files == 1 else 's'}")
 
 
 def _schemas(connection: SnowflakeConnection, account: SnowflakeAccount) -> Finding:

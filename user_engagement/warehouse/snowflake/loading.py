@@ -70,7 +70,7 @@ DATA_TYPES = {
 """Of each type in Snowflake, its name in the information schema."""
 
 
-class _NotWholeError(TransientError):
+class NotWholeError(TransientError):
     """The slice holds other rows than were loaded: a statement ran twice, after its answer was lost."""
 
 
@@ -182,7 +182,7 @@ def insert_slice(
         rows_of(connection, f"create schema if not exists {account.database}.{account.schema_name(SCHEMA)}")
         _ensure_table(connection, account, SCHEMA, table, types)
         _ensure_table(connection, account, SCHEMA, REJECTED_ROWS.name, rejected_types)
-        _ensure_lock(connection, target)
+        ensure_lock(connection, target)
         months = rows_of(connection, _months_query(f"({extract.scan})", day))
         windows = _loads(months, extract.window)
         replaced = inserted = refused = 0
@@ -190,7 +190,7 @@ def insert_slice(
             in_window = window.predicate(day)
             query = f"({extract.scan}) where {in_window} and {kept} order by {day}"
             with transaction(connection):
-                _lock(connection, target)
+                lock(connection, target)
                 counts = _insert(connection, target, types, query, in_window)
                 if window is windows[-1]:
                     query, of_table = f"({extract.rejected_scan}) where {kept}", f"table_name = '{table}'"
@@ -199,7 +199,7 @@ def insert_slice(
         held = value_of(connection, f"select count(*) from {target}")
         return LoadedSlice(inserted, replaced, refused, held)
 
-    return _in_a_session(account, tags, table, work)
+    return in_a_session(account, tags, table, work)
 
 
 def delete_rows(
@@ -216,14 +216,14 @@ def delete_rows(
                 deleted[table] += changed_by(connection, f"delete from {name} where {condition}")
         return dict(+deleted)
 
-    return _in_a_session(account, tags, ", ".join(table for table, _ in asked), work)
+    return in_a_session(account, tags, ", ".join(table for table, _ in asked), work)
 
 
-def _ensure_lock(connection: SnowflakeConnection, target: str) -> None:
+def ensure_lock(connection: SnowflakeConnection, target: str) -> None:
     rows_of(connection, f"create transient table if not exists {target}__LOCK as select 0 as loads")
 
 
-def _lock(connection: SnowflakeConnection, target: str) -> None:
+def lock(connection: SnowflakeConnection, target: str) -> None:
     """Waits for other loads of the table, to the end of the transaction.
 
     Two loads that delete nothing would otherwise both insert the same slice, and neither would see the other's rows.
@@ -237,14 +237,14 @@ def _insert(
     """Replaces the rows that satisfy the condition by those of a query; returns how many were and are there.
 
     Raises:
-        _NotWholeError: the table then holds another number of them than were inserted.
+        NotWholeError: the table then holds another number of them than were inserted.
     """
     columns = ", ".join(f'"{name}"' for name in types)
     replaced = changed_by(connection, f"delete from {target} where {condition}")
     inserted = changed_by(connection, f"insert into {target} ({columns}) select {columns} from {query}")
     held = value_of(connection, f"select count(*) from {target} where {condition}")
     if held != inserted:
-        raise _NotWholeError(f"{target}: {held} rows in the slice after {inserted} were inserted")
+        raise NotWholeError(f"{target}: {held} rows in the slice after {inserted} were inserted")
     return replaced, inserted
 
 
@@ -304,13 +304,13 @@ def _replace(
         with ExitStack() as stack:
             staged = []
             if schema == SCHEMA:
-                _ensure_lock(connection, account.table_name(schema, parts[0].table))
+                ensure_lock(connection, account.table_name(schema, parts[0].table))
             for part in parts:
                 _ensure_table(connection, account, schema, part.table, part.types)
                 staged.append(stack.enter_context(_staged(connection, account, schema, part)))
             with transaction(connection):
                 if schema == SCHEMA:
-                    _lock(connection, account.table_name(schema, parts[0].table))
+                    lock(connection, account.table_name(schema, parts[0].table))
                 replaced = [
                     _swap(connection, account.table_name(schema, part.table), loaded, part)
                     for part, loaded in zip(parts, staged, strict=True)
@@ -318,10 +318,10 @@ def _replace(
         held = value_of(connection, f"select count(*) from {account.table_name(schema, parts[0].table)}")
         return replaced[0], held
 
-    return _in_a_session(account, tags, ", ".join(part.table for part in parts), work)
+    return in_a_session(account, tags, ", ".join(part.table for part in parts), work)
 
 
-def _in_a_session(
+def in_a_session(
     account: SnowflakeAccount,
     tags: Mapping[str, str],
     what: str,
@@ -363,7 +363,7 @@ def _swap(connection: SnowflakeConnection, target: str, loaded: str, part: _Part
     """Replaces the rows that satisfy the condition; returns how many there were.
 
     Raises:
-        _NotWholeError: the table then holds another number of them than was loaded.
+        NotWholeError: the table then holds another number of them than was loaded.
     """
     columns = ", ".join(f'"{name}"' for name in part.types)
     places = ", ".join(part.place(name) for name in part.types)
@@ -372,7 +372,7 @@ def _swap(connection: SnowflakeConnection, target: str, loaded: str, part: _Part
     rows_of(connection, f"insert into {target} ({columns}) select {places} from {loaded} {order}")
     held = value_of(connection, f"select count(*) from {target} where {part.condition}")
     if held != part.rows:
-        raise _NotWholeError(f"{target}: {held} rows in the slice after {part.rows} were inserted")
+        raise NotWholeError(f"{target}: {held} rows in the slice after {part.rows} were inserted")
     return replaced
 
 
@@ -383,7 +383,7 @@ def _staged(
     """The rows in a table of their own, dropped afterwards.
 
     Raises:
-        _NotWholeError: Snowflake read other rows from the files than were written.
+        NotWholeError: Snowflake read other rows from the files than were written.
     """
     name = f"{part.table}__load_{uuid4().hex[:12]}".upper()
     table = account.table_name(schema, name)
@@ -408,7 +408,7 @@ def _staged(
             )
         loaded = value_of(connection, f"select count(*) from {table}")
         if loaded != part.rows:
-            raise _NotWholeError(f"{table}: {loaded} rows loaded of {part.rows}")
+            raise NotWholeError(f"{table}: {loaded} rows loaded of {part.rows}")
         yield table
     finally:
         with suppress(Error):  # it is transient, and named apart: left behind, it harms nobody

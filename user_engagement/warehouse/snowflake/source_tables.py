@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from snowflake.connector import SnowflakeConnection
 from snowflake.connector.constants import FIELD_ID_TO_NAME
-from snowflake.connector.cursor import ResultMetadata
+from snowflake.connector.cursor import ResultMetadata, SnowflakeCursor
 from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.contracts.raw import SCHEMA
@@ -22,13 +22,26 @@ from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
 from user_engagement.sources.warehouse.snowflake_events import SnowflakeDialect
 from user_engagement.sources.warehouse.snowflake_rules import SnowflakeRules
-from user_engagement.sources.warehouse.tables import SESSIONS_SCHEMA
+from user_engagement.sources.warehouse.tables import SESSIONS_SCHEMA, STAGE, STAGED_SCHEMA, LandedFiles
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
-from user_engagement.warehouse.snowflake.connection import connect, does_not_exist, rows_of, stored_name
+from user_engagement.warehouse.snowflake.connection import (
+    NO_RIGHTS,
+    connect,
+    does_not_exist,
+    rows_of,
+    stored_name,
+)
 from user_engagement.warehouse.snowflake.loading import transaction
+from user_engagement.warehouse.snowflake.stages import (
+    ROW_NUMBER,
+    SOURCE,
+    Stage,
+    StagedTable,
+    digest,
+    list_files,
+)
 
 DEFAULT_SCHEMA = "PUBLIC"
-NO_RIGHTS = 3001
 MARK_SECONDS = 60.0
 KINDS = {
     "REAL": "DOUBLE",
@@ -95,13 +108,14 @@ class SnowflakeTables:
         self.account = account
         self.place = _parts(place or DEFAULT_SCHEMA)
         self._marks: dict[str, tuple[float, str]] = {}
+        self._landed: dict[tuple[str, str], tuple[str | None, LandedFiles | None]] = {}
 
     def rules(self, rules: ValueRules) -> ValueRules:
         return SnowflakeRules(**{field.name: getattr(rules, field.name) for field in fields(rules)})
 
     def relation(self, name: str) -> str:
         database, schema, table = self._full_name(name)
-        own = [self.account.schema_name(each) for each in (SCHEMA, SESSIONS_SCHEMA)]
+        own = [self.account.schema_name(each) for each in (SCHEMA, SESSIONS_SCHEMA, STAGED_SCHEMA)]
         if database == self.account.database and schema in own:
             raise SourceError(
                 f"{name}: tables in {database}.{schema} are this project's own. Read another schema, or set "
@@ -115,12 +129,29 @@ class SnowflakeTables:
     def columns(self, name: str) -> Mapping[str, str] | None:
         with connect(self.account, asset="source") as connection, connection.cursor() as cursor:
             try:
-                found = cursor.describe(f"select * from {self.relation(name)}")
+                return _columns(cursor, self.relation(name))
             except ProgrammingError as error:
                 if does_not_exist(error) or error.errno == NO_RIGHTS:
                     return None
                 raise
-        return {column.name: _kind(column) for column in found}
+
+    def land(
+        self, stage: str, table: str, left_out: Collection[str], check: Callable[[str, list[str]], object]
+    ) -> LandedFiles | None:
+        """As the protocol says; the table is in the schema `STAGED_SCHEMA`. While `mark` stays, nothing is asked."""
+        # the mark before the files: what comes meanwhile must count as a change
+        mark = self.mark(stage)
+        if self._landed.get((stage, table), (None,))[0] != mark:
+            staged = StagedTable(self.account, self.stage(stage), table, left_out, check)
+            marks = staged.refresh()
+            self._landed[stage, table] = mark, self._described(staged, marks) if marks else None
+        return self._landed[stage, table][1]
+
+    def _described(self, staged: StagedTable, marks: Mapping[str, str]) -> LandedFiles:
+        with connect(self.account, asset="source") as connection, connection.cursor() as cursor:
+            columns = _columns(cursor, staged.table)
+        given = {name: kind for name, kind in columns.items() if name not in (SOURCE, ROW_NUMBER)}
+        return LandedFiles(staged.table, given, marks, SOURCE, ROW_NUMBER)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with connect(self.account, asset="source") as connection:
@@ -138,13 +169,21 @@ class SnowflakeTables:
                 workspace.drop_computed()
 
     def mark(self, name: str) -> str | None:
-        """When the table last changed, which Snowflake tells without a virtual warehouse; not of every view.
+        """When the table last changed, or what files a stage has, which Snowflake tells without a virtual warehouse.
+
+        It does not tell of every view.
 
         Each question is a login, and sensors ask several times a minute: an answer serves for `MARK_SECONDS`.
         """
         until, known = self._marks.get(name, (0.0, ""))
         if time.monotonic() < until:
             return known
+        if name.startswith(STAGE):
+            with connect(self.account, asset="source") as connection:
+                files = list_files(connection, self.stage(name), self.account.role)
+            found = digest(sorted((file.name, file.mark) for file in files.values()))
+            self._marks[name] = time.monotonic() + MARK_SECONDS, found
+            return found
         asked = f"select system$last_change_commit_time({quoted(self.relation(name))})"
         with connect(self.account, asset="source") as connection, suppress(ProgrammingError):
             found = str(rows_of(connection, asked)[0][0])
@@ -153,6 +192,8 @@ class SnowflakeTables:
         return None
 
     def remedy(self, name: str) -> str:
+        if name.startswith(STAGE):
+            return self.stage(name).remedy(self.account.role)
         database, schema, _ = self._full_name(name)
         role = self.account.role
         return (
@@ -160,6 +201,14 @@ class SnowflakeTables:
             f"grant usage on schema {database}.{schema} to role {role}; "
             f"grant select on {self.relation(name)} to role {role};"
         )
+
+    def stage(self, name: str) -> Stage:
+        """The parts of a stage's name."""
+        found = re.fullmatch(r'@((?:"(?:[^"]|"")*"|[^"/])+)(?:/(.*))?', name)
+        if not found or found[1][0] == "~" or "%" in found[1]:
+            raise SourceError(f"{name}: not a named stage; write it as @DATABASE.SCHEMA.STAGE/path/.")
+        database, schema, stage = self._full_name(found[1])
+        return Stage(name, database, schema, stage, found[2] or "")
 
     def _full_name(self, name: str) -> list[str]:
         parts = _parts(name)
@@ -175,6 +224,10 @@ def _parts(name: str) -> list[str]:
     """The parts of a name, folded as Snowflake does unless they are quoted."""
     found = re.findall(r'"(?:[^"]|"")*"|[^."]+', name)
     return [part[1:-1].replace('""', '"') if part[0] == '"' else part.upper() for part in found]
+
+
+def _columns(cursor: SnowflakeCursor, relation: str) -> dict[str, str]:
+    return {column.name: _kind(column) for column in cursor.describe(f"select * from {relation}")}
 
 
 def _kind(column: ResultMetadata) -> str:
