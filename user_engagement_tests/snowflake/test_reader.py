@@ -12,7 +12,7 @@ from user_engagement.errors import WarehouseError
 from user_engagement.insights.tables import OF_USERS, TABLES
 from user_engagement.pipeline import plan, run
 from user_engagement.settings import load_settings
-from user_engagement.warehouse.snowflake.account import SCHEMAS
+from user_engagement.warehouse.schemas import SCHEMAS
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.snowflake import Snowflake
 
