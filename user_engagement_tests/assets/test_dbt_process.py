@@ -184,6 +184,7 @@ def test_the_stock_resource_is_a_setting_away(settings_for: Callable[..., Settin
     assert settings.published_dir.exists()
 
 
+@pytest.mark.long
 def test_dbts_unit_tests_pass(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
     settings = settings_for()
     pipeline.run(settings, pipeline.plan(settings))

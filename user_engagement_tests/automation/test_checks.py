@@ -122,6 +122,7 @@ def test_a_column_that_metrics_rest_on_stops_everything_when_it_is_gone_until_it
 # -- rows by month -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_each_month_of_a_range_run_records_its_own_rows(loaded: Path) -> None:
     months = ALL.keys()
@@ -142,6 +143,7 @@ def test_each_month_of_a_range_run_records_its_own_rows(loaded: Path) -> None:
         assert rows(pipeline, "cohorts", "user_history") == [2, 0, 0, 0, 0, 0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_models_columns_name_the_columns_that_they_come_from(loaded: Path) -> None:
     with at(loaded) as pipeline:
@@ -165,6 +167,7 @@ def test_a_missing_column_and_one_of_another_type_are_breaches() -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_mart_that_breaks_the_contract_is_not_published(pipeline: Operated) -> None:
     before = generation(pipeline)

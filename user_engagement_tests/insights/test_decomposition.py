@@ -150,6 +150,7 @@ def test_the_interval_of_a_change_is_that_of_two_independent_rates() -> None:
     assert (total.ci_high - total.ci_low) / 2 == pytest.approx(half, rel=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_intervals_of_a_mean_cover_its_true_change_in_95_of_100_samples() -> None:
     rng = np.random.default_rng(5)

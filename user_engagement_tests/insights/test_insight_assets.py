@@ -108,6 +108,7 @@ def test_the_assets_write_every_table_with_its_grain(small: Settings) -> None:
     assert "Why engagement changed" in str(brief.metadata["brief"].value)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_equal_warehouses_give_equal_tables(small: Settings) -> None:
     (first, text), (second, again) = compute(small), compute(small)
@@ -142,6 +143,7 @@ def test_a_warehouse_without_enough_history_still_has_all_tables(tmp_path: Path,
     assert tables["growth_change"].num_rows == tables["change_decomposition"].num_rows == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_16_weeks_of_history_are_enough_for_all_tables(tmp_path: Path) -> None:
     tables, text = short_history(tmp_path, date(2025, 4, 27))
@@ -165,6 +167,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     return of
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "stories", "story"),

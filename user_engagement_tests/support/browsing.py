@@ -74,7 +74,9 @@ class Tab:
         self.page.wait_for_timeout(300)
         self.page.wait_for_function(
             """() => [...document.querySelectorAll('.stPlotlyChart')].every(
-                chart => chart.querySelector('.scatterlayer path, .barlayer path, .heatmaplayer image'))""",
+                chart => chart.querySelector('.scatterlayer path, .barlayer path, .heatmaplayer image'))
+                && document.getAnimations().every(
+                    a => a.playState !== 'running' || a.effect.getTiming().iterations === Infinity)""",
             timeout=PATIENCE,
         )
         self.page.wait_for_timeout(400)
