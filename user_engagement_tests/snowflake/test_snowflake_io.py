@@ -163,12 +163,16 @@ def test_rejected_rows_are_replaced_with_their_table(snowflake: Snowflake) -> No
     assert snowflake.rows("select user_id from raw.rejected_rows order by user_id") == [("c",), ("z",)]
 
 
-def test_no_staging_table_is_left(snowflake: Snowflake) -> None:
+def test_no_staging_table_is_left_nor_its_history_paid_for(snowflake: Snowflake) -> None:
     load(snowflake, extract_of(JANUARY, [signup("a", 1)]))
     found = snowflake.rows(
         f"select table_name from {snowflake.database}.information_schema.tables order by 1"
     )
     assert [row[0] for row in found] == ["REJECTED_ROWS", "USER_SIGNUPS", "USER_SIGNUPS__LOCK"]
+    sent = snowflake.emulator.statements().lower()
+    created = re.findall(rf"table {snowflake.database.lower()}\.raw\.\w+__load_\w+ .*", sent)
+    assert created
+    assert all(statement.endswith("data_retention_time_in_days = 0;") for statement in created)
 
 
 def test_computed_tables_are_replaced_with_their_types_and_all_at_once(snowflake: Snowflake) -> None:
