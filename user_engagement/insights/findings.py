@@ -37,7 +37,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import LEVEL, Panel
+from user_engagement.insights.panel import HABITS, LEVEL, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
@@ -122,8 +122,9 @@ class Readers:
     """
 
     def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
-        self._groups = [change.conditions for change in changes]
-        self.panel, self._leaf_of = made.panel.joined(self._groups)
+        groups = [change.conditions for change in changes]
+        self.panel, self._leaf_of = made.panel.joined(groups)
+        self._habits_untold = [name for name in HABITS if not any(name in group for group in groups)]
         self._made = made
         self._measures: dict[str, Measure] = {}
         self._taken: list[Change] = []
@@ -131,11 +132,11 @@ class Readers:
     @cached_property
     def by_segments(self) -> Panel:
         """The panel with the leaves of different segments apart."""
-        return self._made.panel.joined(self._groups, by_segments=True)[0]
+        return self._made.panel.without_attributes(self._habits_untold, (DAYS, PEOPLE, "users"))[0]
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.taken(name).joined(self.panel, self._leaf_of)
+            self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]

@@ -137,20 +137,6 @@ class Compared(Protocol):
     @property
     def own_inflation(self) -> Array: ...
 
-    @property
-    def groups(self) -> list[Conditions]:
-        """The panel's groups that say something about the measure."""
-        ...
-
-    @property
-    def membership(self) -> Floats:
-        """1 where a leaf is part of one of these groups; shape (groups, leaves)."""
-        ...
-
-    def tells(self, group: Conditions) -> bool:
-        """Whether a group says something about the measure."""
-        ...
-
     def known_groups(self) -> NDArray[np.bool_] | None:
         """Shapes that may be found in each group; shape (groups, shapes), None for all."""
         ...
@@ -280,10 +266,10 @@ class Explainer:
 
     def scan_groups(self) -> tuple[list[Change], Array]:
         """What each group shows against all others, the surest first; and the shared noise of each group."""
-        measure = self.measure
-        if not measure.groups:
+        panel, measure = self.panel, self.measure
+        if not panel.groups:
             return [], np.zeros(0)
-        series, sampling = measure.contrasts(measure.membership, measure.groups)
+        series, sampling = measure.contrasts(panel.membership, panel.groups)
         shared = self.shared_by_attribute(series, sampling)
         scan = best_shapes(
             measure.noise,
@@ -296,7 +282,7 @@ class Explainer:
             allowed=measure.known_groups(),
         )
         candidates = []
-        for place, group in enumerate(measure.groups):
+        for place, group in enumerate(panel.groups):
             pair = len(group) > 1
             change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
             if change.q_value < ALPHA:
@@ -323,12 +309,12 @@ class Explainer:
     def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
         """Per attribute the median of its values' noise beyond that of users; a pair takes the larger one."""
         by_name: dict[str, list[float]] = {}
-        for place, group in enumerate(self.measure.groups):
+        for place, group in enumerate(self.panel.groups):
             if len(group) == 1:
                 excess = shared_variance(series[place], sampling[place], self.measure.noise)
                 by_name.setdefault(next(iter(group)), []).append(excess)
         middle = {name: float(np.median(values)) for name, values in by_name.items()}
-        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.measure.groups])
+        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.panel.groups])
 
     def shared_beside(self, series: Array, sampling: Array, change: Change) -> float:
         """Variance of what a group's users share in a week, beside a change; series of shape (1, weeks)."""
@@ -437,8 +423,6 @@ class Explainer:
         pair, best = self.panel.members(change.conditions), change
         for part in self.panel.parts_of(change.conditions):
             inside = self.panel.members(part)
-            if not self.measure.tells(part):
-                continue
             t, height = self.given_shape(inside, change, shared, part)
             if t * np.sign(change.height) < 0 or t**2 - PAIR_PENALTY < best.t**2:
                 continue
@@ -510,7 +494,7 @@ class Explainer:
         candidates, shared = self.scan_groups()
         fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
         if fresh:
-            noise = float(shared[self.measure.groups.index(fresh.conditions)])
+            noise = float(shared[self.panel.groups.index(fresh.conditions)])
             whole = self.of_everybody(fresh) or self.of_all_values(fresh)
             return whole or self.of_two(self.narrowed(self.promoted(fresh, noise), noise))
         everybody = self.scan_everybody()
@@ -574,20 +558,12 @@ class Leaves:
         self.bank = at_once if weeks == 1 else bank_of(weeks)
 
     @property
-    def groups(self) -> list[Conditions]:
-        return self.panel.groups
-
-    @property
-    def membership(self) -> Floats:
-        return self.panel.membership
-
-    @property
     def family(self) -> int:
-        return len(self.groups) + 1
+        return len(self.panel.groups) + 1
 
     @cached_property
     def null(self) -> NullTail:
-        _, sampling = self.contrasts(self.membership, self.groups)
+        _, sampling = self.contrasts(self.panel.membership, self.panel.groups)
         covariance = self.noise.covariance(np.median(sampling, axis=0, keepdims=True), np.zeros(1))
         weeks = len(covariance[0])
         flat = np.ones((weeks, min(weeks - 1, 1)))
@@ -598,9 +574,6 @@ class Leaves:
         return np.ones(len(self.bank.since))
 
     own_inflation = inflation
-
-    def tells(self, group: Conditions) -> bool:
-        return True
 
     def known_groups(self) -> None:
         return None
