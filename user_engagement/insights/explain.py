@@ -89,7 +89,7 @@ def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     for name in (CHURN, RESURRECTION, SESSIONS, LENGTH):
         measure = measures.to_scan(name)
         if measure.actual.any():
-            found += Explainer(measure).explain(3)
+            found += Explainer(measure, found).explain(3)
     return [of_recording(change) for change in found]
 
 

@@ -48,6 +48,7 @@ from user_engagement.insights.readings import (
     lost_by_signups,
     lost_by_users,
     lost_in_first_week,
+    lost_on_top,
     metric_parts,
     read,
     window_of,
@@ -107,7 +108,13 @@ class Finding:
         nearest = min(sign * self.effect.low, sign * self.effect.high)
         if self.kind == MIX:
             return abs(self.effect.value) >= LEAST_OF_MIX * self.value_expected
-        return self.kind == MEASUREMENT or nearest > 0
+        return self.kind == MEASUREMENT or (nearest > 0 and not self.contradicts_itself)
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether harm surely adds active days, or its opposite surely takes some."""
+        lost = self.lost[DAYS]
+        return lost.high < 0 if self.is_adverse else lost.low > 0
 
     @property
     def is_adverse(self) -> bool:
@@ -140,6 +147,13 @@ class Readers:
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
+
+    def holds_whole_of(self, change: Change) -> bool:
+        """Whether a change of new users was taken out that those of this one's group went through as well."""
+        return any(
+            each.measure in (NEW_USERS, ACTIVATION) and each.conditions.items() < change.conditions.items()
+            for each in self._taken
+        )
 
     def take_out(self, change: Change) -> None:
         for measure in self._measures.values():
@@ -305,6 +319,9 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
     if change.measure in (NEW_USERS, ACTIVATION):
+        if readers.holds_whole_of(change):
+            reading = read(readers.measure(change.measure), change)
+            return {count: lost_on_top(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
         return {
             count: lost_by_cohorts(readers.by_segments, change, count, window) for count in (DAYS, PEOPLE)
         }

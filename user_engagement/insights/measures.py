@@ -59,6 +59,8 @@ PSEUDO_GROUPS = 60
 HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
+ECHOES = ((1, 5), (1, 12), (1, 19), (1, 26))
+"""The same of the four weeks after: who was away over the holidays was not active in the weeks before these."""
 LEAST_COUNT = 1e-3
 HALF = 0.5
 """Added to counts whose logarithm is taken."""
@@ -380,7 +382,8 @@ class Measure:
 
     def own_base(self) -> Array:
         """What everybody's course may do without a change: season where the history holds it, growth of signups."""
-        base = season(self.panel.weeks[0], len(self.panel.weeks))
+        terms = (*HOLIDAYS, *ECHOES) if self.name == RESURRECTION else HOLIDAYS
+        base = season(self.panel.weeks[0], len(self.panel.weeks), terms)
         if self.name == SIGNUPS:
             base = np.column_stack([base, np.linspace(0, 1, len(base))])
         return base
@@ -528,7 +531,7 @@ def smoothed(counts: Floats) -> Array:
 
 
 @lru_cache(maxsize=4)
-def season(first_week: pd.Timestamp, length: int) -> Array:
+def season(first_week: pd.Timestamp, length: int, holidays: tuple[tuple[int, int], ...] = HOLIDAYS) -> Array:
     """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
     weeks = pd.date_range(first_week, periods=length, freq="7D")
     columns = [np.ones(len(weeks))]
@@ -537,7 +540,7 @@ def season(first_week: pd.Timestamp, length: int) -> Array:
         angle = 2 * np.pi * middle.dayofyear.to_numpy() / YEAR
         columns += [np.cos(angle), np.sin(angle)]
         days = pd.DatetimeIndex(weeks.repeat(7) + pd.to_timedelta(np.tile(np.arange(7), len(weeks)), "D"))
-        for month, first in HOLIDAYS:
+        for month, first in holidays:
             start = pd.to_datetime({"year": days.year, "month": month, "day": first}).to_numpy()
             into = (days.to_numpy() - start) / np.timedelta64(1, "D")
             share = (((into >= 0) & (into < 7)) | (into < -358)).reshape(-1, 7).mean(axis=1)

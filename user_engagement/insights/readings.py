@@ -340,6 +340,24 @@ def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np
     return Amount(value, value - Z * float(error), value + Z * float(error))
 
 
+def lost_on_top(
+    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
+) -> Amount:
+    """The same of a group whose new users went through another change as well, which is told with its own amount.
+
+    Args:
+        reading: of the new users' measure, in which the other change is taken out.
+    """
+    leaves, weeks = panel.members(change.conditions), len(panel.weeks)
+    arrivals = panel.leaves.cohorts["signups"][leaves].sum(0)
+    # a curve is by week of signup: users of a band of tenure have the mean of theirs
+    done = panel.leaves.total(count, leaves) * newer(panel.tenures, weeks, change.since)
+    late = np.arange(weeks) >= change.since
+    factors = np.exp(-reading.curves[:, late]) @ arrivals[late] / max(arrivals[late].sum(), 1)
+    missing = done[:, window].sum() / len(window) * (factors - 1)
+    return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
+
+
 def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:
     """What all users who signed up since a week miss, without one bucket of users after the other; shape (buckets,)."""
     buckets = panel.buckets

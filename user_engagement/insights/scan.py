@@ -58,6 +58,9 @@ WHOLE_T = 5.0
 MOST_OF_ALL = 0.8
 """Share of the counts that values of an attribute have together, from which what all of them show is of everybody."""
 NEAR_WEEKS = 3
+UNKNOWN = "unknown"
+CONSEQUENCE_WEEKS = 6
+"""From a cause to what follows from it in another measure."""
 LEAST_SERIES = 20
 """Points in time that a table must have for a series to be scanned for shapes."""
 
@@ -255,14 +258,19 @@ def best_shapes(
 
 
 class Explainer:
-    """One measure, and the changes found in it so far."""
+    """One measure, and the changes found in it so far.
 
-    def __init__(self, measure: Compared) -> None:
+    Args:
+        causes: changes found in measures that come before it.
+    """
+
+    def __init__(self, measure: Compared, causes: Sequence[Change] = ()) -> None:
         self.measure = measure
         self.panel = measure.panel
         weeks = len(measure.bank.values)
         self.flat = np.ones((weeks, min(weeks - 1, 1)))
         self.found: list[Change] = []
+        self.causes = [each for each in causes if each.conditions.keys() <= self.panel.attributes.keys()]
 
     def scan_groups(self) -> tuple[list[Change], Array]:
         """What each group shows against all others, the surest first; and the shared noise of each group."""
@@ -369,7 +377,7 @@ class Explainer:
     def is_told(self, change: Change) -> bool:
         """Part, whole or neighbour of a change that is found: without that group's users nothing is left of it."""
         for other in self.found:
-            if self.is_a_little_more(change, other):
+            if self.is_a_little_more(change, other) or self.is_mixture_of(change, other):
                 return True
             if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
                 continue
@@ -378,14 +386,22 @@ class Explainer:
                 continue  # more than what is left of a group's change
             if mine <= theirs or theirs <= mine:
                 return True
-            if self.measure.name == SIGNUPS:
-                continue
-            outside = self.panel.members(other.conditions)
-            with self.measure.without(outside):
-                t, _ = self.given_shape(self.panel.members(change.conditions) & ~outside, change)
-            if abs(t) < 4 or t * change.t < 0:
+            if self.measure.name != SIGNUPS and not self.is_left_without(change, other):
                 return True
-        return False
+        return any(self.is_whole_of(change, cause) for cause in self.causes)
+
+    def is_left_without(self, change: Change, other: Change) -> bool:
+        """Whether a group shows a change without the users of another group as well."""
+        outside = self.panel.members(other.conditions)
+        with self.measure.without(outside):
+            t, _ = self.given_shape(self.panel.members(change.conditions) & ~outside, change)
+        return abs(t) >= 4 and t * change.t > 0
+
+    def is_whole_of(self, change: Change, cause: Change) -> bool:
+        """Whether a group shows only what a part of it does, of which a cause was found in an earlier measure."""
+        is_part = change.conditions.items() < cause.conditions.items()
+        is_near = abs(change.since - cause.since) <= CONSEQUENCE_WEEKS
+        return bool(change.conditions) and is_part and is_near and not self.is_left_without(change, cause)
 
     @staticmethod
     def is_a_little_more(change: Change, whole: Change) -> bool:
@@ -431,6 +447,16 @@ class Explainer:
             if rest * np.sign(change.height) < LEFT_T or left / height < LEFT_SHARE:
                 best = replace(change, conditions=part, t=t, height=height)
         return best
+
+    @staticmethod
+    def is_mixture_of(change: Change, other: Change) -> bool:
+        """Whether users whose value is unknown, who have any of the values, show less of what those of a value do."""
+        return (
+            UNKNOWN in change.conditions.values()
+            and change.conditions.keys() == other.conditions.keys()
+            and abs(change.since - other.since) <= CONSEQUENCE_WEEKS
+            and 0 < change.height / other.height < 1
+        )
 
     def of_everybody(self, change: Change) -> Change | None:
         """The change of everybody that a group's is the smaller part of: all others changed as well."""
