@@ -60,7 +60,7 @@ HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
 ECHOES = ((1, 5), (1, 12), (1, 19), (1, 26))
-"""The same of the four weeks after: who was away over the holidays was not active in the weeks before these."""
+"""The same of the four weeks after, in which who was away over the holidays was not active in the weeks before."""
 LEAST_COUNT = 1e-3
 HALF = 0.5
 """Added to counts whose logarithm is taken."""
@@ -111,7 +111,7 @@ def parts(counts: Counts, name: str) -> tuple[Cells, Floats, Floats]:
         USE: (weekly["active_days"] * later, weekly["users"]),
         ACTIVE_USERS: (weekly["active_users"] * later, weekly["users"]),
         FREQUENCY: (weekly["active_days"] * later, weekly["active_users"] * later),
-        CHURN: (weekly["churned_users"] * later, weekly["users"]),
+        CHURN: (weekly["churned_users"] * later, weekly["recent_users"] * later),
         RETENTION: (weekly["retained_users"] * later, weekly["recent_users"] * later),
         SESSIONS: (weekly["sessions"], weekly["active_days"]),
     }[name]
@@ -382,7 +382,7 @@ class Measure:
 
     def own_base(self) -> Array:
         """What everybody's course may do without a change: season where the history holds it, growth of signups."""
-        terms = (*HOLIDAYS, *ECHOES) if self.name == RESURRECTION else HOLIDAYS
+        terms = (*HOLIDAYS, *ECHOES) if self.name in (RESURRECTION, CHURN) else HOLIDAYS
         base = season(self.panel.weeks[0], len(self.panel.weeks), terms)
         if self.name == SIGNUPS:
             base = np.column_stack([base, np.linspace(0, 1, len(base))])

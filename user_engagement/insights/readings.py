@@ -17,6 +17,7 @@ from user_engagement.insights.names import (
     FREQUENCY,
     NEW_USERS,
     OF_COHORTS,
+    RAMP,
     RESURRECTION,
     RETENTION,
     SESSIONS,
@@ -200,16 +201,17 @@ def alternatives(measure: Measure, change: Change) -> Array:
 def dated(measure: Measure, change: Change) -> Change:
     """A gradual change with the beginning and the length that its own group's noise makes likeliest.
 
-    Who cancels does so at the next renewal, so that a step of churn is blurred over weeks, of which several are about
-    as likely: it begins in the median of them, each weighted by its likelihood.
+    Who cancels does so at the next renewal, so that a change of churn is blurred over weeks, and a step looks gradual.
+    Several beginnings are about as likely: it begins in the median of them, each weighted by its likelihood.
     """
-    squares = alternatives(measure, change)
-    place = int(squares.argmax())
-    if change.shape == STEP:
-        order = np.argsort(measure.bank.since, kind="stable")
+    bank, squares = measure.bank, alternatives(measure, change)
+    if change.measure == CHURN:
+        squares = np.where(np.isin(bank.kinds, (STEP, RAMP)), squared_t(measure, change), -np.inf)
+        order = np.argsort(bank.since, kind="stable")
         weights = np.cumsum(np.exp((squares[order] - squares.max()) / 2))
-        place = int(order[np.searchsorted(weights, weights[-1] / 2)])
-    return replace(change, bank=measure.bank.only(np.array([place])))
+        since = bank.since[order[np.searchsorted(weights, weights[-1] / 2)]]
+        squares = np.where(bank.since == since, squares, -np.inf)
+    return replace(change, bank=bank.only(np.array([int(squares.argmax())])))
 
 
 def as_shown(measure: Measure, change: Change) -> Change:
