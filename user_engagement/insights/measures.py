@@ -167,7 +167,7 @@ class Measure:
         known = np.ones(len(self.panel.weeks), np.float32)
         if self.name in OF_COHORTS:
             known = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
-        elif self.panel.begins_late and self.name in (RETENTION, RESURRECTION):
+        elif self.panel.begins_late and self.name in (RETENTION, RESURRECTION, CHURN):
             # who was active before the history is unknown
             known[:LAPSE_WEEKS] = 0
         if not known.all():

@@ -221,7 +221,11 @@ def as_shown(measure: Measure, change: Change) -> Change:
         return change
     bank = measure.bank
     lasting = (bank.until < 0) & (np.abs(bank.since - change.since) <= 1)
-    likely = np.where(lasting, squared_t(measure, change) - bank.penalties, -np.inf)
+    penalties = bank.penalties
+    if change.measure == CHURN:
+        # that something changed is known: what is open is how fast those who left add up, which they never do at once
+        lasting, penalties = lasting & (bank.kinds != STEP), np.zeros_like(penalties)
+    likely = np.where(lasting, squared_t(measure, change) - penalties, -np.inf)
     return replace(change, bank=bank.only(np.array([int(likely.argmax())])))
 
 
