@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -113,15 +113,19 @@ class Counts:
     weekly: Mapping[str, Floats]
     cohorts: Mapping[str, Floats]
 
-    def joined(self, leaf_of: NDArray[np.int64]) -> Counts:
-        """The counts of coarser leaves; `leaf_of` is the one of each leaf."""
-        leaves = int(leaf_of.max()) + 1
-        cells, number = self.cells.joined(leaf_of, leaves)
-        marks = (leaf_of[None, :] == np.arange(leaves)[:, None]).astype(np.float32)
+    def joined(self, leaf_of: NDArray[np.int64], weekly: Iterable[str]) -> Counts:
+        """The counts of coarser leaves.
+
+        Args:
+            leaf_of: the coarser leaf of each leaf. weekly: names of the weekly counts that are asked for.
+        """
+        order = np.argsort(leaf_of, kind="stable")
+        first = np.flatnonzero(np.diff(leaf_of[order], prepend=-1))
+        cells, number = self.cells.joined(leaf_of, len(first))
         return Counts(
             cells,
-            {name: summed(number, counts, len(cells.leaf)) for name, counts in self.weekly.items()},
-            {name: marks @ counts for name, counts in self.cohorts.items()},
+            {name: summed(number, self.weekly[name], len(cells.leaf)) for name in weekly},
+            {name: np.add.reduceat(counts[order], first, axis=0) for name, counts in self.cohorts.items()},
         )
 
     def total(self, name: str, leaves: NDArray[np.bool_]) -> Array:

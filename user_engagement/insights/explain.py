@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from user_engagement.insights.measurement import GONE, HABIT_OF, TWICE, UNIT, Outage, Vanished
-from user_engagement.insights.measures import Measure, older
+from user_engagement.insights.measures import Measure, older, untold
 from user_engagement.insights.names import (
     ACQUISITION,
     ACTIVATION,
@@ -60,6 +60,7 @@ class Measures:
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
         self._made: dict[str, Measure] = {}
+        self._panels: dict[tuple[str, ...], tuple[Panel, NDArray[np.int64]]] = {}
 
     def fresh(self, name: str) -> Measure:
         """A measure that nothing is taken out of yet."""
@@ -67,24 +68,28 @@ class Measures:
             self._made[name] = Measure(self.panel, name)
         return self._made[name].fresh()
 
-    def taken(self, name: str) -> Measure:
-        """The measure itself, not kept here any more: its counts are large, and changes are taken out in place."""
-        self.fresh(name)
-        return self._made.pop(name)
+    def to_scan(self, name: str) -> Measure:
+        """The same, with leaves joined that only attributes tell apart which say nothing about it."""
+        names = untold(name)
+        if not set(names) & set(self.panel.attributes):
+            return self.fresh(name)
+        if names not in self._panels:
+            self._panels[names] = self.panel.without_attributes(names)
+        return self.fresh(name).joined(*self._panels[names])
 
 
 def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     """Every change of a company that is beyond chance."""
-    panel, use = measures.panel, measures.fresh(USE)
+    panel, use = measures.panel, measures.to_scan(USE)
     found = [outage_change(panel, outage) for outage in panel.outages]
     found += [change for each in vanished if (change := recording_change(use, each))]
     found += new_user_changes(measures, use)
     found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]
-    found += signup_changes(measures.fresh(SIGNUPS))
+    found += signup_changes(measures.to_scan(SIGNUPS))
     for name in (CHURN, RESURRECTION, SESSIONS, LENGTH):
-        measure = measures.fresh(name)
+        measure = measures.to_scan(name)
         if measure.actual.any():
-            found += Explainer(measure).explain(3)
+            found += Explainer(measure, found).explain(3)
     return [of_recording(change) for change in found]
 
 
@@ -141,7 +146,7 @@ def new_user_changes(measures: Measures, use: Measure) -> list[Change]:
     for name in (NEW_USERS, ACTIVATION):
         found = [
             change
-            for change in Explainer(measures.fresh(name)).explain(3)
+            for change in Explainer(measures.to_scan(name)).explain(3)
             if change.shape != EPISODE
             and change.since <= len(use.panel.weeks) - 6
             and spares_older(use, change)

@@ -37,7 +37,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import LEVEL, Panel
+from user_engagement.insights.panel import HABITS, LEVEL, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
@@ -48,6 +48,7 @@ from user_engagement.insights.readings import (
     lost_by_signups,
     lost_by_users,
     lost_in_first_week,
+    lost_on_top,
     metric_parts,
     read,
     window_of,
@@ -107,7 +108,13 @@ class Finding:
         nearest = min(sign * self.effect.low, sign * self.effect.high)
         if self.kind == MIX:
             return abs(self.effect.value) >= LEAST_OF_MIX * self.value_expected
-        return self.kind == MEASUREMENT or nearest > 0
+        return self.kind == MEASUREMENT or (nearest > 0 and not self.contradicts_itself)
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether harm surely adds active days, or its opposite surely takes some."""
+        lost = self.lost[DAYS]
+        return lost.high < 0 if self.is_adverse else lost.low > 0
 
     @property
     def is_adverse(self) -> bool:
@@ -122,8 +129,9 @@ class Readers:
     """
 
     def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
-        self._groups = [change.conditions for change in changes]
-        self.panel, self._leaf_of = made.panel.joined(self._groups)
+        groups = [change.conditions for change in changes]
+        self.panel, self._leaf_of = made.panel.joined(groups)
+        self._habits_untold = [name for name in HABITS if not any(name in group for group in groups)]
         self._made = made
         self._measures: dict[str, Measure] = {}
         self._taken: list[Change] = []
@@ -131,14 +139,21 @@ class Readers:
     @cached_property
     def by_segments(self) -> Panel:
         """The panel with the leaves of different segments apart."""
-        return self._made.panel.joined(self._groups, by_segments=True)[0]
+        return self._made.panel.without_attributes(self._habits_untold, (DAYS, PEOPLE, "users"))[0]
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.taken(name).joined(self.panel, self._leaf_of)
+            self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
+
+    def holds_whole_of(self, change: Change) -> bool:
+        """Whether a change of new users was taken out that those of this one's group went through as well."""
+        return any(
+            each.measure in (NEW_USERS, ACTIVATION) and each.conditions.items() < change.conditions.items()
+            for each in self._taken
+        )
 
     def take_out(self, change: Change) -> None:
         for measure in self._measures.values():
@@ -304,6 +319,9 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
     if change.measure == SIGNUPS:
         return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
     if change.measure in (NEW_USERS, ACTIVATION):
+        if readers.holds_whole_of(change):
+            reading = read(readers.measure(change.measure), change)
+            return {count: lost_on_top(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
         return {
             count: lost_by_cohorts(readers.by_segments, change, count, window) for count in (DAYS, PEOPLE)
         }

@@ -59,6 +59,8 @@ PSEUDO_GROUPS = 60
 HARMONICS_FROM, YEAR = 78, 365.25
 HOLIDAYS = ((12, 15), (12, 22), (12, 29))
 """First days of the weeks around the end of a year, whose share of each week is a term."""
+ECHOES = ((1, 5), (1, 12), (1, 19), (1, 26))
+"""The same of the four weeks after, in which who was away over the holidays was not active in the weeks before."""
 LEAST_COUNT = 1e-3
 HALF = 0.5
 """Added to counts whose logarithm is taken."""
@@ -109,7 +111,7 @@ def parts(counts: Counts, name: str) -> tuple[Cells, Floats, Floats]:
         USE: (weekly["active_days"] * later, weekly["users"]),
         ACTIVE_USERS: (weekly["active_users"] * later, weekly["users"]),
         FREQUENCY: (weekly["active_days"] * later, weekly["active_users"] * later),
-        CHURN: (weekly["churned_users"] * later, weekly["users"]),
+        CHURN: (weekly["churned_users"] * later, weekly["recent_users"] * later),
         RETENTION: (weekly["retained_users"] * later, weekly["recent_users"] * later),
         SESSIONS: (weekly["sessions"], weekly["active_days"]),
     }[name]
@@ -122,12 +124,21 @@ def of_all_tenures(cells: Cells, counts: Floats) -> Floats:
     return np.bincount(cells.week * leaves + cells.leaf, counts, leaves * weeks).astype(np.float32)
 
 
+def untold(name: str) -> tuple[str, ...]:
+    """Attributes that say nothing about a measure: habits of new users are part of what they do."""
+    if name == SIGNUPS:
+        return HABITS
+    if name in OF_COHORTS:
+        return ("interaction_type", LEVEL)
+    return () if name == USE else (LEVEL,)
+
+
 @dataclass
 class Measure:
     """A measure of one panel; what is found is taken out of `actual` and `exposure`, and both are looked at again.
 
     `actual`, `exposure` and, by levels of activity, `by_level` are counts of `cells`. `among` (leaves,) and `seen`
-    (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere. `totals` keeps what the counts of the measure's
+    (tenures, weeks) are 1 where counts are looked at, and 0 elsewhere. `totals` keeps what the counts of the panel's
     groups, and of all leaves, add up to. `drawn` and `drawn_exposure` are of the buckets; (buckets, tenures, weeks).
     """
 
@@ -142,8 +153,6 @@ class Measure:
     among: Floats = field(init=False)
     seen: Floats = field(init=False)
     family: int = field(init=False)
-    told_places: NDArray[np.int64] = field(init=False)
-    told: tuple[list[Conditions], Floats] = field(init=False)
     totals: dict[tuple[str, bool], Floats] = field(init=False, default_factory=dict)
     drawn: Floats = field(init=False)
     drawn_exposure: Floats = field(init=False)
@@ -158,7 +167,7 @@ class Measure:
         known = np.ones(len(self.panel.weeks), np.float32)
         if self.name in OF_COHORTS:
             known = self.panel.observed[COMPLETE[self.name]].astype(np.float32)
-        elif self.panel.begins_late and self.name in (RETENTION, RESURRECTION):
+        elif self.panel.begins_late and self.name in (RETENTION, RESURRECTION, CHURN):
             # who was active before the history is unknown
             known[:LAPSE_WEEKS] = 0
         if not known.all():
@@ -167,13 +176,6 @@ class Measure:
             drawn, drawn_exposure = drawn * known, drawn_exposure * known
         self.tenures = self.panel.tenures if self.cells.shape[1] > 1 else np.zeros(1, int)
         self.family = FAMILY * (len(self.panel.groups) + 1)
-        self.told_places = np.array(
-            [place for place, group in enumerate(self.panel.groups) if self.tells(group)], int
-        )
-        self.told = (
-            [self.panel.groups[place] for place in self.told_places],
-            self.panel.membership[self.told_places],
-        )
         if self.name == DURATION:
             # in sessions of mean length, so that counts tell how much there is
             self.unit = float(actual.sum() / max(exposure.sum(), 1)) or 1.0
@@ -210,7 +212,7 @@ class Measure:
 
     def joined(self, panel: Panel, leaf_of: NDArray[np.int64]) -> Measure:
         """The same measure of a panel of coarser leaves; `leaf_of` is the one of each leaf."""
-        other = copy(self)
+        other = self.fresh()
         other.panel, other.totals, other.among = panel, {}, np.ones(panel.size, np.float32)
         other.cells, number = self.cells.joined(leaf_of, panel.size)
         for name in ("actual", "exposure", "by_level"):
@@ -234,26 +236,9 @@ class Measure:
         self.random = RandomGroups(contrasts, sampling, fit_noise(contrasts, sampling), self.bank)
         self.noise = self.random.noise
 
-    @property
-    def groups(self) -> list[Conditions]:
-        return self.told[0]
-
-    @property
-    def membership(self) -> Floats:
-        return self.told[1]
-
-    def tells(self, group: Conditions) -> bool:
-        """Whether a group says something about the measure: habits of new users are part of what they do."""
-        if self.name == SIGNUPS:
-            return not set(group) & set(HABITS)
-        if self.name in OF_COHORTS:
-            return not set(group) & {"interaction_type", LEVEL}
-        return self.name == USE or LEVEL not in group
-
     def known_groups(self) -> NDArray[np.bool_]:
         """Shapes that begin when a group has enough users; shape (groups, shapes)."""
-        users = self.panel.cumulative_users[self.told_places]
-        return users[:, np.maximum(self.bank.since - 2, 0)] >= LEAST_USERS
+        return self.panel.cumulative_users[:, np.maximum(self.bank.since - 2, 0)] >= LEAST_USERS
 
     @property
     def inflation(self) -> Array:
@@ -363,7 +348,7 @@ class Measure:
         """Totals of each group, and of all others; each of shape (groups, tenures, weeks)."""
         counts, absent = getattr(self, name), 1 - self.among
         whole = self._kept(name, of_groups=False)
-        if membership is self.membership and not absent.any():
+        if membership is self.panel.membership and not absent.any():
             of_groups = self._kept(name, of_groups=True)
             return of_groups * self.seen, (whole - of_groups) * self.seen
         inside = membership * self.among
@@ -378,7 +363,7 @@ class Measure:
         return self.totals[name, of_groups]
 
     def _marks(self, of_groups: bool) -> Floats:
-        return self.membership if of_groups else np.ones((1, self.panel.size), np.float32)
+        return self.panel.membership if of_groups else np.ones((1, self.panel.size), np.float32)
 
     def own_course(self, leaves: NDArray[np.bool_]) -> tuple[Array, Array]:
         """The course of some leaves by themselves, each combination of segments with a tenure curve of its own.
@@ -397,7 +382,8 @@ class Measure:
 
     def own_base(self) -> Array:
         """What everybody's course may do without a change: season where the history holds it, growth of signups."""
-        base = season(self.panel.weeks[0], len(self.panel.weeks))
+        terms = (*HOLIDAYS, *ECHOES) if self.name in (RESURRECTION, CHURN) else HOLIDAYS
+        base = season(self.panel.weeks[0], len(self.panel.weeks), terms)
         if self.name == SIGNUPS:
             base = np.column_stack([base, np.linspace(0, 1, len(base))])
         return base
@@ -545,7 +531,7 @@ def smoothed(counts: Floats) -> Array:
 
 
 @lru_cache(maxsize=4)
-def season(first_week: pd.Timestamp, length: int) -> Array:
+def season(first_week: pd.Timestamp, length: int, holidays: tuple[tuple[int, int], ...] = HOLIDAYS) -> Array:
     """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
     weeks = pd.date_range(first_week, periods=length, freq="7D")
     columns = [np.ones(len(weeks))]
@@ -554,7 +540,7 @@ def season(first_week: pd.Timestamp, length: int) -> Array:
         angle = 2 * np.pi * middle.dayofyear.to_numpy() / YEAR
         columns += [np.cos(angle), np.sin(angle)]
         days = pd.DatetimeIndex(weeks.repeat(7) + pd.to_timedelta(np.tile(np.arange(7), len(weeks)), "D"))
-        for month, first in HOLIDAYS:
+        for month, first in holidays:
             start = pd.to_datetime({"year": days.year, "month": month, "day": first}).to_numpy()
             into = (days.to_numpy() - start) / np.timedelta64(1, "D")
             share = (((into >= 0) & (into < 7)) | (into < -358)).reshape(-1, 7).mean(axis=1)

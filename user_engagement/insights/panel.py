@@ -36,6 +36,8 @@ MOST_EARLIER = 0.1
 """Share of the users who signed up before the history, above which what they do by habit is not compared by tenure."""
 USED = ("active_users", "active_days", "sessions", "recent_users", "retained_users", "active_users_28")
 WEEKLY = (*USED, "churned_users", "days_by_vanished", "session_seconds", "log_seconds")
+READ = tuple(name for name in (*WEEKLY, "users") if name != "log_seconds")
+"""Weekly counts that people read."""
 COHORT = ("signups", "activated_users", "early_active_days")
 TENURES = np.array([0, 1, 2, 3, 4, 6, 8, 12, 18, 26, 39, 52, 78, 104, 156, 208])
 """First whole week since signup of each band; as the macro `tenure_bands`."""
@@ -123,32 +125,43 @@ class Panel(Groups):
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
 
-    def joined(
-        self, groups: Iterable[Conditions], by_segments: bool = False
-    ) -> tuple[Panel, NDArray[np.int64]]:
-        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf.
-
-        Args:
-            by_segments: whether leaves of different segments stay apart in any case.
-        """
-        has_one_curve = len(self.strata) == 1
+    def joined(self, groups: Iterable[Conditions]) -> tuple[Panel, NDArray[np.int64]]:
+        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf."""
         coarse = {}
         for name, values in self.attributes.items():
             told = {group[name] for group in groups if name in group}
-            if name not in HABITS and (by_segments or not has_one_curve):
-                # without one curve, each combination of segments has its own
+            if name not in HABITS and len(self.strata) > 1:
+                # each combination of segments has a curve of its own
                 coarse[name] = values
             elif told:
                 coarse[name] = np.where(np.isin(values, [*told, NONE]), values, REST)
-        if not coarse:
-            leaf_of, attributes = np.zeros(self.size, int), {}
-        else:
-            rows = pd.DataFrame(coarse)
-            leaf_of = rows.groupby(list(rows.columns)).ngroup().to_numpy()
+        return self._joined(coarse, READ)
+
+    def without_attributes(
+        self, names: Iterable[str], weekly: Iterable[str] = ()
+    ) -> tuple[Panel, NDArray[np.int64]]:
+        """The panel with leaves joined that only these attributes tell apart, and the new leaf of each leaf.
+
+        Args:
+            weekly: names of the weekly counts that are asked for.
+        """
+        return self._joined(
+            {name: values for name, values in self.attributes.items() if name not in names}, weekly
+        )
+
+    def _joined(
+        self, coarse: Mapping[str, NDArray[np.str_]], weekly: Iterable[str]
+    ) -> tuple[Panel, NDArray[np.int64]]:
+        leaf_of, attributes = np.zeros(self.size, int), {}
+        if coarse:
+            leaf_of = pd.DataFrame(coarse).groupby(list(coarse)).ngroup().to_numpy()
             first = np.unique(leaf_of, return_index=True)[1]
             attributes = {name: values[first] for name, values in coarse.items()}
         joined = replace(
-            self, attributes=attributes, leaves=self.leaves.joined(leaf_of), has_one_curve=has_one_curve
+            self,
+            attributes=attributes,
+            leaves=self.leaves.joined(leaf_of, weekly),
+            has_one_curve=len(self.strata) == 1,
         )
         return joined, leaf_of
 
@@ -285,6 +298,9 @@ def _counts(
     week_start = pd.to_datetime(weekly.week_start).to_numpy()[rows]
     week = (week_start - weeks[0].to_datetime64()).astype("timedelta64[D]").astype(int) // 7
     place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy()[rows]]
+    # in order, so that memory is read and written along
+    order = np.argsort(place, kind="stable")
+    rows, place = rows[order], place[order]
     is_cell = users.ravel() > 0
     is_cell[place] = True
     cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place]

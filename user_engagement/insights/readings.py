@@ -17,6 +17,7 @@ from user_engagement.insights.names import (
     FREQUENCY,
     NEW_USERS,
     OF_COHORTS,
+    RAMP,
     RESURRECTION,
     RETENTION,
     SESSIONS,
@@ -200,16 +201,17 @@ def alternatives(measure: Measure, change: Change) -> Array:
 def dated(measure: Measure, change: Change) -> Change:
     """A gradual change with the beginning and the length that its own group's noise makes likeliest.
 
-    Who cancels does so at the next renewal, so that a step of churn is blurred over weeks, of which several are about
-    as likely: it begins in the median of them, each weighted by its likelihood.
+    Who cancels does so at the next renewal, so that a change of churn is blurred over weeks, and a step looks gradual.
+    Several beginnings are about as likely: it begins in the median of them, each weighted by its likelihood.
     """
-    squares = alternatives(measure, change)
-    place = int(squares.argmax())
-    if change.shape == STEP:
-        order = np.argsort(measure.bank.since, kind="stable")
+    bank, squares = measure.bank, alternatives(measure, change)
+    if change.measure == CHURN:
+        squares = np.where(np.isin(bank.kinds, (STEP, RAMP)), squared_t(measure, change), -np.inf)
+        order = np.argsort(bank.since, kind="stable")
         weights = np.cumsum(np.exp((squares[order] - squares.max()) / 2))
-        place = int(order[np.searchsorted(weights, weights[-1] / 2)])
-    return replace(change, bank=measure.bank.only(np.array([place])))
+        since = bank.since[order[np.searchsorted(weights, weights[-1] / 2)]]
+        squares = np.where(bank.since == since, squares, -np.inf)
+    return replace(change, bank=bank.only(np.array([int(squares.argmax())])))
 
 
 def as_shown(measure: Measure, change: Change) -> Change:
@@ -219,7 +221,11 @@ def as_shown(measure: Measure, change: Change) -> Change:
         return change
     bank = measure.bank
     lasting = (bank.until < 0) & (np.abs(bank.since - change.since) <= 1)
-    likely = np.where(lasting, squared_t(measure, change) - bank.penalties, -np.inf)
+    penalties = bank.penalties
+    if change.measure == CHURN:
+        # that something changed is known: what is open is how fast those who left add up, which they never do at once
+        lasting, penalties = lasting & (bank.kinds != STEP), np.zeros_like(penalties)
+    likely = np.where(lasting, squared_t(measure, change) - penalties, -np.inf)
     return replace(change, bank=bank.only(np.array([int(likely.argmax())])))
 
 
@@ -338,6 +344,24 @@ def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np
     share = signups[:, change.since :].sum() / panel.leaves.cohorts["signups"][:, change.since :].sum()
     error = np.sqrt((len(drawn) - 1) * drawn.var() * share)
     return Amount(value, value - Z * float(error), value + Z * float(error))
+
+
+def lost_on_top(
+    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
+) -> Amount:
+    """The same of a group whose new users went through another change as well, which is told with its own amount.
+
+    Args:
+        reading: of the new users' measure, in which the other change is taken out.
+    """
+    leaves, weeks = panel.members(change.conditions), len(panel.weeks)
+    arrivals = panel.leaves.cohorts["signups"][leaves].sum(0)
+    # a curve is by week of signup: users of a band of tenure have the mean of theirs
+    done = panel.leaves.total(count, leaves) * newer(panel.tenures, weeks, change.since)
+    late = np.arange(weeks) >= change.since
+    factors = np.exp(-reading.curves[:, late]) @ arrivals[late] / max(arrivals[late].sum(), 1)
+    missing = done[:, window].sum() / len(window) * (factors - 1)
+    return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
 
 
 def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:

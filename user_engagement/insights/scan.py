@@ -58,6 +58,9 @@ WHOLE_T = 5.0
 MOST_OF_ALL = 0.8
 """Share of the counts that values of an attribute have together, from which what all of them show is of everybody."""
 NEAR_WEEKS = 3
+UNKNOWN = "unknown"
+CONSEQUENCE_WEEKS = 6
+"""From a cause to what follows from it in another measure."""
 LEAST_SERIES = 20
 """Points in time that a table must have for a series to be scanned for shapes."""
 
@@ -136,20 +139,6 @@ class Compared(Protocol):
 
     @property
     def own_inflation(self) -> Array: ...
-
-    @property
-    def groups(self) -> list[Conditions]:
-        """The panel's groups that say something about the measure."""
-        ...
-
-    @property
-    def membership(self) -> Floats:
-        """1 where a leaf is part of one of these groups; shape (groups, leaves)."""
-        ...
-
-    def tells(self, group: Conditions) -> bool:
-        """Whether a group says something about the measure."""
-        ...
 
     def known_groups(self) -> NDArray[np.bool_] | None:
         """Shapes that may be found in each group; shape (groups, shapes), None for all."""
@@ -269,21 +258,26 @@ def best_shapes(
 
 
 class Explainer:
-    """One measure, and the changes found in it so far."""
+    """One measure, and the changes found in it so far.
 
-    def __init__(self, measure: Compared) -> None:
+    Args:
+        causes: changes found in measures that come before it.
+    """
+
+    def __init__(self, measure: Compared, causes: Sequence[Change] = ()) -> None:
         self.measure = measure
         self.panel = measure.panel
         weeks = len(measure.bank.values)
         self.flat = np.ones((weeks, min(weeks - 1, 1)))
         self.found: list[Change] = []
+        self.causes = [each for each in causes if each.conditions.keys() <= self.panel.attributes.keys()]
 
     def scan_groups(self) -> tuple[list[Change], Array]:
         """What each group shows against all others, the surest first; and the shared noise of each group."""
-        measure = self.measure
-        if not measure.groups:
+        panel, measure = self.panel, self.measure
+        if not panel.groups:
             return [], np.zeros(0)
-        series, sampling = measure.contrasts(measure.membership, measure.groups)
+        series, sampling = measure.contrasts(panel.membership, panel.groups)
         shared = self.shared_by_attribute(series, sampling)
         scan = best_shapes(
             measure.noise,
@@ -296,7 +290,7 @@ class Explainer:
             allowed=measure.known_groups(),
         )
         candidates = []
-        for place, group in enumerate(measure.groups):
+        for place, group in enumerate(panel.groups):
             pair = len(group) > 1
             change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
             if change.q_value < ALPHA:
@@ -323,12 +317,12 @@ class Explainer:
     def shared_by_attribute(self, series: Array, sampling: Array) -> Array:
         """Per attribute the median of its values' noise beyond that of users; a pair takes the larger one."""
         by_name: dict[str, list[float]] = {}
-        for place, group in enumerate(self.measure.groups):
+        for place, group in enumerate(self.panel.groups):
             if len(group) == 1:
                 excess = shared_variance(series[place], sampling[place], self.measure.noise)
                 by_name.setdefault(next(iter(group)), []).append(excess)
         middle = {name: float(np.median(values)) for name, values in by_name.items()}
-        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.measure.groups])
+        return np.array([max(middle.get(name, 0.0) for name in group) for group in self.panel.groups])
 
     def shared_beside(self, series: Array, sampling: Array, change: Change) -> float:
         """Variance of what a group's users share in a week, beside a change; series of shape (1, weeks)."""
@@ -383,7 +377,7 @@ class Explainer:
     def is_told(self, change: Change) -> bool:
         """Part, whole or neighbour of a change that is found: without that group's users nothing is left of it."""
         for other in self.found:
-            if self.is_a_little_more(change, other):
+            if self.is_a_little_more(change, other) or self.is_mixture_of(change, other):
                 return True
             if abs(change.since - other.since) > (7 if other.shape == RAMP else 4):
                 continue
@@ -392,14 +386,22 @@ class Explainer:
                 continue  # more than what is left of a group's change
             if mine <= theirs or theirs <= mine:
                 return True
-            if self.measure.name == SIGNUPS:
-                continue
-            outside = self.panel.members(other.conditions)
-            with self.measure.without(outside):
-                t, _ = self.given_shape(self.panel.members(change.conditions) & ~outside, change)
-            if abs(t) < 4 or t * change.t < 0:
+            if self.measure.name != SIGNUPS and not self.is_left_without(change, other):
                 return True
-        return False
+        return any(self.is_whole_of(change, cause) for cause in self.causes)
+
+    def is_left_without(self, change: Change, other: Change) -> bool:
+        """Whether a group shows a change without the users of another group as well."""
+        outside = self.panel.members(other.conditions)
+        with self.measure.without(outside):
+            t, _ = self.given_shape(self.panel.members(change.conditions) & ~outside, change)
+        return abs(t) >= 4 and t * change.t > 0
+
+    def is_whole_of(self, change: Change, cause: Change) -> bool:
+        """Whether a group shows only what a part of it does, of which a cause was found in an earlier measure."""
+        is_part = change.conditions.items() < cause.conditions.items()
+        is_near = abs(change.since - cause.since) <= CONSEQUENCE_WEEKS
+        return bool(change.conditions) and is_part and is_near and not self.is_left_without(change, cause)
 
     @staticmethod
     def is_a_little_more(change: Change, whole: Change) -> bool:
@@ -437,8 +439,6 @@ class Explainer:
         pair, best = self.panel.members(change.conditions), change
         for part in self.panel.parts_of(change.conditions):
             inside = self.panel.members(part)
-            if not self.measure.tells(part):
-                continue
             t, height = self.given_shape(inside, change, shared, part)
             if t * np.sign(change.height) < 0 or t**2 - PAIR_PENALTY < best.t**2:
                 continue
@@ -447,6 +447,16 @@ class Explainer:
             if rest * np.sign(change.height) < LEFT_T or left / height < LEFT_SHARE:
                 best = replace(change, conditions=part, t=t, height=height)
         return best
+
+    @staticmethod
+    def is_mixture_of(change: Change, other: Change) -> bool:
+        """Whether users whose value is unknown, who have any of the values, show less of what those of a value do."""
+        return (
+            UNKNOWN in change.conditions.values()
+            and change.conditions.keys() == other.conditions.keys()
+            and abs(change.since - other.since) <= CONSEQUENCE_WEEKS
+            and 0 < change.height / other.height < 1
+        )
 
     def of_everybody(self, change: Change) -> Change | None:
         """The change of everybody that a group's is the smaller part of: all others changed as well."""
@@ -510,7 +520,7 @@ class Explainer:
         candidates, shared = self.scan_groups()
         fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
         if fresh:
-            noise = float(shared[self.measure.groups.index(fresh.conditions)])
+            noise = float(shared[self.panel.groups.index(fresh.conditions)])
             whole = self.of_everybody(fresh) or self.of_all_values(fresh)
             return whole or self.of_two(self.narrowed(self.promoted(fresh, noise), noise))
         everybody = self.scan_everybody()
@@ -574,20 +584,12 @@ class Leaves:
         self.bank = at_once if weeks == 1 else bank_of(weeks)
 
     @property
-    def groups(self) -> list[Conditions]:
-        return self.panel.groups
-
-    @property
-    def membership(self) -> Floats:
-        return self.panel.membership
-
-    @property
     def family(self) -> int:
-        return len(self.groups) + 1
+        return len(self.panel.groups) + 1
 
     @cached_property
     def null(self) -> NullTail:
-        _, sampling = self.contrasts(self.membership, self.groups)
+        _, sampling = self.contrasts(self.panel.membership, self.panel.groups)
         covariance = self.noise.covariance(np.median(sampling, axis=0, keepdims=True), np.zeros(1))
         weeks = len(covariance[0])
         flat = np.ones((weeks, min(weeks - 1, 1)))
@@ -598,9 +600,6 @@ class Leaves:
         return np.ones(len(self.bank.since))
 
     own_inflation = inflation
-
-    def tells(self, group: Conditions) -> bool:
-        return True
 
     def known_groups(self) -> None:
         return None

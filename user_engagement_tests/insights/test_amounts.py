@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.explain import Measures, new_user_changes
-from user_engagement.insights.findings import story_of
+from user_engagement.insights.findings import Readers, amounts, story_of
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import BEHAVIOUR, DAYS, FIRST_DAYS, LENGTH, NEW_USERS, SLOPE, STEP, USE
 from user_engagement.insights.panel import Panel
@@ -20,6 +21,7 @@ from user_engagement.insights.readings import (
     lost_by_cohorts,
     lost_by_users,
     lost_in_first_week,
+    newer_beside_older,
     read,
 )
 from user_engagement.insights.scan import Change, Explainer
@@ -152,6 +154,39 @@ def test_what_new_users_miss_is_covered_by_its_interval() -> None:
     lost = lost_by_cohorts(panel, change, DAYS, LAST)
     assert lost.low < before - now < lost.high
     assert lost.high - lost.low < before - now
+
+
+def test_users_by_week_of_signup_and_tenure_are_those_counted_one_by_one(fallen: Panel) -> None:
+    signups = np.random.default_rng(1).integers(0, 50, len(WEEKS)).astype(float)
+    expected = np.zeros((len(fallen.tenures), len(WEEKS)))
+    for signup in range(20, len(WEEKS)):
+        for week in range(signup, len(WEEKS)):
+            band = np.searchsorted(fallen.tenures, week - signup, side="right") - 1
+            expected[band, week] += signups[signup]
+    assert newer_beside_older(fallen, signups, 20) == pytest.approx(expected)
+
+
+def test_what_a_group_of_new_users_misses_beside_all_new_users_is_counted_once() -> None:
+    def activity(rows: pd.DataFrame, of_group: float) -> np.ndarray:
+        is_group = (rows.country == "US") & (rows.signup_week >= SINCE)
+        return np.where(rows.signup_week >= SINCE - 8, 0.7, 1.0) * np.where(is_group, of_group, 1.0)
+
+    panel, as_before = (
+        panel_of_company(seed=16, users=20_000, activity=partial(activity, of_group=factor))
+        for factor in (0.6, 1.0)
+    )
+    of_all = step_of(Measure(panel, NEW_USERS), SINCE - 8, {})
+    of_group = replace(
+        of_all, conditions={"country": "US"}, bank=step_of(Measure(panel, NEW_USERS), SINCE, {}).bank
+    )
+    readers = Readers(Measures(panel), [of_all, of_group])
+    readers.take_out(of_all)
+    lost = amounts(readers, of_group, LAST)[DAYS]
+    now, before = (
+        each.leaves.total(DAYS, np.ones(each.size, bool))[:, LAST].sum() / 4 for each in (panel, as_before)
+    )
+    assert lost.low < before - now < lost.high
+    assert lost.value == pytest.approx(before - now, rel=0.15)
 
 
 def test_a_group_is_compared_without_the_users_that_are_left_out(fallen: Panel) -> None:

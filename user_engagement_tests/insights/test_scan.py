@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.measures import Measure
-from user_engagement.insights.names import LENGTH
-from user_engagement.insights.scan import Explainer, scan
+from user_engagement.insights.names import BEHAVIOUR, LENGTH, STEP
+from user_engagement.insights.scan import Change, Explainer, LeafTable, Leaves, scan
+from user_engagement.insights.shapes import Bank
 from user_engagement_tests.support.counted_company import counted_company
 
 COUNTRIES, DEVICES = ("DE", "US", "BR", "IN"), ("desktop", "phone", "tablet")
@@ -149,3 +151,30 @@ def test_findings_of_a_company_are_those_of_a_table_of_its_leaves() -> None:
     assert change.conditions == table.conditions[0] == {"country": "BR"}
     assert change.since == table.since[0] == 40
     assert change.height == pytest.approx(table.log_ratio[0], abs=3 * table.error[0])
+
+
+def test_a_whole_that_shows_only_what_its_part_does_is_no_finding_of_a_later_measure() -> None:
+    """Users of a country returned more, which was said beside those on phones there who pause more."""
+    week = np.arange(60)
+    late = week >= 40
+    attributes = {name: np.asarray(values) for name, values in ATTRIBUTES.items()}
+    for inside, is_told in ((US_PHONE, True), (attributes["country"] == "US", False)):
+        actual, expected = drawn(6, np.where(inside[:, None] & late, 0.7, 1.0), weeks=60)
+        measure = Leaves(LeafTable(attributes, expected.sum(1), 0.0), actual, expected, expected)
+        explainer = Explainer(measure)
+        step = measure.bank.only(np.flatnonzero((measure.bank.kinds == STEP) & (measure.bank.since == 40)))
+        cause = Change(
+            "counts", {"country": "US", "device": "phone"}, BEHAVIOUR, -9.0, -0.36, 0.04, step, 81.0
+        )
+        whole = replace(cause, conditions={"country": "US"})
+        assert explainer.is_whole_of(whole, cause) == is_told
+
+
+def test_users_whose_value_is_unknown_show_less_of_what_those_of_a_value_do() -> None:
+    here = np.array([40])
+    step = Bank(np.ones((60, 1)), np.array([STEP]), here, np.array([-1]))
+    known = Change("churn", {"plan": "pro"}, BEHAVIOUR, 9.0, 0.8, 0.09, step, 81.0)
+    unknown = replace(known, conditions={"plan": "unknown"}, height=0.5)
+    assert Explainer.is_mixture_of(unknown, known)
+    assert not Explainer.is_mixture_of(replace(unknown, height=0.9), known)
+    assert not Explainer.is_mixture_of(replace(unknown, conditions={"plan": "basic"}), known)
