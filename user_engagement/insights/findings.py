@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -50,6 +51,7 @@ from user_engagement.insights.readings import (
     lost_in_first_week,
     lost_on_top,
     metric_parts,
+    noise_of_rates,
     read,
     window_of,
     without,
@@ -337,11 +339,22 @@ def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict
 
 
 def signups_amount(panel: Panel, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
-    def lost(height: float) -> float:
-        return lost_by_signups(panel, shortfall(panel, change, height), count, window)
+    """What the missing signups would have had; the interval holds the noise of the change and that of users' habits."""
 
-    values = [lost(change.height + Z * sign * change.error) for sign in (0, 1, -1)]
-    return Amount(values[0], min(values[1:]), max(values[1:]))
+    def lost(height: float) -> Array:
+        return np.array(
+            [lost_by_signups(panel, [part], count, window) for part in shortfall(panel, change, height)]
+        )
+
+    parts = lost(change.height)
+    value = float(parts.sum())
+    habits = Z * np.array(
+        [noise_of_rates(panel, leaves, count) for leaves, _ in shortfall(panel, change, change.height)]
+    )
+    by_height = [float(lost(change.height + Z * sign * change.error).sum()) - value for sign in (1, -1)]
+    noise = float(((parts * habits) ** 2).sum())
+    low, high = (math.sqrt(edge**2 + noise) for edge in (min(*by_height, 0.0), max(*by_height, 0.0)))
+    return Amount(value, value - low, value + high)
 
 
 def mix_finding(readers: Readers, change: Change, also: tuple[str, ...]) -> Finding:
@@ -391,20 +404,16 @@ def mix_finding(readers: Readers, change: Change, also: tuple[str, ...]) -> Find
 
 
 def shortfall(panel: Panel, change: Change, height: float) -> list[tuple[NDArray[np.bool_], Array]]:
-    """Signups that a change took, by week: of the group, and where it is a mix also of all others."""
+    """Signups that a change took, by week: of the group, and as many more of all others where the mix changed."""
     inside = panel.members(change.conditions)
     signups = panel.leaves.cohorts["signups"]
-    heights = [(inside, height)]
-    if change.kind == MIX:
-        late = change.values > 0.5
-        share = signups[inside][:, late].sum() / max(signups[:, late].sum(), 1)
-        odds = share / (1 - share) * np.exp(-height)
-        before = odds / (1 + odds)
-        heights = [(inside, np.log(share / before)), (~inside, np.log((1 - share) / (1 - before)))]
-    return [
-        (leaves, (signups[leaves].sum(0) + HALF) * np.expm1(-of_leaves * change.values))
-        for leaves, of_leaves in heights
-    ]
+    group = signups[inside].sum(0) + HALF
+    if change.kind != MIX:
+        return [(inside, group * np.expm1(-height * change.values))]
+    others = signups[~inside].sum(0) + HALF
+    odds = group / others * np.exp(-height * change.values)
+    moved = group - (group + others) * odds / (1 + odds)
+    return [(inside, -moved), (~inside, moved)]
 
 
 def recording_finding(panel: Panel, change: Change, also: tuple[str, ...]) -> Finding:

@@ -364,6 +364,18 @@ def lost_on_top(
     return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
 
 
+def noise_of_rates(panel: Panel, leaves: NDArray[np.bool_], count: str) -> float:
+    """Relative standard error of what users of some leaves do, from how random groups of users differ."""
+    cells, size = panel.buckets.cells, panel.buckets.cells.shape[0]
+    late = cells.week >= cells.shape[2] - RATE_WEEKS
+    done, users = (
+        np.bincount(cells.leaf[late], panel.buckets.weekly[name][late], size) for name in (count, "users")
+    )
+    rates = done / np.maximum(users, 1)
+    of_leaves = panel.leaves.total("users", leaves)[:, -RATE_WEEKS:].sum()
+    return float(rates.std(ddof=1) / max(rates.mean(), 1e-9) * np.sqrt(users.mean() / max(of_leaves, 1)))
+
+
 def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:
     """What all users who signed up since a week miss, without one bucket of users after the other; shape (buckets,)."""
     buckets = panel.buckets

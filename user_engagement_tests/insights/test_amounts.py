@@ -11,9 +11,20 @@ import pytest
 
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.explain import Measures, new_user_changes
-from user_engagement.insights.findings import Readers, amounts, story_of
+from user_engagement.insights.findings import Readers, amounts, shortfall, story_of
 from user_engagement.insights.measures import Measure
-from user_engagement.insights.names import BEHAVIOUR, DAYS, FIRST_DAYS, LENGTH, NEW_USERS, SLOPE, STEP, USE
+from user_engagement.insights.names import (
+    BEHAVIOUR,
+    DAYS,
+    FIRST_DAYS,
+    LENGTH,
+    MIX,
+    NEW_USERS,
+    SIGNUPS,
+    SLOPE,
+    STEP,
+    USE,
+)
 from user_engagement.insights.panel import Panel
 from user_engagement.insights.readings import (
     Amount,
@@ -26,7 +37,7 @@ from user_engagement.insights.readings import (
 )
 from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import Noise, bank_of, fitted
-from user_engagement_tests.support.counted_company import WEEKS, counted_company
+from user_engagement_tests.support.counted_company import DAYS_A_WEEK, WEEKS, counted_company
 
 SINCE, LAST = 30, np.arange(len(WEEKS))[-4:]
 
@@ -187,6 +198,44 @@ def test_what_a_group_of_new_users_misses_beside_all_new_users_is_counted_once()
     )
     assert lost.low < before - now < lost.high
     assert lost.value == pytest.approx(before - now, rel=0.15)
+
+
+@pytest.mark.slow
+def test_what_a_mix_takes_is_what_as_many_other_users_would_have_done() -> None:
+    """From a week on a third of the new users, rather than a seventh, are of a country whose users do half."""
+    covered, half = 0, DAYS_A_WEEK / 2
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+
+        def signs_up(person: pd.DataFrame, rng: np.random.Generator = rng) -> pd.Series:
+            chance = np.where(
+                person.signup_week >= SINCE, 7 / 9, np.where(person.country == "BR", 1 / 3, 1.0)
+            )
+            return pd.Series(rng.random(len(person)) < chance, person.index)
+
+        panel = panel_of_company(
+            seed=seed,
+            users=8_000,
+            signs_up=signs_up,
+            activity=lambda rows: np.where(rows.country == "BR", 0.5, 1.0),
+        )
+        inside = panel.members({"country": "BR"})
+        group, others = (panel.leaves.cohorts["signups"][leaves].sum(0) for leaves in (inside, ~inside))
+        moved = group[SINCE:] - (group + others)[SINCE:] / 7
+        expected = np.mean([moved[: week + 1 - SINCE].sum() for week in LAST]) * half
+        # of the logarithm of a ratio of odds
+        counted = [
+            each[weeks].sum() for each in (group, others) for weeks in (slice(SINCE), slice(SINCE, None))
+        ]
+        error = float(np.sqrt(np.sum(1 / np.array(counted))))
+        change = step_of(Measure(panel, SIGNUPS), SINCE, {"country": "BR"})
+        change = replace(change, kind=MIX, error=error)
+        (_, of_group), (_, of_others) = shortfall(panel, change, change.height)
+        assert of_group == pytest.approx(-of_others), "as many sign up"
+        lost = amounts(Readers(Measures(panel), [change]), change, LAST)[DAYS]
+        covered += lost.low < expected < lost.high
+        assert lost.high - lost.low < expected
+    assert covered >= 18
 
 
 def test_a_group_is_compared_without_the_users_that_are_left_out(fallen: Panel) -> None:
