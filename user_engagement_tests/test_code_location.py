@@ -183,6 +183,7 @@ def test_the_calendar_is_open_at_both_ends_and_closed_in_between() -> None:
     assert (inner.start, inner.end) == (date(2025, 2, 1), date(2025, 4, 1))
 
 
+@pytest.mark.long
 def test_loading_the_code_location_imports_nothing_that_only_some_runs_need(
     settings_for: Callable[..., Settings],
 ) -> None:

@@ -166,6 +166,7 @@ def test_what_the_pages_install_with_pip_exists() -> None:
     assert "Authlib>=1.3.2" in (PROJECT_ROOT / "user_engagement" / "dashboard" / "server.py").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_commands_of_the_readme_work(company: Path, tmp_path: Path) -> None:
     """But those that rebuild, load once more or need insights, which the exhaustive tests execute."""

@@ -78,6 +78,7 @@ def test_a_selection_builds_its_models_and_no_others(tiny: InProcessDbt, tmp_pat
     assert rows(tmp_path / "tiny.duckdb", "child") == [(1,), (2,)]
 
 
+@pytest.mark.long
 def test_a_project_is_parsed_again_only_when_its_content_has_changed(
     tiny: InProcessDbt, tmp_path: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_wrong_arguments_are_an_error_and_not_silence(tiny: InProcessDbt) -> Non
         tiny.cli(["run", "--no-such-option"]).wait()
 
 
+@pytest.mark.long
 def test_the_warehouse_is_free_for_another_process_afterwards(tiny: InProcessDbt, tmp_path: Path) -> None:
     for arguments in (["run", "--select", "good"], ["run", "--select", "broken"]):
         tiny.cli(arguments, raise_on_error=False).is_successful()
@@ -143,6 +145,7 @@ def test_the_warehouse_is_free_for_another_process_afterwards(tiny: InProcessDbt
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_two_invocations_at_once_run_one_after_the_other(tiny: InProcessDbt) -> None:
     both = [tiny.cli(["run", "--select", "good"]), tiny.cli(["run", "--select", "good child"])]
     assert all(invocation.is_successful() for invocation in both)

@@ -127,6 +127,7 @@ def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     assert (tmp_path / "truth" / "stories.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_day_of_the_simulated_company_is_sent_to_a_collector(command: Command) -> None:
     taken: list[dict[str, str]] = []

@@ -14,7 +14,7 @@ import pytest
 
 from user_engagement_tests.support.servers import Deployment, files_of, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CHROMIUM = shutil.which("chromium")
 GRAPH = """

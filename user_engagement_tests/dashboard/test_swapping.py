@@ -67,6 +67,7 @@ def rerun(socket: object) -> str:
             return "".join(html)
 
 
+@pytest.mark.long
 def test_no_view_is_torn_while_generations_are_swapped_twice_a_second(
     tmp_path: Path, marts: dict[str, pa.Table]
 ) -> None:

@@ -89,6 +89,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         return settings
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_assets_write_every_table_with_its_grain(small: Settings) -> None:
     partitions = monthly_partitions(date(2025, 1, 1), AS_OF)
@@ -132,6 +133,7 @@ def short_history(home: Path, as_of: date) -> tuple[dict[str, pa.Table], str]:
         return compute(settings)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "as_of", [date(2025, 1, 29), pytest.param(date(2025, 3, 20), marks=pytest.mark.exhaustive)]

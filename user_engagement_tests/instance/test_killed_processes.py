@@ -114,6 +114,7 @@ def test_a_second_ctrl_c_ends_everything_at_once(dev: Deployment) -> None:
     dev.ended(0)
 
 
+@pytest.mark.long
 def test_ctrl_c_while_the_code_location_loads_leaves_no_process(dev: Deployment) -> None:
     dev.begin()
     dev.until(lambda: any("code-server" in process.cmdline() for process in dev.family()), START_SECONDS)

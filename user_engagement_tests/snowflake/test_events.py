@@ -23,7 +23,7 @@ from user_engagement_tests.support.proxy import Cut, cut_wire
 from user_engagement_tests.support.snowflake import Snowflake
 from user_engagement_tests.support.snowplow_events import Event, content, event, history, line
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ZONE = "Asia/Tokyo"
 TIMES = [name for name in FIELDS_READ if name.endswith("_tstamp")]

@@ -104,6 +104,7 @@ def collector(tmp_path: Path) -> Collector:
 # -- the truth ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=4)
 @given(
