@@ -24,11 +24,13 @@ class Forgotten:
         found = {hashlib.sha256(f"{self.salt}{user}".encode()).hexdigest() for user in users}
         return replace(self, digests=tuple(sorted(found.union(self.digests))))
 
-    def excluded(self, column: str, digest: str = "sha256({})") -> str:
-        """The condition for the rows of all others, in the SQL of DuckDB or of where ``digest`` is understood."""
+    def excluded(self, column: str, hashed: str = "sha256({})") -> str:
+        """The condition for the rows of all others; ``hashed`` is SHA-256 as hex digits in the warehouse's SQL."""
+        if not self.digests:
+            return "true"
         listed = ", ".join(f"'{digest}'" for digest in self.digests)
-        salted = digest.format(f"'{self.salt}' || {column}")
-        return f"({column} is null or {salted} not in ({listed}))" if self.digests else "true"
+        salted = hashed.format(f"'{self.salt}' || {column}")
+        return f"({column} is null or {salted} not in ({listed}))"
 
     def write(self, file: Path) -> None:
         """Replaces the file in one step, so that no load finds half a list."""
