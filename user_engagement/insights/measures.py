@@ -420,7 +420,7 @@ class Measure:
     # -- taking out ----------------------------------------------------------------------------------------
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
-        """Explains a change away: from here on it is expected of these leaves."""
+        """Explains a change away, by week or by tenure and week: from here on it is expected of these leaves."""
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
         changed = {"actual": 1 / factor} if self.name == SIGNUPS else {"exposure": factor, "by_level": factor}
         for name, by in changed.items():
@@ -436,7 +436,8 @@ class Measure:
             of_leaves = self.cells.by_tenure(counts)[:, 0]
             share = HALF * of_leaves / max(of_leaves[leaves].sum(), 1)
             half = share.astype(np.float32)[self.cells.leaf[inside]]
-        after = (before + half) * factor[self.cells.week[inside]] - half
+        of_cells = np.broadcast_to(factor, self.seen.shape).ravel()[self.cells.place[inside]]
+        after = (before + half) * of_cells - half
         counts = counts.copy()
         counts[inside] = after
         setattr(self, name, counts)
