@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from user_engagement.insights.explain import Measures
@@ -54,20 +55,24 @@ LEAST_SEEN, MOST_SEEN = 0.3, 1.5
 
 @dataclass(frozen=True)
 class Piece:
-    """The log ratio that a change makes of what some users do: the likeliest, then its bounds.
+    """The log ratio that a change makes of what users of some leaves do: the likeliest, then its bounds.
 
-    curves: shape (curves, tenures, weeks).
+    leaves: shape (leaves,). curves: shape (curves, tenures, weeks).
     """
 
-    conditions: Conditions
+    leaves: NDArray[np.bool_]
     curves: Array
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A change of what users do, by what is counted; `first` is of the week of the signup, and estimated by itself."""
+    """A change of what users do, by what is counted; `first` is of the week of the signup, and estimated by itself.
+
+    also: metrics that follow from it.
+    """
 
     change: Change
+    also: tuple[str, ...]
     pieces: dict[str, list[Piece]]
     first: list[Piece]
 
@@ -93,16 +98,19 @@ class Effects:
         self._measures: dict[str, Measure] = {}
         self.found: list[Effect] = []
 
-    def estimated(self, change: Change) -> Effect:
+    def estimated(self, change: Change, also: tuple[str, ...] = ()) -> Effect:
         """The effect of a change beside all others that are found."""
         others = [each for each in self.found if each.change is not change]
         if change.measure in (SIGNUPS, SESSIONS, LENGTH) or change.kind in (MIX, MEASUREMENT):
-            return Effect(change, {DAYS: [], PEOPLE: []}, [])
+            return Effect(change, also, {DAYS: [], PEOPLE: []}, [])
         if change.measure in (NEW_USERS, ACTIVATION):
             pieces = {count: [self._of_newer(change, count, others)] for count in (DAYS, PEOPLE)}
-            return Effect(change, pieces, [])
+            return Effect(change, also, pieces, [])
+        if change.shape != EPISODE and CHURN in (change.measure, *also):
+            pieces = {count: [self._of_leavers(change, count, others)] for count in (DAYS, PEOPLE)}
+            return Effect(change, also, pieces, [])
         pieces = {count: self._of_users(change, count, others) for count in (DAYS, PEOPLE)}
-        return Effect(change, pieces, self._in_first_week(change, others))
+        return Effect(change, also, pieces, self._in_first_week(change, others))
 
     def settle(self) -> None:
         """Estimates all again, each beside all others."""
@@ -110,7 +118,7 @@ class Effects:
             return
         for _ in range(ROUNDS):
             for place, effect in enumerate(self.found):
-                self.found[place] = self.estimated(effect.change)
+                self.found[place] = self.estimated(effect.change, effect.also)
 
     def missing(self, effect: Effect, count: str, window: NDArray[np.int64]) -> Amount:
         """What users would do more a week, within a window, without a change alone; negative is a gain."""
@@ -122,7 +130,7 @@ class Effects:
             return Amount(0.0, 0.0, 0.0)
         of_curves = np.zeros(len(pieces[0].curves))
         for piece in pieces:
-            done = self.panel.leaves.total(count, self.panel.members(piece.conditions))[:, window]
+            done = self.panel.leaves.total(count, piece.leaves)[:, window]
             # a change may have left nothing
             half = HALF / len(done)
             factors = np.expm1(np.clip(-piece.curves[:, :, window], -6, 6))
@@ -145,10 +153,16 @@ class Effects:
         if name not in self._measures:
             self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
         measure = self._measures[name].fresh()
+        if name != FIRST_DAYS:
+            measure.exposure = self.panel.leaves.weekly["users"]
         count = PEOPLE if name == ACTIVE_USERS else DAYS
         for piece in (piece for effect in others for piece in effect.of(count)):
             curve = piece.curves[0][: measure.cells.shape[1]]
-            measure.take_out(self.panel.members(piece.conditions), 1.0, curve)
+            measure.take_out(piece.leaves, 1.0, curve)
+        if name != FIRST_DAYS:
+            # habits of new users are part of what they do
+            segments = [each for each in self.panel.attributes if each not in HABITS]
+            measure.exposure = measure.weighted(measure.exposure, segments)
         return measure
 
     def _log_ratio(self, pieces: Iterable[Piece]) -> Array:
@@ -156,31 +170,41 @@ class Effects:
         cells = self.panel.leaves.cells
         total = np.zeros(len(cells.leaf))
         for piece in pieces:
-            inside = self.panel.members(piece.conditions)[cells.leaf]
+            inside = piece.leaves[cells.leaf]
             total[inside] += piece.curves[0].ravel()[cells.place[inside]]
         return total
 
     # -- users of any tenure -------------------------------------------------------------------------------
 
-    def _of_users(self, change: Change, count: str, others: Sequence[Effect]) -> list[Piece]:
+    def _of_leavers(self, change: Change, count: str, others: Sequence[Effect]) -> Piece:
         measure = self.beside(MEASURE_OF[count], others)
-        if change.measure == CHURN and change.shape != EPISODE:
-            return [Piece(change.conditions, leaving(measure, change))]
+        return Piece(self.panel.members(change.conditions), leaving(measure, change))
+
+    def _of_users(self, change: Change, count: str, others: Sequence[Effect]) -> list[Piece]:
+        measure, inside = self.beside(MEASURE_OF[count], others), self.panel.members(change.conditions)
         shown = as_shown(measure, change)
         weeks = len(self.panel.weeks)
         habits = [name for name in HABITS if name in change.conditions]
         before = older(measure.tenures, weeks, change.since)
         with measure.only(before if habits else np.ones_like(before)):
-            curves = settled(measure, shown)[:, None, :] * np.ones((len(measure.tenures), 1))
-        curves[:, 0] = 0
+            curves = settled(measure, shown)[:, None, :] * (measure.tenures > 0)[:, None]
         if not habits:
-            return [Piece(change.conditions, curves)]
+            return [Piece(inside, curves)]
         # the habits of who signs up after a change are part of what it does
         whole = {name: value for name, value in change.conditions.items() if name not in habits}
         share = self._share_before(change, whole, count)[:, None]
         new = newer(measure.tenures, weeks, change.since)
-        mixed = np.log1p(share * np.expm1(curves))
-        return [Piece(change.conditions, curves * ~new), Piece(whole, mixed * new)]
+        of_others = np.zeros_like(curves)
+        if len(habits) == 1:
+            of_others = of_other_habits(self._made.panel, change, habits[0], curves)
+        curves = curves + of_others
+        mixed = np.log1p(share * np.expm1(curves) + (1 - share) * np.expm1(of_others))
+        everybody = self.panel.members(whole)
+        return [
+            Piece(inside, curves * ~new),
+            Piece(everybody & ~inside, of_others * ~new),
+            Piece(everybody, mixed * new),
+        ]
 
     def _share_before(self, change: Change, whole: Conditions, count: str) -> Array:
         """A group's share of what a whole did before a change, by tenure; shape (tenures,)."""
@@ -193,13 +217,13 @@ class Effects:
 
     def _in_first_week(self, change: Change, others: Sequence[Effect]) -> list[Piece]:
         """The same of users in the week of their signup, whose first day is what it always was."""
-        if change.measure == CHURN or not change.conditions.keys().isdisjoint(KNOWN_LATER):
+        if not change.conditions.keys().isdisjoint(KNOWN_LATER):
             return []
         measure = self.beside(FIRST_DAYS, others)
         curve = read(measure, as_shown(measure, change)).curves
         curves = np.zeros((len(curve), *self.panel.leaves.cells.shape[1:]))
         curves[:, 0] = curve
-        return [Piece(change.conditions, curves)]
+        return [Piece(self.panel.members(change.conditions), curves)]
 
     # -- users who signed up since a change ----------------------------------------------------------------
 
@@ -214,11 +238,11 @@ class Effects:
             # beside a change that the new users of a whole went through
             reading = read(self._beside_whole(change, others), change)
             bounds = reading.height + Z * reading.error * np.array([0.0, -1.0, 1.0])
-            return Piece(change.conditions, bounds[:, None, None] * new)
+            return Piece(self.panel.members(change.conditions), bounds[:, None, None] * new)
         undone = self.panel.leaves.weekly[count] * np.exp(
             -self._log_ratio([piece for each in others for piece in each.of(count)])
         )
-        return Piece(change.conditions, newer_curves(panel, change, count, undone))
+        return Piece(panel.members(change.conditions), newer_curves(panel, change, count, undone))
 
     def _beside_whole(self, change: Change, others: Sequence[Effect]) -> Measure:
         measure = self._made.fresh(change.measure).joined(self.panel, self._leaf_of)
@@ -227,6 +251,41 @@ class Effects:
                 leaves = self.panel.members(each.conditions)
                 measure.take_out(leaves, read(measure, each).height, each.values)
         return measure
+
+
+def of_other_habits(panel: Panel, change: Change, habit: str, curves: Array) -> Array:
+    """The log ratio of what users of other habits do, who use the same device as well, if less; shape of the curves.
+
+    Where a part c of what is done by a device goes away, users whose share of it is s do 1 - c s of what they did. Both
+    follow from the log ratio of the two groups. That it is the device, and not who uses it, shows in what its users
+    use: its odds fall by 1 - c. Where they fall by less, the others lose less.
+
+    Args:
+        curves: log ratios of users of the habit to all others.
+    """
+    counts = panel.habit_sessions
+    if counts.empty:
+        return np.zeros_like(curves)
+    counts = counts[counts.habit == habit]
+    week = ((pd.to_datetime(counts.week_start) - panel.weeks[0]).dt.days // 7).to_numpy()
+    is_habit, is_kind = (
+        (counts[name] == change.conditions[habit]).to_numpy() for name in ("habit_value", "kind")
+    )
+    sessions = counts.sessions.to_numpy(float)
+
+    def share(rows: NDArray[np.bool_]) -> float:
+        return float((sessions[rows & is_kind].sum() + HALF) / (sessions[rows].sum() + 2 * HALF))
+
+    before = (week >= change.since - SHARE_WEEKS) & (week < change.since)
+    during = (change.values >= change.values.max() / 2)[week.clip(0)] & (week >= change.since)
+    inside, outside = share(before & is_habit), share(before & ~is_habit)
+    if not (sessions[before & ~is_habit].sum() and sessions[during & is_habit].sum()) or inside <= outside:
+        return np.zeros_like(curves)
+    lost = -np.expm1(curves) / (inside - np.exp(curves) * outside)
+    most = lost.ravel()[np.abs(lost[0]).argmax()]
+    moved = np.log(share(during & is_habit) / (1 - share(during & is_habit))) - np.log(inside / (1 - inside))
+    by_device = np.clip(moved / np.log1p(-np.minimum(most, 1 - 1e-3)), 0, 1) if most else 0.0
+    return by_device * np.log1p(-lost * outside)
 
 
 def settled(measure: Measure, change: Change) -> Array:
@@ -254,7 +313,8 @@ def leaving(measure: Measure, change: Change) -> Array:
     Whoever signs up later is exposed since then only. How fast those who will have left do so is open: the curves hold
     all speeds that are nearly as likely (profile likelihood). Shape (curves, tenures, weeks).
     """
-    leaves, sign = measure.panel.members(change.conditions), float(np.sign(change.height))
+    leaves = measure.panel.members(change.conditions)
+    sign = float(np.sign(change.height)) * (1 if change.measure == CHURN else -1)
     inside = leaves[measure.cells.leaf]
     done = np.bincount(measure.cells.place[inside], measure.actual[inside], measure.seen.size)
     done = done.reshape(measure.seen.shape)
@@ -266,14 +326,16 @@ def leaving(measure: Measure, change: Change) -> Array:
         bank = Bank(by_week[:, None], np.array([SLOPE]), np.array([change.since]), np.array([-1]))
         shown = replace(change, bank=bank)
         found.append((growth, shown, read(measure, shown)))
+    # how large slopes get in random groups, which have no cause
+    usual = float(measure.inflation[measure.bank.kinds == SLOPE].max()) if change.conditions else 1.0
     most = max(-sign * reading.t for _, _, reading in found)
     curves = []
     for growth, shown, reading in sorted(found, key=lambda each: sign * each[2].t):
-        deviance = most**2 - reading.t**2
+        deviance = (most**2 - reading.t**2) / usual**2
         if deviance > DATED_WITHIN or -sign * reading.t * most < 0:
             continue
         share = seen_share(measure, shown, reading.height, growth)
-        reach = math.sqrt(DATED_WITHIN - max(deviance, 0.0)) * reading.error
+        reach = math.sqrt(DATED_WITHIN - max(deviance, 0.0)) * reading.error * usual
         curves += [growth * (reading.height + side * reach) / share for side in (0, 1, -1)]
     return np.array(curves)
 

@@ -539,7 +539,7 @@ def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     for found, also in causes:
         is_blurred = found.shape == RAMP or (found.shape == STEP and found.measure == CHURN)
         change = dated(readers.measure(found.measure), found) if is_blurred else found
-        effect = effects.estimated(change)
+        effect = effects.estimated(change, also)
         finding = finding_of(readers, effects, effect, also)
         if finding.is_confirmed:
             findings.append(finding)

@@ -184,17 +184,17 @@ class Measure:
         self.exposure = exposure
         if self.name != SIGNUPS:
             hidden = HABITS if self.panel.begins_late else (LEVEL,)
-            self.exposure = self._weighted(
+            self.exposure = self.weighted(
                 exposure, [name for name in self.panel.attributes if name not in hidden]
             )
         if self.name == USE and LEVEL in self.panel.attributes:
-            self.by_level = self._weighted(exposure, [LEVEL])
+            self.by_level = self.weighted(exposure, [LEVEL])
         self.drawn, self.drawn_exposure = drawn, drawn_exposure
         self.among = np.ones(len(self.panel.users), np.float32)
         self.seen = np.ones(self.cells.shape[1:], np.float32)
         self.prepare()
 
-    def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
+    def weighted(self, exposure: Floats, names: list[str]) -> Floats:
         """The exposure times the rate of each attribute's value by tenure, relative to all values."""
         done, could = (self.cells.by_tenure(each) for each in (self.actual, exposure))
         factor = np.ones_like(could)

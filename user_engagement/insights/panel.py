@@ -8,7 +8,7 @@ is how much users vary by themselves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,6 +57,7 @@ class Panel(Groups):
         observed: whether a cohort's count is complete; each of shape (weeks,).
         leaf_of: the leaf of each group cell.
         outages: days without any event.
+        habit_sessions: sessions by the habit of their user and by their own kind; as dbt counts them.
         has_one_curve: whether all segments share a tenure curve, however few combinations of them there are.
     """
 
@@ -68,6 +69,7 @@ class Panel(Groups):
     observed: Mapping[str, NDArray[np.bool_]]
     leaf_of: pd.Series
     outages: tuple[Outage, ...] = ()
+    habit_sessions: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     has_one_curve: bool = False
 
     @property
