@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from user_engagement.insights.analysis import company_panel
-from user_engagement.insights.effects import Effects, newer_beside_older
+from user_engagement.insights.effects import Effects, newer_beside_older, of_other_habits
 from user_engagement.insights.explain import Measures, new_user_changes
 from user_engagement.insights.findings import amounts, shortfall, story_of
 from user_engagement.insights.measures import Measure
@@ -197,6 +197,27 @@ def test_what_a_group_of_new_users_misses_beside_all_new_users_is_counted_once()
     )
     assert lost.low < before - now < lost.high
     assert lost.value == pytest.approx(before - now, rel=0.15)
+
+
+@pytest.mark.parametrize("is_device", [True, False])
+def test_users_of_other_devices_lose_what_they_do_on_a_device_and_nothing_where_its_users_changed(
+    fallen: Panel, is_device: bool
+) -> None:
+    """Of phone users 80 % of the sessions are on phones, of others 20 %; two in five sessions on phones go away."""
+    kept = np.where(np.arange(len(WEEKS)) >= SINCE, 0.6, 1.0)
+    rows = []
+    for habit, share in (("phone", 0.8), ("desktop", 0.2)):
+        on_phone, on_desktop = 10_000 * share * kept, 10_000 * (1 - share) * (1.0 if is_device else kept)
+        for kind, sessions in (("phone", on_phone), ("desktop", on_desktop)):
+            named = {"week_start": WEEKS, "habit": "main_device", "habit_value": habit, "kind": kind}
+            rows.append(pd.DataFrame({**named, "sessions": sessions * np.ones(len(WEEKS))}))
+    panel = replace(fallen, habit_sessions=pd.concat(rows, ignore_index=True))
+    change = step_of(Measure(fallen, USE), SINCE, {"main_device": "phone"})
+    between = np.log((1 - 0.4 * 0.8) / (1 - 0.4 * 0.2)) * change.values[None, None]
+    found = of_other_habits(panel, change, "main_device", between)[0, 0]
+    expected = np.log(1 - 0.4 * 0.2) if is_device else 0.0
+    assert found[:SINCE] == pytest.approx(np.zeros(SINCE), abs=1e-9)
+    assert found[SINCE:] == pytest.approx(np.full(len(WEEKS) - SINCE, expected), abs=0.001)
 
 
 @pytest.mark.slow
