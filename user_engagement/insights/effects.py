@@ -291,7 +291,15 @@ def of_other_habits(panel: Panel, change: Change, habit: str, curves: Array) -> 
 def settled(measure: Measure, change: Change) -> Array:
     """The curves of a change by week, so that nothing of it is left once it is undone; shape (curves, weeks)."""
     reading = read(measure, change)
-    return reading.curves / seen_share(measure, change, reading.height, change.values)
+    seen = seen_share(measure, change, reading.height, change.values)
+    curve = reading.curves[0]
+    return (curve + (reading.curves - curve) * in_random_groups(measure, change)) / seen
+
+
+def in_random_groups(measure: Measure, change: Change) -> float:
+    """How large t of a shape gets in random groups, which have no cause; everybody's error is a jackknife."""
+    alike = measure.bank.kinds == change.shape
+    return float(measure.inflation[alike].max()) if change.conditions and alike.any() else 1.0
 
 
 def seen_share(measure: Measure, change: Change, height: float, growth: Array) -> float:
@@ -326,8 +334,7 @@ def leaving(measure: Measure, change: Change) -> Array:
         bank = Bank(by_week[:, None], np.array([SLOPE]), np.array([change.since]), np.array([-1]))
         shown = replace(change, bank=bank)
         found.append((growth, shown, read(measure, shown)))
-    # how large slopes get in random groups, which have no cause
-    usual = float(measure.inflation[measure.bank.kinds == SLOPE].max()) if change.conditions else 1.0
+    usual = in_random_groups(measure, found[0][1])
     most = max(-sign * reading.t for _, _, reading in found)
     curves = []
     for growth, shown, reading in sorted(found, key=lambda each: sign * each[2].t):
