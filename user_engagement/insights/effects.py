@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from user_engagement.insights.counts import Floats
 from user_engagement.insights.explain import Measures
 from user_engagement.insights.measures import HALF, Measure, newer, older
 from user_engagement.insights.names import (
@@ -35,13 +36,14 @@ from user_engagement.insights.names import (
     USE,
 )
 from user_engagement.insights.panel import HABITS, LEVEL, Panel
-from user_engagement.insights.readings import DATED_WITHIN, LAST_WEEKS, Amount, as_shown, read
+from user_engagement.insights.readings import DATED_WITHIN, LAST_WEEKS, Amount, as_shown, course_of, read
 from user_engagement.insights.scan import Change, Conditions
-from user_engagement.insights.shapes import SLOPE_WEEKS, Array, Bank
+from user_engagement.insights.shapes import SLOPE_WEEKS, Array, Bank, fitted
 from user_engagement.insights.statistics import Z
 
 MEASURE_OF = {DAYS: USE, PEOPLE: ACTIVE_USERS}
-ROUNDS = 3
+MOST_ROUNDS, SETTLED = 4, 0.005
+"""Of the estimation of all changes together, and the log ratio by which none of them moves any more."""
 STANDARDISING_ROUNDS = 6
 SHARE_WEEKS = 26
 """Weeks before a change, whose users tell how large the part of a habit is."""
@@ -68,16 +70,23 @@ class Piece:
 class Effect:
     """A change of what users do, by what is counted; `first` is of the week of the signup, and estimated by itself.
 
-    also: metrics that follow from it.
+    also: metrics that follow from it. log_ratio: of each of the panel's cells; shape (cells,).
     """
 
     change: Change
     also: tuple[str, ...]
     pieces: dict[str, list[Piece]]
     first: list[Piece]
+    log_ratio: dict[str, Array]
 
     def of(self, count: str) -> list[Piece]:
         return self.pieces[count] + (self.first if count == DAYS else [])
+
+    def moved(self, before: Effect) -> float:
+        """By how much any part of it differs from an earlier estimate of it, as a log ratio."""
+        return max(
+            float(np.abs(self.log_ratio[count] - before.log_ratio[count]).max()) for count in MEASURE_OF
+        )
 
 
 class Effects:
@@ -94,6 +103,8 @@ class Effects:
         groups = [change.conditions for change in changes]
         untold = [name for name in HABITS if not any(name in group for group in groups)]
         self.panel, self._leaf_of = made.panel.without_attributes(untold, (DAYS, PEOPLE, "users"))
+        # what no change tells apart is one leaf once it is weighted by segment
+        self._told, self._told_of = self.panel.joined(groups, ())
         self._made = made
         self._measures: dict[str, Measure] = {}
         self.found: list[Effect] = []
@@ -101,24 +112,27 @@ class Effects:
     def estimated(self, change: Change, also: tuple[str, ...] = ()) -> Effect:
         """The effect of a change beside all others that are found."""
         others = [each for each in self.found if each.change is not change]
+        first: list[Piece] = []
         if change.measure in (SIGNUPS, SESSIONS, LENGTH) or change.kind in (MIX, MEASUREMENT):
-            return Effect(change, also, {DAYS: [], PEOPLE: []}, [])
-        if change.measure in (NEW_USERS, ACTIVATION):
-            pieces = {count: [self._of_newer(change, count, others)] for count in (DAYS, PEOPLE)}
-            return Effect(change, also, pieces, [])
-        if change.shape != EPISODE and CHURN in (change.measure, *also):
-            pieces = {count: [self._of_leavers(change, count, others)] for count in (DAYS, PEOPLE)}
-            return Effect(change, also, pieces, [])
-        pieces = {count: self._of_users(change, count, others) for count in (DAYS, PEOPLE)}
-        return Effect(change, also, pieces, self._in_first_week(change, others))
+            pieces = {count: [] for count in MEASURE_OF}
+        elif change.measure in (NEW_USERS, ACTIVATION):
+            pieces = {count: [self._of_newer(change, count, others)] for count in MEASURE_OF}
+        elif change.shape != EPISODE and CHURN in (change.measure, *also):
+            pieces = {count: [self._of_leavers(change, count, others)] for count in MEASURE_OF}
+        else:
+            pieces = {count: self._of_users(change, count, others) for count in MEASURE_OF}
+            first = self._in_first_week(change, others)
+        log_ratio = {DAYS: self._log_ratio(pieces[DAYS] + first), PEOPLE: self._log_ratio(pieces[PEOPLE])}
+        return Effect(change, also, pieces, first, log_ratio)
 
     def settle(self) -> None:
-        """Estimates all again, each beside all others."""
-        if len(self.found) < 2:
-            return
-        for _ in range(ROUNDS):
-            for place, effect in enumerate(self.found):
+        """Estimates all again, each beside all others, until none moves any more."""
+        for _ in range(MOST_ROUNDS if len(self.found) > 1 else 0):
+            before = list(self.found)
+            for place, effect in enumerate(before):
                 self.found[place] = self.estimated(effect.change, effect.also)
+            if max(now.moved(then) for now, then in zip(self.found, before, strict=True)) < SETTLED:
+                break
 
     def missing(self, effect: Effect, count: str, window: NDArray[np.int64]) -> Amount:
         """What users would do more a week, within a window, without a change alone; negative is a gain."""
@@ -141,7 +155,7 @@ class Effects:
         """What several changes take together beyond the sum of what each takes alone, a week."""
         cells, done = self.panel.leaves.cells, self.panel.leaves.weekly[count]
         inside = np.isin(cells.week, window)
-        logs = [self._log_ratio(effect.of(count))[inside] for effect in self.found]
+        logs = [effect.log_ratio[count][inside] for effect in self.found]
         if not logs:
             return 0.0
         jointly = np.expm1(np.clip(-np.sum(logs, axis=0), -6, 6))
@@ -153,25 +167,32 @@ class Effects:
         if name not in self._measures:
             self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
         measure = self._measures[name].fresh()
-        if name != FIRST_DAYS:
-            measure.exposure = self.panel.leaves.weekly["users"]
-        count = PEOPLE if name == ACTIVE_USERS else DAYS
-        for piece in (piece for effect in others for piece in effect.of(count)):
-            curve = piece.curves[0][: measure.cells.shape[1]]
-            measure.take_out(piece.leaves, 1.0, curve)
-        if name != FIRST_DAYS:
-            # habits of new users are part of what they do
-            segments = [each for each in self.panel.attributes if each not in HABITS]
-            measure.exposure = measure.weighted(measure.exposure, segments)
-        return measure
+        if name == FIRST_DAYS:
+            for piece in (piece for effect in others for piece in effect.of(DAYS)):
+                measure.take_out(piece.leaves, 1.0, piece.curves[0][:1])
+            return measure
+        changed = self._changed(others, PEOPLE if name == ACTIVE_USERS else DAYS)
+        # habits of new users are part of what they do
+        segments = [each for each in self.panel.attributes if each not in HABITS]
+        measure.exposure = measure.weighted(self.panel.leaves.weekly["users"] * changed, segments)
+        if measure.by_level is not None:
+            measure.by_level = measure.by_level * changed
+        return measure.joined(self._told, self._told_of)
 
-    def _log_ratio(self, pieces: Iterable[Piece]) -> Array:
+    def _changed(self, others: Iterable[Effect], count: str) -> Floats:
+        """What changes multiply the counts of each cell of the panel by; shape (cells,)."""
+        total = np.zeros(len(self.panel.leaves.cells.leaf), np.float32)
+        for each in others:
+            total += each.log_ratio[count]
+        return np.exp(np.clip(total, -6, 6))
+
+    def _log_ratio(self, pieces: Iterable[Piece]) -> Floats:
         """The log ratio of each cell of the panel; shape (cells,)."""
         cells = self.panel.leaves.cells
-        total = np.zeros(len(cells.leaf))
+        total = np.zeros(len(cells.leaf), np.float32)
         for piece in pieces:
-            inside = piece.leaves[cells.leaf]
-            total[inside] += piece.curves[0].ravel()[cells.place[inside]]
+            inside = np.flatnonzero(piece.leaves[cells.leaf])
+            total[inside] += piece.curves[0].astype(np.float32).ravel()[cells.place[inside]]
         return total
 
     # -- users of any tenure -------------------------------------------------------------------------------
@@ -239,9 +260,7 @@ class Effects:
             reading = read(self._beside_whole(change, others), change)
             bounds = reading.height + Z * reading.error * np.array([0.0, -1.0, 1.0])
             return Piece(self.panel.members(change.conditions), bounds[:, None, None] * new)
-        undone = self.panel.leaves.weekly[count] * np.exp(
-            -self._log_ratio([piece for each in others for piece in each.of(count)])
-        )
+        undone = self.panel.leaves.weekly[count] / self._changed(others, count)
         return Piece(panel.members(change.conditions), newer_curves(panel, change, count, undone))
 
     def _beside_whole(self, change: Change, others: Sequence[Effect]) -> Measure:
@@ -312,7 +331,9 @@ def seen_share(measure: Measure, change: Change, height: float, growth: Array) -
         return 1.0
     rest = measure.fresh()
     rest.take_out(measure.panel.members(change.conditions), height, growth)
-    return float(np.clip(1 - read(rest, change).height / height, LEAST_SEEN, MOST_SEEN))
+    course = course_of(rest, change)
+    left = fitted(course.clean, course.covariance, course.base, change.bank).height[0, 0]
+    return float(np.clip(1 - left / height, LEAST_SEEN, MOST_SEEN))
 
 
 def leaving(measure: Measure, change: Change) -> Array:
@@ -327,23 +348,29 @@ def leaving(measure: Measure, change: Change) -> Array:
     done = np.bincount(measure.cells.place[inside], measure.actual[inside], measure.seen.size)
     done = done.reshape(measure.seen.shape)
     exposed = exposed_weeks(measure, change.since)
-    found = []
-    for speed in LEAVING_WEEKS:
-        growth = exposed / SLOPE_WEEKS if math.isinf(speed) else -np.expm1(-exposed / speed)
-        by_week = (growth * done).sum(0) / np.maximum(done.sum(0), 1)
-        bank = Bank(by_week[:, None], np.array([SLOPE]), np.array([change.since]), np.array([-1]))
-        shown = replace(change, bank=bank)
-        found.append((growth, shown, read(measure, shown)))
-    usual = in_random_groups(measure, found[0][1])
-    most = max(-sign * reading.t for _, _, reading in found)
+    growths = np.array(
+        [
+            exposed / SLOPE_WEEKS if math.isinf(speed) else -np.expm1(-exposed / speed)
+            for speed in LEAVING_WEEKS
+        ]
+    )
+    by_week = (growths * done).sum(1) / np.maximum(done.sum(0), 1)
+    ones = np.ones(len(growths), int)
+    bank = Bank(by_week.T, np.repeat(SLOPE, len(growths)), change.since * ones, -ones)
+    course = course_of(measure, replace(change, bank=bank.only(np.array([0]))))
+    fits = fitted(course.clean, course.covariance, course.base, bank)
+    t = -sign * fits.t[0]
+    best = int(t.argmax())
+    shown = replace(change, bank=bank.only(np.array([best])))
+    wider = in_random_groups(measure, shown) * read(measure, shown).error / fits.error[0, best]
+    deviance = np.where(t * t[best] > 0, t[best] ** 2 - t**2, np.inf) / wider**2
     curves = []
-    for growth, shown, reading in sorted(found, key=lambda each: sign * each[2].t):
-        deviance = (most**2 - reading.t**2) / usual**2
-        if deviance > DATED_WITHIN or -sign * reading.t * most < 0:
-            continue
-        share = seen_share(measure, shown, reading.height, growth)
-        reach = math.sqrt(DATED_WITHIN - max(deviance, 0.0)) * reading.error * usual
-        curves += [growth * (reading.height + side * reach) / share for side in (0, 1, -1)]
+    for place in sorted(np.flatnonzero(deviance <= DATED_WITHIN), key=lambda each: deviance[each]):
+        shown = replace(change, bank=bank.only(np.array([place])))
+        height = fits.height[0, place]
+        share = seen_share(measure, shown, height, growths[place])
+        reach = math.sqrt(DATED_WITHIN - deviance[place]) * fits.error[0, place] * wider
+        curves += [growths[place] * (height + side * reach) / share for side in (0, 1, -1)]
     return np.array(curves)
 
 

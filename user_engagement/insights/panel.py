@@ -127,8 +127,14 @@ class Panel(Groups):
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
 
-    def joined(self, groups: Iterable[Conditions]) -> tuple[Panel, NDArray[np.int64]]:
-        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf."""
+    def joined(
+        self, groups: Iterable[Conditions], weekly: Iterable[str] = READ
+    ) -> tuple[Panel, NDArray[np.int64]]:
+        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf.
+
+        Args:
+            weekly: names of the weekly counts that are asked for.
+        """
         coarse = {}
         for name, values in self.attributes.items():
             told = {group[name] for group in groups if name in group}
@@ -137,7 +143,7 @@ class Panel(Groups):
                 coarse[name] = values
             elif told:
                 coarse[name] = np.where(np.isin(values, [*told, NONE]), values, REST)
-        return self._joined(coarse, READ)
+        return self._joined(coarse, weekly)
 
     def without_attributes(
         self, names: Iterable[str], weekly: Iterable[str] = ()
