@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import pickle
 import shutil
@@ -151,6 +152,7 @@ def _remove_outdated(parse_dir: Path) -> None:
 
 def main(project_dir: str, target: str, folder: str) -> None:
     """Parses the project, and leaves `manifest.json` and the pickle in ``folder``."""
+    gc.disable()  # the process ends before it needs the memory
     from dbt.cli.main import dbtRunner
 
     command = ["--log-level", "none", "parse", "--project-dir", project_dir, "--profiles-dir", project_dir]
