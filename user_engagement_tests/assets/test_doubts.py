@@ -169,7 +169,7 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
                 select cast(d as date) as activity_date, 100 as total_rows
                 from (select unnest(range(date '2025-01-01', date '2025-07-01', interval 1 day)) as d);
             create table activity.outages as select date '2025-02-03' as outage_date;
-            create table activity.repeated_events as
+            create table user_level.repeated_events as
                 select * from (values
                     ('e1', 'a', date '2025-03-01'), ('e1', 'b', date '2025-03-01'),
                     ('e2', 'a', date '2025-03-01'), ('e2', 'a', date '2025-03-09'),

@@ -100,7 +100,8 @@ def test_the_assets_write_every_table_with_its_grain(small: Settings) -> None:
     assert result.success
     with duckdb.connect(str(small.warehouse_file), read_only=True) as connection:
         for name, table in TABLES.items():
-            held = connection.sql(f"select * from insights.{name}").to_arrow_table().to_pandas()
+            schema = "user_level" if name == "at_risk_users" else "insights"
+            held = connection.sql(f"select * from {schema}.{name}").to_arrow_table().to_pandas()
             assert list(held.columns) == list(table.columns), name
             assert not held.duplicated(list(table.grain)).any(), name
             if name != "finding_series":  # a company of so few users may have no finding

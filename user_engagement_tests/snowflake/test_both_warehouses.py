@@ -43,8 +43,9 @@ class SnowflakePath(LoadPath):
 
 
 def insights_of(settings: Settings) -> dict[str, pa.Table]:
+    schemas = {name: "user_level" if name == "at_risk_users" else "insights" for name in INSIGHTS}
     with open_warehouse(settings).reader() as reader:
-        return {name: reader.ordered("insights", name).read_all() for name in INSIGHTS}
+        return {name: reader.ordered(schema, name).read_all() for name, schema in schemas.items()}
 
 
 def marts_of_run(settings: Settings, folder: Path) -> dict[str, pa.Table]:
@@ -77,9 +78,9 @@ def test_every_road_ends_where_it_ends_in_duckdb(
     path.load(EARLY)
     assert_same_marts(path.marts(EARLY), embedded.marts(EARLY))
 
-    counted = "select count(*), sum(sessions) from activity.user_days"
+    counted = "select count(*), sum(sessions) from user_level.user_days"
     before = snowflake.rows(counted)
-    cut = Cut("insert into " + snowflake.database.lower() + ".activity.user_days ", "after")
+    cut = Cut("insert into " + snowflake.database.lower() + ".user_level.user_days ", "after")
     with (
         cut_wire(snowflake.emulator.port, cut) as port,
         environ({"SNOWFLAKE_PORT": str(port)}),
@@ -93,7 +94,7 @@ def test_every_road_ends_where_it_ends_in_duckdb(
 
     cohort = f"signup_month = '{MONTHS[1]}'"
     snowflake.rows(f"update cohorts.cohort_retention set retained_users = 999 where {cohort}")
-    snowflake.rows(f"delete from cohorts.user_lifecycle where {cohort}")
+    snowflake.rows(f"delete from user_level.user_lifecycle where {cohort}")
     path.rebuild_cohort(WORLD, MONTHS[1])
     assert_same_marts(path.marts(WORLD), wanted)
 

@@ -89,14 +89,20 @@ def test_a_reader_who_may_read_rows_of_users_is_named_with_the_statement_that_ta
         account = snowflake.account
     database = ("USAGE", "DATABASE", snowflake.database)
     mart = ("SELECT", "TABLE", f"{snowflake.database}.COHORTS.COHORT_RETENTION")
-    users = ("SELECT", "VIEW", f"{snowflake.database}.MARTS.USER_ACTIVITY_DAILY")
+    marts = ("USAGE", "SCHEMA", f"{snowflake.database}.COHORTS")
+    users = ("SELECT", "VIEW", f"{snowflake.database}.USER_LEVEL.USER_ACTIVITY_DAILY")
     elsewhere = ("SELECT", "TABLE", "OTHER.RAW.USER_SIGNUPS")
-    assert judged_grants([database, mart, elsewhere], account).passed
+    assert judged_grants([database, mart, marts, elsewhere], account).passed
     assert "grant usage on database" in judged_grants([mart], account).remedy
     assert (
         judged_grants([database, mart, users], account).remedy
-        == f"revoke SELECT on VIEW {snowflake.database}.MARTS.USER_ACTIVITY_DAILY from role READER;"
+        == f"revoke SELECT on VIEW {snowflake.database}.USER_LEVEL.USER_ACTIVITY_DAILY from role READER;"
     )
+    for schema in ("USER_LEVEL", "RAW", "STAGING"):
+        usage = ("USAGE", "SCHEMA", f"{snowflake.database}.{schema}")
+        assert judged_grants([database, mart, marts, usage], account).remedy == (
+            f"revoke USAGE on SCHEMA {snowflake.database}.{schema} from role READER;"
+        )
 
 
 def test_who_cannot_log_in_gets_one_finding(snowflake: Snowflake) -> None:

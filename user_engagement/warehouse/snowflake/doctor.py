@@ -17,7 +17,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.sources.warehouse.tables import STAGED_SCHEMA
-from user_engagement.warehouse.schemas import SCHEMAS
+from user_engagement.warehouse.schemas import NAMING_USERS, SCHEMAS
 from user_engagement.warehouse.snowflake.account import SESSION_PARAMETERS, SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
 from user_engagement.warehouse.snowflake.stages import ROW_NUMBER, SOURCE, Stage, StagedTable, list_files
@@ -185,16 +185,17 @@ def _reader(connection: SnowflakeConnection, account: SnowflakeAccount, readable
 def judged_grants(
     grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount, readable: Collection[str] = ()
 ) -> Finding:
-    """Grants (privilege, kind of object, name): the reader may use the database, and select from aggregated tables."""
+    """Grants (privilege, kind of object, name): the reader may select from aggregated tables, and use their schemas."""
     role = account.reader_role
     marts = [f"{mart.schema}.{name}" for name, mart in MARTS.items() if not mart.is_per_user]
     allowed = {account.table_name(*name.split(".")) for name in (*marts, *readable)}
     own = tuple(f"{account.database}.{account.schema_name(schema)}." for schema in SCHEMAS)
+    of_users = {f"{account.database}.{account.schema_name(schema)}" for schema in NAMING_USERS}
     grants = list(grants)
     extra = [
         f"revoke {privilege} on {kind} {name} from role {role};"
         for privilege, kind, name in grants
-        if name.startswith(own) and (name not in allowed or privilege != "SELECT")
+        if name in of_users or (name.startswith(own) and (name not in allowed or privilege != "SELECT"))
     ]
     if extra:
         return Finding(
