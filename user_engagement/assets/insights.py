@@ -186,10 +186,13 @@ def compute_daily(settings: Settings) -> tuple[dict[str, pa.Table], str]:
 
 def store(settings: Settings, tables: Mapping[str, pa.Table], **tags: str) -> None:
     """Replaces the insight tables, those with a row per user in a schema of their own."""
-    of_users = {name: table for name, table in tables.items() if name in OF_USERS}
-    others = {name: table for name, table in tables.items() if name not in OF_USERS}
-    for schema, placed in ((USER_LEVEL, of_users), (SCHEMA, others)):
+    for schema in (USER_LEVEL, SCHEMA):
+        placed = {name: table for name, table in tables.items() if schema_of_table(name) == schema}
         open_warehouse(settings).replace_tables(schema, placed, asset=SCHEMA, **tags)
+
+
+def schema_of_table(name: str) -> str:
+    return USER_LEVEL if name in OF_USERS else SCHEMA
 
 
 def brief_text(brief: pa.Table, as_of: date) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.test_utils import environ
 
+from user_engagement.assets.insights import schema_of_table
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
@@ -43,9 +44,8 @@ class SnowflakePath(LoadPath):
 
 
 def insights_of(settings: Settings) -> dict[str, pa.Table]:
-    schemas = {name: "user_level" if name == "at_risk_users" else "insights" for name in INSIGHTS}
     with open_warehouse(settings).reader() as reader:
-        return {name: reader.ordered(schema, name).read_all() for name, schema in schemas.items()}
+        return {name: reader.ordered(schema_of_table(name), name).read_all() for name in INSIGHTS}
 
 
 def marts_of_run(settings: Settings, folder: Path) -> dict[str, pa.Table]:
