@@ -38,9 +38,11 @@
   {%- do adapter.drop_relation(former) -%}
 {% endmacro %}
 
+{#- dbt's cache has names as Snowflake stores them. -#}
 {% macro snowflake__move_table(former, moved) %}
-  {%- do adapter.drop_relation(moved) -%}
-  {%- do adapter.rename_relation(former, moved) -%}
+  {%- set stored = former.incorporate(path={'schema': moved.schema | upper}) -%}
+  {%- do adapter.drop_relation(stored) -%}
+  {%- do adapter.rename_relation(former, stored) -%}
 {% endmacro %}
 
 {#- Lets the reader role use the schemas of aggregated tables, and takes back the use of that with users' tables. -#}

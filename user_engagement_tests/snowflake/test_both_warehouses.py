@@ -17,8 +17,10 @@ from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
 from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse.schemas import NAMING_USERS, SCHEMAS
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.comparing import assert_same_marts
+from user_engagement_tests.support.earlier_version import former_places
 from user_engagement_tests.support.load_paths import (
     EARLY_EVENTS,
     LATE_EVENTS,
@@ -97,6 +99,37 @@ def test_every_road_ends_where_it_ends_in_duckdb(
     snowflake.rows(f"delete from user_level.user_lifecycle where {cohort}")
     path.rebuild_cohort(WORLD, MONTHS[1])
     assert_same_marts(path.marts(WORLD), wanted)
+
+
+def test_an_account_of_an_earlier_version_goes_on_with_the_rows_it_has(
+    snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    """User-level tables were in the schemas of aggregated ones; one month alone is loaded after the upgrade."""
+    path = SnowflakePath(tmp_path)
+    path.load(EARLY)
+    places = former_places(path.settings(EARLY))
+    columns = f"select table_name, column_name from {snowflake.database}.information_schema.columns"
+    held = snowflake.rows(
+        f"{columns} where table_schema = 'USER_LEVEL' and table_name <> 'USER_ACTIVITY_DAILY'"
+    )
+    for name in sorted({row[0].lower() for row in held}):
+        former = places[f"user_level.{name}"]
+        snowflake.rows(f"create transient table {former} as select * from user_level.{name}")
+        if (name.upper(), "USER_NUMBER") in held:
+            # so that these rows can be told from new ones
+            snowflake.rows(f"update {former} set user_number = user_number + 1000")
+        snowflake.rows(f"drop table user_level.{name}")
+    snowflake.rows("create view marts.user_activity_daily as select user_id from lookups.user_numbers")
+    path.load(WORLD, LATE_EVENTS)
+    assert_same_marts(path.marts(WORLD), wanted)
+    assert snowflake.rows("select min(user_number) > 1000 from user_level.user_numbers") == [(True,)]
+    schemas = ", ".join(f"'{schema.upper()}'" for schema in set(SCHEMAS) - set(NAMING_USERS))
+    assert (
+        snowflake.rows(
+            f"{columns} where column_name in ('USER_ID', 'USER_NUMBER') and table_schema in ({schemas})"
+        )
+        == []
+    )
 
 
 @pytest.mark.exhaustive

@@ -57,7 +57,7 @@ GRANTS_ON = (
 REPLACED = re.compile(
     r"create or replace (?:transient )?table (\S+)|drop table (?:if exists )?(\S+)", re.IGNORECASE
 )
-MOVED = re.compile(r"alter table (\S+) rename to (\w+\.\w+\.\w+)", re.IGNORECASE)
+MOVED = re.compile(r"alter table (\S+) rename to (\S+\.\S+\.\S+)", re.IGNORECASE)
 GRANTED: set[tuple[str, str]] = set()
 """Tables that roles may read and schemas that they may use, ``(role, name)``."""
 READERS: set[str] = set()
