@@ -34,7 +34,8 @@ from dagster_dbt.dbt_manifest import validate_manifest
 from packaging.version import Version
 from pydantic import Field
 
-from user_engagement.inputs.fingerprints import digest, project_fingerprint
+from user_engagement.hashing import digest
+from user_engagement.inputs.fingerprints import project_fingerprint
 
 LEVELS = ("info", "warn", "error")
 _END = object()

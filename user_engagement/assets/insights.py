@@ -19,7 +19,8 @@ from user_engagement.assets.complete_weeks import INPUTS, announce_rebuild, can_
 from user_engagement.assets.dbt import Translator, dbt_build, load_manifest, stored_tables
 from user_engagement.contracts.marts import USER_LEVEL
 from user_engagement.errors import UserError
-from user_engagement.inputs.fingerprints import code_fingerprint, digest
+from user_engagement.hashing import digest
+from user_engagement.inputs.fingerprints import code_fingerprint
 from user_engagement.inputs.variables import dbt_vars
 from user_engagement.insights.rollups import DailyRollups, Rollups
 from user_engagement.insights.schema import Table
