@@ -11,24 +11,42 @@
     {%- do places.append((model.fqn[1], model.name)) -%}
   {%- endfor -%}
   {%- for folder, name in places -%}
-    {%- set moved = api.Relation.create(
-        database=target.database, schema=generate_schema_name('user_level', none), identifier=name, type='table'
-    ) -%}
-    {%- set former = load_cached_relation(moved.incorporate(path={'schema': generate_schema_name(folder, none)})) -%}
-    {%- if former and former.is_view -%}
-      {%- do adapter.drop_relation(former) -%}
-    {%- elif former -%}
-      {%- do create_schema(moved.without_identifier()) -%}
-      {%- do adapter.dispatch('move_table')(former, moved) -%}
-    {%- endif -%}
+    {%- set former = held_relation(folder, name) -%}
     {%- if former -%}
-      {%- set reads_them = moved.incorporate(path={
-          'schema': generate_schema_name('insights', none), 'identifier': 'complete_weeks_inputs'
-      }, type='view') -%}
-      {%- do adapter.drop_relation(reads_them) -%}
+      {%- do drop_if_held('insights', 'complete_weeks_inputs') -%}
+      {%- if former.is_view -%} {%- do adapter.drop_relation(former) -%}
+      {%- else -%} {%- do move_to_user_level(former, name) -%}
+      {%- endif -%}
       {%- do adapter.commit() -%}
     {%- endif -%}
   {%- endfor -%}
+  {#- no model has made these for long -#}
+  {%- for folder, name in ([('activity', 'user_numbers'), ('insights', 'user_week_kinds')] if execute else []) -%}
+    {%- do drop_if_held(folder, name) -%}
+  {%- endfor -%}
+{% endmacro %}
+
+{#- The table or view of this name in a schema of the project; none if there is no such. -#}
+{% macro held_relation(schema, name) %}
+  {{ return(load_cached_relation(api.Relation.create(
+      database=target.database, schema=generate_schema_name(schema, none), identifier=name
+  ))) }}
+{% endmacro %}
+
+{% macro drop_if_held(schema, name) %}
+  {%- set held = held_relation(schema, name) -%}
+  {%- if held -%}
+    {%- do adapter.drop_relation(held) -%}
+    {%- do adapter.commit() -%}
+  {%- endif -%}
+{% endmacro %}
+
+{% macro move_to_user_level(former, name) %}
+  {%- set moved = api.Relation.create(
+      database=target.database, schema=generate_schema_name('user_level', none), identifier=name, type='table'
+  ) -%}
+  {%- do create_schema(moved.without_identifier()) -%}
+  {%- do adapter.dispatch('move_table')(former, moved) -%}
 {% endmacro %}
 
 {#- DuckDB has no statement that moves a table to another schema. -#}

@@ -105,6 +105,21 @@ def test_a_reader_who_may_read_rows_of_users_is_named_with_the_statement_that_ta
         )
 
 
+def test_a_grant_on_what_is_to_come_is_named_where_it_would_show_users(snowflake: Snowflake) -> None:
+    """The setup that was documented granted the use of all future schemas of the database."""
+    name = snowflake.database
+    with environ({"SNOWFLAKE_READER_ROLE": "reader"}):
+        snowflake.rows(f"grant select on future views in schema {name}.marts to role reader")
+        assert all(finding.passed for finding in examine(snowflake.account))
+        snowflake.rows(f"grant usage on future schemas in database {name} to role reader")
+        snowflake.rows(f"grant select on future tables in schema {name}.user_level to role reader")
+        found = list(examine(snowflake.account))[-1]
+    assert set(found.remedy.split("; ")) == {
+        f"revoke USAGE on future SCHEMAS in database {name} from role READER",
+        f"revoke SELECT on future TABLES in schema {name}.USER_LEVEL from role READER;",
+    }
+
+
 def test_who_cannot_log_in_gets_one_finding(snowflake: Snowflake) -> None:
     with environ({"SNOWFLAKE_PORT": "9", "SNOWFLAKE_NETWORK_TIMEOUT": "1"}):
         found = list(examine(snowflake.account))

@@ -40,6 +40,8 @@ def restore_former_places(
             connection.execute(f"update {places[moved]} set user_number = user_number + 1000")
     for view in views:
         connection.execute(view)
+    for abandoned in ("activity.user_numbers", "insights.user_week_kinds"):
+        connection.execute(f"create table {abandoned} as from lookups.user_numbers")
     if not keep_emptied:
         connection.execute("drop schema user_level")
 

@@ -57,9 +57,16 @@ GRANTS_ON = (
 REPLACED = re.compile(
     r"create or replace (?:transient )?table (\S+)|drop table (?:if exists )?(\S+)", re.IGNORECASE
 )
+SHOW_FUTURE_GRANTS = re.compile(r"show future grants to role (\w+)", re.IGNORECASE)
+FUTURE_GRANT = re.compile(
+    r"grant (\w+) on future (\w+)s in (?:schema|database) (\S+) to role (\w+)", re.IGNORECASE
+)
+FUTURE_GRANTS = """select column1 as "privilege", column2 as "grant_on", column3 as "name" from values {}"""
 MOVED = re.compile(r"alter table (\S+) rename to (\S+\.\S+\.\S+)", re.IGNORECASE)
 GRANTED: set[tuple[str, str]] = set()
 """Tables that roles may read and schemas that they may use, ``(role, name)``."""
+FUTURE: list[tuple[str, str, str, str]] = []
+"""Grants on what is to come: privilege, kind, place and role; shown, without effect."""
 READERS: set[str] = set()
 """Roles that ever got a grant: they read what they were granted alone. Other roles own everything."""
 
@@ -134,6 +141,12 @@ def with_grants(command: str) -> str:
         (GRANTED.add if verb == "GRANT" else GRANTED.discard)((role, table))
         READERS.add(role)
         return "select 'Statement executed successfully.' as status"
+    if future := FUTURE_GRANT.fullmatch(statement):
+        FUTURE.append(tuple(part.upper() for part in future.groups()))
+        return "select 'Statement executed successfully.' as status"
+    if shown := SHOW_FUTURE_GRANTS.fullmatch(statement):
+        to_come = [f"('{p}', '{k}', '{n}.<{k}>')" for p, k, n, role in FUTURE if role == shown[1].upper()]
+        return FUTURE_GRANTS.format(", ".join(to_come) or "('', '', '') where false")
     if (replaced := REPLACED.match(statement)) and "copy grants" not in statement.lower():
         gone = (replaced[1] or replaced[2]).upper()
         GRANTED.difference_update([each for each in GRANTED if each[1] == gone])
