@@ -162,7 +162,8 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", "500MB")
     with warehouse.connect() as connection:
         connection.execute("""
-            create schema raw; create schema activity; create schema user_level; create schema lookups; create schema marts;
+            create schema raw; create schema activity; create schema user_level;
+            create schema lookups; create schema marts;
             create table raw.user_signups as select date '2025-01-01' as signup_date;
             create table lookups.horizon as select date '2025-06-30' as as_of;
             create table activity.row_counts as
