@@ -314,7 +314,7 @@ def against_dbt(work: Path, folder: Path, as_of: date | None, repeats: int) -> N
     with open_warehouse(settings).reader() as reader:
         variables = json.dumps(dbt_vars(reader, settings, datetime.now(UTC)))
     with duckdb.connect(str(settings.warehouse_file)) as connection:
-        for schema in ("marts", "intermediate", "cohorts", "activity", "lookups", "staging"):
+        for schema in ("marts", "intermediate", "cohorts", "activity", "lookups", "staging", "user_level"):
             connection.execute(f"drop schema if exists {schema} cascade")
     costs = alternated(
         {

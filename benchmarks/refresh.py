@@ -100,12 +100,11 @@ def check(work: Path, refreshed: Path, loaded: Path) -> None:
         for home in (refreshed, loaded):
             connection.execute(f"attach '{home / 'warehouse.duckdb'}' as {home.name} (read_only)")
         built = connection.execute(
-            "select table_name from duckdb_tables() where database_name = ? and schema_name = 'insights'",
-            [loaded.name],
+            "select schema_name, table_name from duckdb_tables() where database_name = ?", [loaded.name]
         ).fetchall()
-        insights = [table for (table,) in built if table in INSIGHTS]
-        for table in insights:
-            ours, theirs = (f"{home.name}.insights.{table}" for home in (refreshed, loaded))
+        insights = [(schema, table) for schema, table in built if table in INSIGHTS]
+        for schema, table in insights:
+            ours, theirs = (f"{home.name}.{schema}.{table}" for home in (refreshed, loaded))
             _stop_if_more(connection, table, ours, theirs)
             _stop_if_more(connection, table, theirs, ours)
     console.print(f"all {len(GRAINS)} marts and {len(insights)} insights are equal to those of one full load")

@@ -229,6 +229,7 @@ def statements_of(target: Path, folders: Iterable[Path], by_month: bool) -> list
         for node in manifest["nodes"].values()
         if node["resource_type"] == "model"
     }
+    schemas = {node["name"]: node["config"]["schema"] for node in models.values()}
     found = []
     for folder in sorted(folders):
         project = folder / "compiled" / "user_engagement_dbt"
@@ -237,15 +238,17 @@ def statements_of(target: Path, folders: Iterable[Path], by_month: bool) -> list
             if node is None:
                 found.append(Statement("tests", file.read_text()))
             elif node["config"]["materialized"] not in ("view", "ephemeral"):
-                whole = _read_whole(node) if by_month else None
+                whole = _read_whole(node, schemas) if by_month else None
                 found.append(Statement("/".join(node["fqn"][1:]), file.read_text(), whole))
     return found
 
 
-def _read_whole(node: Mapping[str, Any]) -> frozenset[str] | None:
+def _read_whole(node: Mapping[str, Any], schemas: Mapping[str, str]) -> frozenset[str] | None:
     if node["config"].get("incremental_strategy") != "replace_outdated":
         return None
-    return frozenset({f"activity.{node['name']}", f"activity.{node['config']['meta']['built_from']}"})
+    return frozenset(
+        f"{schemas[name]}.{name}" for name in (node["name"], node["config"]["meta"]["built_from"])
+    )
 
 
 # -- estimates -----------------------------------------------------------------------------------------------

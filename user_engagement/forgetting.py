@@ -124,8 +124,9 @@ def _rows_of(reader: WarehouseReader, users: Sequence[str]) -> list[tuple[str, s
     """The tables that name users, by id or by the number that stands for it, each with its condition."""
     by_id = reader.tables_with("user_id")
     rows = [(table, _named(users)) for table in by_id]
-    if "lookups.user_numbers" in by_id:
-        query = f"select user_number from lookups.user_numbers where {_named(users)}"
+    # of two tables, the one in `lookups` was made later, by an earlier version
+    if held := next((table for table in by_id if table.endswith(".user_numbers")), None):
+        query = f"select user_number from {held} where {_named(users)}"
         if numbers := reader.query(query)["user_number"].to_pylist():
             numbered = f"user_number in ({', '.join(map(str, numbers))})"
             rows = [*((table, numbered) for table in reader.tables_with("user_number")), *rows]

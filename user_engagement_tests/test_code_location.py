@@ -63,7 +63,7 @@ def test_every_mart_descends_from_every_source(definitions: dg.Definitions) -> N
 
 def test_every_mart_of_the_contract_is_an_asset(definitions: dg.Definitions) -> None:
     keys = definitions.resolve_asset_graph().get_all_asset_keys()
-    assert {dg.AssetKey([mart.schema, name]) for name, mart in MARTS.items()} <= set(keys)
+    assert {dg.AssetKey([mart.folder, name]) for name, mart in MARTS.items()} <= set(keys)
 
 
 def test_lineage_ends_at_what_people_see(settings_for: Callable[..., Settings]) -> None:

@@ -216,7 +216,8 @@ def test_a_kpi_of_a_team_is_one_file_and_shown_with_the_others(extended: Setting
     days = pd.DataFrame(
         rows(
             extended.warehouse_file,
-            "select user_id from marts.user_activity_daily where date_trunc('month', activity_date) = '2025-04-01'",
+            "select user_id from user_level.user_activity_daily "
+            "where date_trunc('month', activity_date) = '2025-04-01'",
         )
     )
     active_days = days.value_counts()
@@ -281,7 +282,7 @@ def test_a_dbt_project_of_a_team_builds_on_the_models_as_a_package(
             [str(BIN / "dbt"), *command, "--profiles-dir", "."], team, USER_ENGAGEMENT_HOME=str(extended.home)
         )
     by_quarter = "select sum(churned_users) from main_team.churn_quarterly where segment_name = 'all'"
-    users = "select count(declared_churn_date) from cohorts.user_lifecycle"
+    users = "select count(declared_churn_date) from user_level.user_lifecycle"
     assert rows(extended.warehouse_file, by_quarter) == rows(extended.warehouse_file, users)
 
 

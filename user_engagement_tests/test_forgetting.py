@@ -44,7 +44,7 @@ def test_a_forgotten_user_is_in_no_file_of_the_home_does_not_come_back_and_leave
     proof = forget(settings, users)
     assert proof.left == ()
     assert proof.removed["raw.user_signups"] >= 2
-    assert proof.removed["cohorts.user_lifecycle"] == 2
+    assert proof.removed["user_level.user_lifecycle"] == 2
     assert proof.searched_files > 20
     for user in users:
         assert files_with(settings.home, user) == []

@@ -152,7 +152,7 @@ def test_numbers_that_are_given_anew_take_along_what_holds_the_old_ones(
 ) -> None:
     new_path.load(with_rows(WORLD, signups=EARLY_SIGNUPS))
     new_path.load(WORLD)
-    new_path.execute(WORLD, "drop table lookups.user_numbers")
+    new_path.execute(WORLD, "drop table user_level.user_numbers")
     new_path.load(WORLD, MONTHS[0])
     assert_same(new_path.marts(WORLD), full_load)
 
@@ -177,11 +177,11 @@ def test_a_late_row_among_old_ones_is_not_taken_for_their_duplicate(new_path: Lo
 def test_only_months_whose_rows_have_changed_are_built_again_until_all_are_asked_for(
     loaded_path: LoadPath, full_load: dict[str, pa.Table]
 ) -> None:
-    months = "select activity_month, sum(session_seconds) from activity.active_days group by 1 order by 1"
+    months = "select activity_month, sum(session_seconds) from user_level.active_days group by 1 order by 1"
     loaded_path.load(with_rows(WORLD, engagement=EARLY_EVENTS))
     before = dict(loaded_path.query(WORLD, months))
     # seen in no check, and lost where the month is built again
-    loaded_path.execute(WORLD, "update activity.active_days set session_seconds = session_seconds + 1")
+    loaded_path.execute(WORLD, "update user_level.active_days set session_seconds = session_seconds + 1")
     marked = dict(loaded_path.query(WORLD, months))
     loaded_path.load(WORLD, LATE_EVENTS)
     after = dict(loaded_path.query(WORLD, months))
@@ -229,10 +229,10 @@ def test_one_partition_of_the_cohorts_repairs_exactly_that_cohort(
         f"delete from cohorts.cohort_retention where {cohort} and period_number = 1",
         f"insert into cohorts.cohort_retention by name "
         f"select * replace ('nobody' as segment_value) from cohorts.cohort_retention where {cohort}",
-        f"update cohorts.user_lifecycle set active_days = 999, lifecycle_state = 'new' where {cohort}",
+        f"update user_level.user_lifecycle set active_days = 999, lifecycle_state = 'new' where {cohort}",
         # so little that no data test objects, and enough to see that nobody touched it
         f"update cohorts.cohort_retention set ci_low = ci_low / 2 where signup_month = date '{left}'",
-        f"update cohorts.user_lifecycle set first_active_date = signup_date where signup_month = date '{left}'",
+        f"update user_level.user_lifecycle set first_active_date = signup_date where signup_month = date '{left}'",
     )
     before = loaded_path.marts(WORLD)
     loaded_path.rebuild_cohort(WORLD, repaired)

@@ -206,7 +206,7 @@ def contents(home: Path) -> dict[str, pa.Table]:
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
         return {
             table: connection.sql(f"select * from {table} order by all").to_arrow_table()
-            for table in ("raw.user_engagement", "activity.user_days", "marts.active_users_daily")
+            for table in ("raw.user_engagement", "user_level.user_days", "marts.active_users_daily")
         }
 
 

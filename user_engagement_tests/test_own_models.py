@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from user_engagement.assets.own_marts import own_marts
 from user_engagement.errors import SettingsError
 from user_engagement.inputs.dbt_project import prepare_project
 from user_engagement.settings import load_settings
@@ -44,3 +45,21 @@ def test_a_model_that_no_asset_would_build_is_refused(tmp_path: Path, name: str)
     settings = load_settings(home=tmp_path / "home", models=tmp_path / "team" / "models")
     with pytest.raises(SettingsError, match=f"{re.escape(name)} would not be built. Move it to marts/"):
         prepare_project(settings)
+
+
+def test_a_mart_of_a_team_that_is_stored_with_the_tables_of_users_is_not_published() -> None:
+    def model(name: str, schema: str) -> dict[str, object]:
+        return {
+            "resource_type": "model",
+            "fqn": ["user_engagement_dbt", "marts", name],
+            "name": name,
+            "description": f"About {name}.",
+            "config": {"schema": schema, "materialized": "table"},
+        }
+
+    nodes = {
+        "a": model("revenue", "marts"),
+        "b": model("payers", "user_level"),
+        "c": model("survival", "marts"),
+    }
+    assert own_marts({"nodes": nodes}) == {"revenue": "About revenue."}

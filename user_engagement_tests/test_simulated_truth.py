@@ -372,7 +372,7 @@ RELEASE = MobileRelease(begins=date(2025, 8, 4))
 
 SESSIONS_BY_DEVICE = """
     select stg.device_type, stg.activity_date, count(distinct stg.event_id) as sessions
-    from staging.stg_user_engagement as stg inner join activity.users as users using (user_id)
+    from staging.stg_user_engagement as stg inner join user_level.users as users using (user_id)
     where stg.activity_date between users.signup_date and date '{as_of}' group by all order by all
 """
 

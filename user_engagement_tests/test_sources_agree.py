@@ -36,14 +36,13 @@ from dagster._core.test_utils import environ
 
 from user_engagement import pipeline, simulation
 from user_engagement.cli import simulated_company
-from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.errors import SourceError
 from user_engagement.partitions import Months
 from user_engagement.settings import Settings, load_settings
 from user_engagement.simulation.activity import LONGEST_SESSION
 from user_engagement.sources.snowplow.files import enriched_events
 from user_engagement_tests.support.frames import assert_equal, marts
-from user_engagement_tests.support.postgres import Server, running_server
+from user_engagement_tests.support.postgres import Server, copy_into, running_server
 from user_engagement_tests.support.worlds import at_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -85,14 +84,6 @@ def marts_through(home: Path, **source: Any) -> Marts:
 def settings_at(home: Path, **given: Any) -> Iterator[Settings]:
     with at_home(home):
         yield load_settings(**{"home": home, "as_of": THROUGH, **given})
-
-
-def copy_into(url: str, files: Path) -> None:
-    """The three tables of the files as tables of a database."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    for table in RAW_TABLES:
-        frame = pq.read_table(files / f"{table.name}.parquet").to_pandas()
-        frame.to_sql(table.name, engine, index=False, chunksize=5_000)
 
 
 # -- the same through every source -------------------------------------------------------------------------

@@ -14,14 +14,14 @@ WAREHOUSE_POOL = "warehouse"
 PUBLISHED = ("published", "generation")
 
 
-def asset_key(settings: Settings, schema: str, table: str) -> dg.AssetKey:
-    """The key of a table: its schema and name, after the prefix in a Dagster that is shared with others."""
+def asset_key(settings: Settings, folder: str, table: str) -> dg.AssetKey:
+    """The key of a table: its folder and name, after the prefix in a Dagster that is shared with others."""
     prefix = [settings.dagster_prefix] if settings.dagster_prefix else []
-    return dg.AssetKey([*prefix, schema, table])
+    return dg.AssetKey([*prefix, folder, table])
 
 
 def table_of(key: dg.AssetKey) -> tuple[str, str]:
-    """Schema and name of the table behind a key."""
+    """Folder and name of the table behind a key; a user-level table is not stored in the schema of its folder."""
     return key.path[-2], key.path[-1]
 
 

@@ -7,11 +7,10 @@ to keep.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
-from user_engagement.assets.common import table_of
 from user_engagement.inputs.fingerprints import REBUILD_TAG
 from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
@@ -20,13 +19,13 @@ INPUTS = "complete_weeks_inputs"
 """The metadata entry with the fingerprint of the inputs, and the model that computes it."""
 
 
-def announce_rebuild(context: dg.AssetExecutionContext, keys: Collection[dg.AssetKey]) -> None:
+def announce_rebuild(context: dg.AssetExecutionContext, keys: Iterable[dg.AssetKey]) -> None:
     """Records that tables are about to change: what was recorded of them before holds no more."""
     for key in keys:
         context.log_event(dg.AssetObservation(asset_key=key, description="A rebuild has begun."))
 
 
-def recorded_inputs(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> str | None:
+def recorded_inputs(instance: dg.DagsterInstance, keys: Iterable[dg.AssetKey]) -> str | None:
     """The fingerprint of the inputs from which all tables were made; None if there is no such single fingerprint."""
     found = {_recorded(instance, key) for key in keys}
     return found.pop() if len(found) == 1 else None
@@ -46,12 +45,18 @@ def _recorded(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 
 
 def can_keep(
-    context: dg.AssetExecutionContext, settings: Settings, keys: Collection[dg.AssetKey], inputs: str | None
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    stored: Mapping[dg.AssetKey, tuple[str, str]],
+    inputs: str | None,
 ) -> bool:
-    """Whether all tables are there and were made from ``inputs``, and the run does not ask for a rebuild."""
-    if inputs is None or REBUILD_TAG in context.run.tags or not set(keys) <= context.selected_asset_keys:
+    """Whether all tables are there and were made from ``inputs``, and the run does not ask for a rebuild.
+
+    ``stored`` has schema and name of the table behind each key.
+    """
+    if inputs is None or REBUILD_TAG in context.run.tags or not set(stored) <= context.selected_asset_keys:
         return False
-    if recorded_inputs(context.instance, keys) != inputs:
+    if recorded_inputs(context.instance, stored) != inputs:
         return False
     with open_warehouse(settings).reader() as reader:
-        return len(reader.tables(map(table_of, keys))) == len(keys)
+        return len(reader.tables(stored.values())) == len(stored)

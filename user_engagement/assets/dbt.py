@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -119,8 +119,23 @@ class Translator(DagsterDbtTranslator):
 
 
 def folder_of(props: Mapping[str, Any]) -> str:
-    """The folder of a model, which is its group, its schema and the prefix of its asset key."""
+    """The folder of a model, which is its group and the prefix of its asset key."""
     return props["fqn"][1] if props["resource_type"] == "model" else props.get("source_name", "")
+
+
+def schema_of(props: Mapping[str, Any]) -> str:
+    """The schema of a model's table: its folder, or that of tables with a row per user."""
+    return props["config"]["schema"]
+
+
+def stored_tables(
+    manifest: Mapping[str, Any], keys: Iterable[dg.AssetKey]
+) -> dict[dg.AssetKey, tuple[str, str]]:
+    """Schema and name of the table behind each key."""
+    models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    schemas = {(folder_of(node), node["name"]): schema_of(node) for node in models}
+    named = {key: table_of(key) for key in keys}
+    return {key: (schemas.get(table, table[0]), table[1]) for key, table in named.items()}
 
 
 # -- the assets --------------------------------------------------------------------------------------------
@@ -198,23 +213,27 @@ def dbt_build(
         events.extend(invocation.stream())
     except DagsterDbtCliRuntimeError as failure:
         error = failure
-    describe_tables(context, settings)
+    manifest = load_manifest(settings)
+    describe_tables(context, settings, manifest)
     if window:
-        count_partitions(context, settings, window)
+        count_partitions(context, settings, manifest, window)
     return FinishedBuild(events, error)
 
 
-def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> None:
+def describe_tables(
+    context: dg.AssetExecutionContext, settings: Settings, manifest: Mapping[str, Any]
+) -> None:
     """Row count, column types and lineage of the columns of the selected tables, for the catalog."""
     selected = set(context.selected_asset_keys)
     parents = {key: context.assets_def.asset_deps[key] for key in selected}
+    stored = stored_tables(manifest, selected.union(*parents.values()))
     with open_warehouse(settings).reader() as reader:
-        tables = reader.tables(map(table_of, selected.union(*parents.values())))
+        tables = reader.tables(stored.values())
     compiled = compiled_models(target_path(settings, context))
     for key in selected:
-        if table_of(key) not in tables:
+        if stored[key] not in tables:
             continue
-        rows, columns = tables[table_of(key)]
+        rows, columns = tables[stored[key]]
         documented = context.assets_def.specs_by_key[key].metadata.get("dagster/column_schema")
         words = {c.name: c.description for c in documented.columns} if documented else {}
         described = [
@@ -223,7 +242,7 @@ def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> No
         metadata: dict[str, Any] = {"dagster/column_schema": dg.TableSchema(columns=described)}
         if rows is not None:
             metadata["dagster/row_count"] = rows
-        read = {table_of(parent): parent for parent in parents[key] if table_of(parent) in tables}
+        read = {stored[parent]: parent for parent in parents[key] if stored[parent] in tables}
         known = {name: (parent, tables[name][1]) for name, parent in read.items()}
         sql = compiled.get(key.path[-1])
         if sql and (origins := column_lineage(sql, known, settings.warehouse)):
@@ -231,13 +250,16 @@ def describe_tables(context: dg.AssetExecutionContext, settings: Settings) -> No
         context.add_asset_metadata(metadata, asset_key=key)
 
 
-def count_partitions(context: dg.AssetExecutionContext, settings: Settings, window: Window) -> None:
+def count_partitions(
+    context: dg.AssetExecutionContext, settings: Settings, manifest: Mapping[str, Any], window: Window
+) -> None:
     """The rows of each month of the run, for the selected tables that are built by month."""
-    columns = window_columns(load_manifest(settings))
+    columns = window_columns(manifest)
+    stored = stored_tables(manifest, context.selected_asset_keys)
     with open_warehouse(settings).reader() as reader:
         for key in context.selected_asset_keys:
-            table = ".".join(table_of(key))
-            if table in columns and reader.columns(*table_of(key)):
+            table = ".".join(stored[key])
+            if table in columns and reader.columns(*stored[key]):
                 months = reader.monthly_rows(table, columns[table], window.predicate(columns[table]))
                 for partition, rows in rows_of_partitions(months, context.partition_keys).items():
                     context.add_asset_metadata({PARTITION_ROWS: rows}, asset_key=key, partition_key=partition)
@@ -247,7 +269,7 @@ def window_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The date column of each model that is built by month, by ``schema.table``."""
     models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
     columns = {
-        f"{folder_of(node)}.{node['name']}": node["config"]["meta"].get("window_column") for node in models
+        f"{schema_of(node)}.{node['name']}": node["config"]["meta"].get("window_column") for node in models
     }
     return {table: column for table, column in columns.items() if column}
 
@@ -259,7 +281,7 @@ def cohort_figures(settings: Settings, window: Window) -> dict[str, dict[str, fl
                count(*) as cohort_size,
                any_value(retention.retention_rate) as month_1_retention,
                cast(count(history.declared_churn_date) as double) / count(*) as churn_rate
-        from cohorts.user_history as history
+        from user_level.user_history as history
         left join cohorts.cohort_retention as retention
             on retention.signup_month = history.signup_month and retention.segment_name = 'all'
             and retention.period_kind = 'relative_month' and retention.period_number = 1

@@ -270,7 +270,7 @@ def shared_event_ids(loaded: Loaded) -> Iterator[str]:
                 count(distinct user_id) as users,
                 max(activity_date) - min(activity_date) as days_apart,
                 count(*) as rows_found
-            from activity.repeated_events
+            from user_level.repeated_events
             group by event_id
         ) as ids
         where users > 1 or days_apart > 1

@@ -7,7 +7,6 @@ the events of the Dagster instance; there is no second state that could disagree
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ import dagster as dg
 
 from user_engagement.assets.common import asset_key, published_key, raw_key
 from user_engagement.contracts.raw import RAW_TABLES, USER_ENGAGEMENT
+from user_engagement.hashing import digest
 from user_engagement.inputs.fingerprints import (
     BUILD,
     FINGERPRINT,
@@ -101,7 +101,7 @@ class Comparison:
     def digest(self, months: Iterable[str]) -> str:
         """One hash of the source's fingerprints in these months."""
         found = [(key, list(self.fingerprints[key])) for key in sorted(months)]
-        return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+        return digest([repr(found)])
 
 
 def compare(

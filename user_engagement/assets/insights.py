@@ -1,4 +1,7 @@
-"""Why engagement falls: counts reduced by dbt, tables computed from them, both in the schema `insights`."""
+"""Why engagement falls: counts reduced by dbt, and tables computed from them.
+
+Both are in the schema `insights`; those with a row per user are in `user_level`.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -13,9 +16,11 @@ from dagster_dbt import DbtCliResource, dbt_assets
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, table_of
 from user_engagement.assets.complete_weeks import INPUTS, announce_rebuild, can_keep, recorded_inputs
-from user_engagement.assets.dbt import Translator, dbt_build, load_manifest
+from user_engagement.assets.dbt import Translator, dbt_build, load_manifest, stored_tables
+from user_engagement.contracts.marts import USER_LEVEL
 from user_engagement.errors import UserError
-from user_engagement.inputs.fingerprints import code_fingerprint, digest
+from user_engagement.hashing import digest
+from user_engagement.inputs.fingerprints import code_fingerprint
 from user_engagement.inputs.variables import dbt_vars
 from user_engagement.insights.rollups import DailyRollups, Rollups
 from user_engagement.insights.schema import Table
@@ -120,10 +125,11 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
 
 def read_frames(settings: Settings, rollups: type[DailyRollups]) -> dict[str, pd.DataFrame]:
     keys = rollup_keys(settings)
+    stored = stored_tables(load_manifest(settings), [keys[field.name] for field in fields(rollups)])
     with open_warehouse(settings).reader() as reader:
         return {
-            field.name: reader.ordered(*table_of(keys[field.name])).read_all().to_pandas(date_as_object=False)
-            for field in fields(rollups)
+            name: reader.ordered(schema, name).read_all().to_pandas(date_as_object=False)
+            for schema, name in stored.values()
         }
 
 
@@ -179,6 +185,17 @@ def compute_daily(settings: Settings) -> tuple[dict[str, pa.Table], str]:
     return published, brief_text(published["decline_brief"], as_of)
 
 
+def store(settings: Settings, tables: Mapping[str, pa.Table], **tags: str) -> None:
+    """Replaces the insight tables, those with a row per user in a schema of their own."""
+    for schema in (USER_LEVEL, SCHEMA):
+        placed = {name: table for name, table in tables.items() if schema_of_table(name) == schema}
+        open_warehouse(settings).replace_tables(schema, placed, asset=SCHEMA, **tags)
+
+
+def schema_of_table(name: str) -> str:
+    return USER_LEVEL if name in OF_USERS else SCHEMA
+
+
 def brief_text(brief: pa.Table, as_of: date) -> str:
     from user_engagement.insights.brief import markdown
 
@@ -212,6 +229,9 @@ def insight_assets(
     manifest = load_manifest(settings)
     weekly_rollups = keys_of_weekly_models(settings, manifest)
     weekly_tables = [asset_key(settings, SCHEMA, name) for name in OF_COMPLETE_WEEKS]
+    stored_rollups, stored_weekly = (
+        stored_tables(manifest, keys) for keys in (weekly_rollups, weekly_tables)
+    )
 
     @dbt_assets(
         manifest=manifest,
@@ -225,7 +245,7 @@ def insight_assets(
     ) -> Iterator[Any]:
         selected = [key for key in weekly_rollups if key in context.selected_asset_keys]
         inputs = inputs_of_rollups(settings)
-        if can_keep(context, settings, weekly_rollups, inputs):
+        if can_keep(context, settings, stored_rollups, inputs):
             build = dbt_build(context, user_engagement_dbt, settings, window=None, exclude=WEEKLY_MODELS)
             yield from (dg.MaterializeResult(asset_key=key, metadata={INPUTS: inputs}) for key in selected)
         else:
@@ -244,14 +264,12 @@ def insight_assets(
     )
     def insight_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         inputs = inputs_of_tables(settings, recorded_inputs(context.instance, weekly_rollups))
-        if can_keep(context, settings, weekly_tables, inputs):
+        if can_keep(context, settings, stored_weekly, inputs):
             tables, brief = compute_daily(settings)
         else:
             tables, brief = compute(settings)
             announce_rebuild(context, weekly_tables)
-        open_warehouse(settings).replace_tables(
-            SCHEMA, tables, OF_USERS, asset=SCHEMA, run_id=context.run.run_id
-        )
+        store(settings, tables, run_id=context.run.run_id)
         for name, table in tables.items():
             metadata: dict[str, Any] = {"dagster/row_count": table.num_rows}
             if name == "decline_brief":

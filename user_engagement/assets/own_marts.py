@@ -1,9 +1,9 @@
-"""Marts that a team adds: models in the folder ``marts`` that the KPI contract does not name."""
+"""Marts that a team adds: models in the schema ``marts`` that the KPI contract does not name."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from user_engagement.assets.dbt import folder_of
+from user_engagement.assets.dbt import folder_of, schema_of
 from user_engagement.contracts.marts import MARTS
 from user_engagement.warehouse import WarehouseReader
 
@@ -16,7 +16,7 @@ def own_marts(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {
         node["name"]: node["description"] or node["name"]
         for node in sorted(models, key=lambda node: node["name"])
-        if folder_of(node) == SCHEMA
+        if (folder_of(node), schema_of(node)) == (SCHEMA, SCHEMA)
         and node["name"] not in MARTS
         and node["config"]["materialized"] != "ephemeral"
     }

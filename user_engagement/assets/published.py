@@ -15,7 +15,7 @@ from user_engagement.assets.doubts import CHECKS, find_doubts
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
 from user_engagement.assets.own_marts import SCHEMA as MARTS_SCHEMA
 from user_engagement.assets.own_marts import names_no_user, own_marts
-from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
+from user_engagement.contracts.marts import MARTS, PER_USER_MARTS, USER_LEVEL
 from user_engagement.errors import UserError
 from user_engagement.inputs.fingerprints import BUILD, SOURCE_STATE
 from user_engagement.inputs.publication import UNKNOWN, made_from
@@ -29,18 +29,18 @@ USERS, AT_RISK = "user_lifecycle", "at_risk_users"
 REPORT = "report.html"
 WITH_IDS = f"""
     select numbers.user_id, listed.*
-    from {INSIGHTS}.{AT_RISK} as listed
-    inner join lookups.user_numbers as numbers on listed.user_number = numbers.user_number
+    from {USER_LEVEL}.{AT_RISK} as listed
+    inner join {USER_LEVEL}.user_numbers as numbers on listed.user_number = numbers.user_number
 """
 
 
 def published_tables(settings: Settings) -> dict[str, str]:
-    """The tables of a generation and their schemas; tables with a row per user only with `PUBLISH_USERS`."""
-    tables = {name: mart.schema for name, mart in MARTS.items()}
+    """The tables of a generation and their folders; tables with a row per user only with `PUBLISH_USERS`."""
+    tables = {name: mart.folder for name, mart in MARTS.items()}
     if settings.insights:
         tables |= dict.fromkeys(INSIGHT_TABLES, INSIGHTS)
     hidden = {*PER_USER_MARTS, AT_RISK} - ({USERS, AT_RISK} if settings.publish_users else set())
-    return {name: schema for name, schema in tables.items() if name not in hidden}
+    return {name: folder for name, folder in tables.items() if name not in hidden}
 
 
 def published_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -51,8 +51,8 @@ def published_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=published_key(settings),
         deps=[
-            dg.AssetDep(asset_key(settings, schema, name), partition_mapping=_mapping(schema))
-            for name, schema in tables.items()
+            dg.AssetDep(asset_key(settings, folder, name), partition_mapping=_mapping(folder))
+            for name, folder in tables.items()
         ],
         group_name="published",
         freshness_policy=freshness_policy(settings),
@@ -119,10 +119,8 @@ def _rows_to_publish(
     if name not in (USERS, AT_RISK):
         return reader.ordered(schema, name)
     assert settings.pseudonym_key, "settings with publish_users require it"
-    if name == AT_RISK:
-        users = reader.query(WITH_IDS).drop_columns("user_number")
-    else:
-        users = reader.ordered(schema, name).read_all()
+    is_at_risk = name == AT_RISK
+    users = reader.query(WITH_IDS).drop_columns("user_number") if is_at_risk else reader.mart(name).read_all()
     return pseudonymised(users, settings.pseudonym_key.get_secret_value())
 
 

@@ -1,4 +1,4 @@
-"""The contract of every mart: its schema, its columns in order, their types, and whether it has a row per user."""
+"""The contract of every mart: its folder, its columns in order, their types, and whether it has a row per user."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ TYPES = {
 SEGMENT = "segment_name text, segment_value text"
 INTERVAL = "ci_low number, ci_high number"
 
+USER_LEVEL = "user_level"
+"""The schema of every table and view that has a row per user, or names users otherwise."""
+
 
 @dataclass(frozen=True)
 class Mart:
-    """A mart's schema and its columns, each a name and a kind of `TYPES`; ``observed_through`` ends every mart."""
+    """A mart's folder and its columns, each a name and a kind of `TYPES`; ``observed_through`` ends every mart."""
 
-    schema: str
+    folder: str
     columns: str
     is_per_user: bool = False
+
+    @property
+    def schema(self) -> str:
+        """The schema of its table: that of its folder, unless it has a row per user."""
+        return USER_LEVEL if self.is_per_user else self.folder
 
     def breaches(self, columns: Mapping[str, str]) -> list[str]:
         """The differences between the contract and a table's columns and types; extra columns are allowed."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from user_engagement.contracts.raw import RAW_TABLES, RawTable
+from user_engagement.hashing import digest
 from user_engagement.inputs.dbt_project import prepare_project
 from user_engagement.inputs.held_up import HeldUp, waiting_months
 from user_engagement.settings import PACKAGE, Settings
@@ -106,8 +107,3 @@ def _reading_settings(settings: Settings) -> str:
 
 def _content_hashes(files: Iterable[Path]) -> Iterable[str]:
     return (f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)
-
-
-def digest(parts: Iterable[str]) -> str:
-    """A short hash of texts in their order."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -21,8 +21,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from user_engagement.hashing import digest
 from user_engagement.inputs.dbt_project import prepare_project, profile_variables
-from user_engagement.inputs.fingerprints import digest, project_fingerprint
+from user_engagement.inputs.fingerprints import project_fingerprint
 from user_engagement.settings import Settings
 
 # a parsed manifest has relation names, grants and references that depend on these

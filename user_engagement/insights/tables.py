@@ -12,6 +12,7 @@ COMPARED_WEEKS = 4  # of either period
 
 
 OF_USERS = ("at_risk_users",)
+"""Tables with a row per user: they are stored apart from the others, and not exported."""
 """Tables with a row per user, which are not exported."""
 OBSERVED = {"observed_through": (DAY, "Last complete day of data.")}
 SEGMENT = {
@@ -232,7 +233,7 @@ TABLES = {
             "rank": (COUNT, "1 is most at risk."),
             "user_number": (
                 COUNT,
-                "The user; `lookups.user_numbers` has the id, published is a keyed hash of that.",
+                "The user; `user_level.user_numbers` has the id, published is a keyed hash of that.",
             ),
             "probability": (NUMBER, "Of no activity in the next 28 days."),
             "days_since_last_active": (COUNT, "Days."),

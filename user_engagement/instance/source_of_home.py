@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from user_engagement.errors import SettingsError
+from user_engagement.hashing import digest
 from user_engagement.settings import PREFIX, Settings
 
 
@@ -61,7 +61,7 @@ def _identity(settings: Settings) -> dict[str, str]:
             places[0] = settings.source_path
         places += sorted(mapping.table for mapping in settings.source_tables.values())
     shown = " and ".join(places) or "no place"
-    mark = hashlib.sha256("\n".join((settings.source, *places)).encode()).hexdigest()[:16]
+    mark = digest([settings.source, *places])
     return {"name": f"{settings.source} in {shown}", "mark": mark}
 
 

@@ -5,7 +5,7 @@ SQL that is passed in names tables by the project's schemas (`lookups.horizon`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -121,12 +121,10 @@ class Warehouse(Protocol):
         """
         ...
 
-    def replace_tables(
-        self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
-    ) -> None:
+    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
         """Replaces tables of a schema, or creates them, in one transaction: readers see all of them or none.
 
-        Where readers have a role of their own, it may read all but the tables ``of_users``.
+        Where readers have a role of their own, it may read them, unless the schema's tables name users.
         """
         ...
 

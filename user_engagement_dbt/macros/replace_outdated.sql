@@ -3,14 +3,15 @@
 
   Replaces the months whose rows were built from something else than what there is now, in one transaction. Every row
   carries its month, `activity_month`, and in `built_from` the checksum of what the month was built from.
-  config(meta={'built_from': ...}) names the model of the schema `activity` that has the checksums of now.
+  config(meta={'built_from': ...}) names the model that has the checksums of now.
 
   The checksums are of contents: whichever months a run loads, in whatever order, and wherever it ends, the next run
   finds what is outdated, and the table holds what building it whole would give.
 -#}
 {% macro get_incremental_replace_outdated_sql(arg_dict) %}
   {%- set target = arg_dict['target_relation'] -%}
-  {%- set upstream = target.incorporate(path={'identifier': config.meta_require('built_from')}) -%}
+  {%- set made_from = graph.nodes['model.user_engagement_dbt.' ~ config.meta_require('built_from')] -%}
+  {%- set upstream = target.incorporate(path={'schema': made_from.schema, 'identifier': made_from.name}) -%}
   {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
   {%- set kept -%} coalesce(activity_month in ({{ months_up_to_date(upstream, target) }}), false) {%- endset -%}
   {%- set dml -%}

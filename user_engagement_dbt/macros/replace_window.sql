@@ -72,10 +72,10 @@
 {#- Every model sets its own. -#}
 {% macro snowflake__unset_query_tag(original_query_tag) %}{% endmacro %}
 
-{#- Drops tables of the schema `activity` that rest on what is built anew; they are then built whole again. -#}
+{#- Drops tables of the schema `user_level` that rest on what is built anew; they are then built whole again. -#}
 {% macro drop_unless_incremental(names) %}
   {%- if execute and not is_incremental() -%}
-    {%- set schema = generate_schema_name('activity', none) -%}
+    {%- set schema = generate_schema_name('user_level', none) -%}
     {%- for name in names -%}
       {%- set relation = load_cached_relation(this.incorporate(path={'schema': schema, 'identifier': name})) -%}
       {%- if relation -%} {%- do adapter.drop_relation(relation) -%} {%- endif -%}

@@ -44,7 +44,7 @@ def loaded(tmp_path: Path) -> Iterator[Any]:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", "500MB")
     with warehouse.connect() as connection:
         connection.execute(
-            "create schema raw; create schema activity; create schema lookups; create schema marts"
+            "create schema raw; create schema user_level; create schema lookups; create schema marts"
         )
         connection.execute(
             "create table raw.user_signups as select '7' as user_id, date '2025-01-01' as signup_date"
@@ -162,14 +162,15 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", "500MB")
     with warehouse.connect() as connection:
         connection.execute("""
-            create schema raw; create schema activity; create schema lookups; create schema marts;
+            create schema raw; create schema activity; create schema user_level;
+            create schema lookups; create schema marts;
             create table raw.user_signups as select date '2025-01-01' as signup_date;
             create table lookups.horizon as select date '2025-06-30' as as_of;
             create table activity.row_counts as
                 select cast(d as date) as activity_date, 100 as total_rows
                 from (select unnest(range(date '2025-01-01', date '2025-07-01', interval 1 day)) as d);
             create table activity.outages as select date '2025-02-03' as outage_date;
-            create table activity.repeated_events as
+            create table user_level.repeated_events as
                 select * from (values
                     ('e1', 'a', date '2025-03-01'), ('e1', 'b', date '2025-03-01'),
                     ('e2', 'a', date '2025-03-01'), ('e2', 'a', date '2025-03-09'),

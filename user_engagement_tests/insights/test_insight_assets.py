@@ -17,7 +17,7 @@ import pytest
 
 from user_engagement import simulation
 from user_engagement.assets.dbt import dbt_resource
-from user_engagement.assets.insights import compute, insight_assets
+from user_engagement.assets.insights import compute, insight_assets, schema_of_table
 from user_engagement.insights.tables import TABLES, to_arrow
 from user_engagement.partitions import monthly_partitions
 from user_engagement.settings import Settings, load_settings
@@ -100,7 +100,7 @@ def test_the_assets_write_every_table_with_its_grain(small: Settings) -> None:
     assert result.success
     with duckdb.connect(str(small.warehouse_file), read_only=True) as connection:
         for name, table in TABLES.items():
-            held = connection.sql(f"select * from insights.{name}").to_arrow_table().to_pandas()
+            held = connection.table(f"{schema_of_table(name)}.{name}").to_arrow_table().to_pandas()
             assert list(held.columns) == list(table.columns), name
             assert not held.duplicated(list(table.grain)).any(), name
             if name != "finding_series":  # a company of so few users may have no finding

@@ -12,12 +12,15 @@ import pyarrow as pa
 import pytest
 from dagster._core.test_utils import environ
 
+from user_engagement.assets.insights import schema_of_table
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.pipeline import RunFailedError, plan, run
 from user_engagement.settings import Settings, load_settings
 from user_engagement.warehouse import open_warehouse
+from user_engagement.warehouse.schemas import NAMING_USERS, SCHEMAS
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.comparing import assert_same_marts
+from user_engagement_tests.support.earlier_version import former_places
 from user_engagement_tests.support.load_paths import (
     EARLY_EVENTS,
     LATE_EVENTS,
@@ -44,7 +47,7 @@ class SnowflakePath(LoadPath):
 
 def insights_of(settings: Settings) -> dict[str, pa.Table]:
     with open_warehouse(settings).reader() as reader:
-        return {name: reader.ordered("insights", name).read_all() for name in INSIGHTS}
+        return {name: reader.ordered(schema_of_table(name), name).read_all() for name in INSIGHTS}
 
 
 def marts_of_run(settings: Settings, folder: Path) -> dict[str, pa.Table]:
@@ -77,9 +80,9 @@ def test_every_road_ends_where_it_ends_in_duckdb(
     path.load(EARLY)
     assert_same_marts(path.marts(EARLY), embedded.marts(EARLY))
 
-    counted = "select count(*), sum(sessions) from activity.user_days"
+    counted = "select count(*), sum(sessions) from user_level.user_days"
     before = snowflake.rows(counted)
-    cut = Cut("insert into " + snowflake.database.lower() + ".activity.user_days ", "after")
+    cut = Cut("insert into " + snowflake.database.lower() + ".user_level.user_days ", "after")
     with (
         cut_wire(snowflake.emulator.port, cut) as port,
         environ({"SNOWFLAKE_PORT": str(port)}),
@@ -93,9 +96,40 @@ def test_every_road_ends_where_it_ends_in_duckdb(
 
     cohort = f"signup_month = '{MONTHS[1]}'"
     snowflake.rows(f"update cohorts.cohort_retention set retained_users = 999 where {cohort}")
-    snowflake.rows(f"delete from cohorts.user_lifecycle where {cohort}")
+    snowflake.rows(f"delete from user_level.user_lifecycle where {cohort}")
     path.rebuild_cohort(WORLD, MONTHS[1])
     assert_same_marts(path.marts(WORLD), wanted)
+
+
+def test_an_account_of_an_earlier_version_goes_on_with_the_rows_it_has(
+    snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    """User-level tables were in the schemas of aggregated ones; one month alone is loaded after the upgrade."""
+    path = SnowflakePath(tmp_path)
+    path.load(EARLY)
+    places = former_places(path.settings(EARLY))
+    columns = f"select table_name, column_name from {snowflake.database}.information_schema.columns"
+    held = snowflake.rows(
+        f"{columns} where table_schema = 'USER_LEVEL' and table_name <> 'USER_ACTIVITY_DAILY'"
+    )
+    for name in sorted({row[0].lower() for row in held}):
+        former = places[f"user_level.{name}"]
+        snowflake.rows(f"create transient table {former} as select * from user_level.{name}")
+        if (name.upper(), "USER_NUMBER") in held:
+            # so that these rows can be told from new ones
+            snowflake.rows(f"update {former} set user_number = user_number + 1000")
+        snowflake.rows(f"drop table user_level.{name}")
+    snowflake.rows("create view marts.user_activity_daily as select user_id from lookups.user_numbers")
+    path.load(WORLD, LATE_EVENTS)
+    assert_same_marts(path.marts(WORLD), wanted)
+    assert snowflake.rows("select min(user_number) > 1000 from user_level.user_numbers") == [(True,)]
+    schemas = ", ".join(f"'{schema.upper()}'" for schema in set(SCHEMAS) - set(NAMING_USERS))
+    assert (
+        snowflake.rows(
+            f"{columns} where column_name in ('USER_ID', 'USER_NUMBER') and table_schema in ({schemas})"
+        )
+        == []
+    )
 
 
 @pytest.mark.exhaustive

@@ -89,14 +89,35 @@ def test_a_reader_who_may_read_rows_of_users_is_named_with_the_statement_that_ta
         account = snowflake.account
     database = ("USAGE", "DATABASE", snowflake.database)
     mart = ("SELECT", "TABLE", f"{snowflake.database}.COHORTS.COHORT_RETENTION")
-    users = ("SELECT", "VIEW", f"{snowflake.database}.MARTS.USER_ACTIVITY_DAILY")
+    marts = ("USAGE", "SCHEMA", f"{snowflake.database}.COHORTS")
+    users = ("SELECT", "VIEW", f"{snowflake.database}.USER_LEVEL.USER_ACTIVITY_DAILY")
     elsewhere = ("SELECT", "TABLE", "OTHER.RAW.USER_SIGNUPS")
-    assert judged_grants([database, mart, elsewhere], account).passed
+    assert judged_grants([database, mart, marts, elsewhere], account).passed
     assert "grant usage on database" in judged_grants([mart], account).remedy
     assert (
         judged_grants([database, mart, users], account).remedy
-        == f"revoke SELECT on VIEW {snowflake.database}.MARTS.USER_ACTIVITY_DAILY from role READER;"
+        == f"revoke SELECT on VIEW {snowflake.database}.USER_LEVEL.USER_ACTIVITY_DAILY from role READER;"
     )
+    for schema in ("USER_LEVEL", "RAW", "STAGING"):
+        usage = ("USAGE", "SCHEMA", f"{snowflake.database}.{schema}")
+        assert judged_grants([database, mart, marts, usage], account).remedy == (
+            f"revoke USAGE on SCHEMA {snowflake.database}.{schema} from role READER;"
+        )
+
+
+def test_a_grant_on_what_is_to_come_is_named_where_it_would_show_users(snowflake: Snowflake) -> None:
+    """The setup that was documented granted the use of all future schemas of the database."""
+    name = snowflake.database
+    with environ({"SNOWFLAKE_READER_ROLE": "reader"}):
+        snowflake.rows(f"grant select on future views in schema {name}.marts to role reader")
+        assert all(finding.passed for finding in examine(snowflake.account))
+        snowflake.rows(f"grant usage on future schemas in database {name} to role reader")
+        snowflake.rows(f"grant select on future tables in schema {name}.user_level to role reader")
+        found = list(examine(snowflake.account))[-1]
+    assert set(found.remedy.split("; ")) == {
+        f"revoke USAGE on future SCHEMAS in database {name} from role READER",
+        f"revoke SELECT on future TABLES in schema {name}.USER_LEVEL from role READER;",
+    }
 
 
 def test_who_cannot_log_in_gets_one_finding(snowflake: Snowflake) -> None:

@@ -34,7 +34,7 @@ def test_they_leave_marts_as_without_them_and_do_not_come_back(
     proof = forget(hosted, users)
     assert proof.left == ()
     assert proof.removed["raw.user_signups"] >= 2
-    assert proof.removed["lookups.user_numbers"] == 2
+    assert proof.removed["user_level.user_numbers"] == 2
     part = with_long_ids(company, tmp_path / "part", users)
     embedded = settings_for(home=tmp_path / "embedded", source_path=part)
     with environ({"USER_ENGAGEMENT_HOME": str(embedded.home)}):
@@ -43,7 +43,7 @@ def test_they_leave_marts_as_without_them_and_do_not_come_back(
     assert_same_marts(exported(hosted, tmp_path / "found"), wanted)
     run(hosted, plan(hosted, full=True))
     named = ", ".join(f"'{user}'" for user in users)
-    for table in ("raw.user_signups", "raw.user_engagement", "raw.churn_data", "lookups.user_numbers"):
+    for table in ("raw.user_signups", "raw.user_engagement", "raw.churn_data", "user_level.user_numbers"):
         assert snowflake.rows(f"select count(*) from {table} where user_id in ({named})") == [(0,)]
 
 

@@ -1,4 +1,4 @@
-"""What the reader role may select in Snowflake after runs of the whole pipeline."""
+"""What the reader role may select in Snowflake, after runs of the whole pipeline and after grants on whole schemas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from user_engagement.errors import WarehouseError
 from user_engagement.insights.tables import OF_USERS, TABLES
 from user_engagement.pipeline import plan, run
 from user_engagement.settings import load_settings
-from user_engagement.warehouse.schemas import SCHEMAS
+from user_engagement.warehouse.schemas import NAMING_USERS, SCHEMAS
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.snowflake import Snowflake
 
@@ -24,13 +24,16 @@ AGGREGATED = {
 }
 
 
+def names_of_tables(snowflake: Snowflake, which: str = "") -> set[str]:
+    """The tables and views of the pipeline, or those with a column of some kind."""
+    columns = f"{snowflake.database}.information_schema.columns"
+    found = snowflake.rows(f"select distinct table_schema, table_name from {columns} {which}")
+    return {f"{schema}.{name}".lower() for schema, name in found if schema.lower() in SCHEMAS}
+
+
 def selectable(snowflake: Snowflake) -> set[str]:
     """The tables and views of the pipeline that the role can read when it logs in and tries."""
-    found = snowflake.rows(
-        f"select table_schema, table_name from {snowflake.database}.information_schema.tables "
-        f"union select table_schema, table_name from {snowflake.database}.information_schema.views"
-    )
-    names = {f"{schema}.{name}".lower() for schema, name in found if schema.lower() in SCHEMAS}
+    names = names_of_tables(snowflake)
     assert len(names) > len(AGGREGATED)
     with environ({"SNOWFLAKE_ROLE": "reader"}):
         return {name for name in names if _reads(snowflake, name)}
@@ -57,9 +60,18 @@ def test_after_runs_of_the_pipeline_the_reader_reads_exactly_the_aggregated_mart
     with environ({"USER_ENGAGEMENT_HOME": str(settings.home), "SNOWFLAKE_READER_ROLE": "reader"}):
         run(settings, plan(settings))
         assert selectable(snowflake) == AGGREGATED
-        mistakes = ("marts.user_activity_daily", "insights.at_risk_users")
+        mistakes = ("user_level.user_activity_daily", "user_level.at_risk_users")
+        snowflake.rows(f"grant usage on schema {snowflake.database}.user_level to role reader")
         for name in mistakes:
             snowflake.rows(f"grant select on {snowflake.database}.{name} to role reader")
         assert selectable(snowflake) == {*AGGREGATED, *mistakes}
         run(settings, plan(settings, full=True))
     assert selectable(snowflake) == AGGREGATED
+    # as a grant on all tables and views of the schemas that name no user, or on future ones
+    aggregated = {name for name in names_of_tables(snowflake) if name.split(".")[0] not in NAMING_USERS}
+    for schema in {name.split(".")[0] for name in aggregated}:
+        snowflake.rows(f"grant usage on schema {snowflake.database}.{schema} to role reader")
+    for name in aggregated:
+        snowflake.rows(f"grant select on {snowflake.database}.{name} to role reader")
+    assert selectable(snowflake) == aggregated > AGGREGATED
+    assert not aggregated & names_of_tables(snowflake, "where column_name in ('USER_ID', 'USER_NUMBER')")

@@ -201,17 +201,20 @@ def test_readers_may_read_computed_tables_that_name_no_user_and_go_on_when_these
 ) -> None:
     """Insight tables were granted to nobody: dbt grants its own models alone."""
     rows = pa.table({"users": pa.array([1, 2], pa.int64())})
-    tables = {"decline_brief": rows, "at_risk_users": rows}
-    listed = f"{snowflake.database}.INSIGHTS.AT_RISK_USERS"
+    users = f"{snowflake.database}.USER_LEVEL"
     with environ({"SNOWFLAKE_READER_ROLE": "reader"}):
         for _ in range(2):
-            snowflake.warehouse.replace_tables("insights", tables, ["at_risk_users"])
+            snowflake.warehouse.replace_tables("insights", {"decline_brief": rows})
+            snowflake.warehouse.replace_tables("user_level", {"at_risk_users": rows})
             found = snowflake.rows("show grants to role reader")
             assert found[1:] == [("SELECT", "TABLE", f"{snowflake.database}.INSIGHTS.DECLINE_BRIEF")]
-            # a grant by mistake does not outlive the next load
-            snowflake.rows(f"grant select on table {listed} to role reader")
+        snowflake.rows(f"grant usage on schema {users} to role reader")
+        snowflake.rows(f"grant select on table {users}.AT_RISK_USERS to role reader")
         found = list(examine(snowflake.account, ["insights.decline_brief"]))
-    assert found[-1].remedy == f"revoke SELECT on TABLE {listed} from role READER;"
+    assert found[-1].remedy == (
+        f"revoke USAGE on SCHEMA {users} from role READER; "
+        f"revoke SELECT on TABLE {users}.AT_RISK_USERS from role READER;"
+    )
 
 
 def read(snowflake: Snowflake, table: str) -> pa.Table:

@@ -30,8 +30,15 @@ from user_engagement.warehouse.snowflake.connection import connect
 from user_engagement.warehouse.snowflake.source_tables import SnowflakeTables
 from user_engagement_tests.support.comparing import assert_same_marts
 from user_engagement_tests.support.dirty_sessions import ROWS, session
+from user_engagement_tests.support.postgres import copy_into, running_server
 from user_engagement_tests.support.proxy import Cut, cut_wire
-from user_engagement_tests.support.snowflake import Snowflake, marts_of, settings_of
+from user_engagement_tests.support.snowflake import (
+    Emulator,
+    Snowflake,
+    database_of,
+    marts_of,
+    settings_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -160,6 +167,33 @@ def test_tables_of_the_account_give_the_marts_of_files_and_nothing_passes_throug
     with environ({"USER_ENGAGEMENT_HOME": str(embedded.home)}):
         run(embedded, plan(embedded))
     assert_same_marts(marts_of(hosted, tmp_path / "found"), marts_of(embedded, tmp_path / "wanted"))
+
+
+@pytest.mark.long
+def test_the_same_rows_give_the_same_marts_through_files_a_database_and_tables_of_the_account(
+    emulator: Emulator, company: Path, tmp_path: Path
+) -> None:
+    found: dict[str, dict[str, pa.Table]] = {}
+    read_from: set[tuple[str]] = set()
+    with running_server() as server, server.database() as url:
+        copy_into(url, company)
+        sources: dict[str, dict[str, Any]] = {
+            "files": {"source_path": str(company)},
+            "database": {"source_path": url},
+            "warehouse": {"source_tables": MAPPED},
+        }
+        for source, where in sources.items():
+            home = tmp_path / source
+            hosted = settings_of(home, warehouse="snowflake", source=source, **where)
+            with database_of(emulator) as snowflake, environ({"USER_ENGAGEMENT_HOME": str(home)}):
+                if source == "warehouse":
+                    delivered(snowflake, company)
+                run(hosted, plan(hosted))
+                read_from.update(snowflake.rows("select distinct _source from raw.user_signups"))
+                found[source] = marts_of(hosted, tmp_path / f"marts of {source}")
+    assert read_from == {("user_signups.parquet",), ("user_signups",), ("crm.people",)}
+    assert_same_marts(found["database"], found["files"])
+    assert_same_marts(found["warehouse"], found["files"])
 
 
 def test_while_a_table_says_that_it_is_as_it_was_nothing_is_counted_again(

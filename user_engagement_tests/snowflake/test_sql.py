@@ -66,7 +66,7 @@ def told(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Told:
         {
             result["unique_id"].split(".")[2]: result["compiled_code"]
             for result in results
-            if not result["unique_id"].startswith("exposure.")
+            if not result["unique_id"].startswith(("exposure.", "operation."))
         },
         strategies["replace_window"],
         strategies["replace_outdated"],

@@ -43,9 +43,10 @@ LAST_CHANGE = re.compile(r"system\$last_change_commit_time\('([^']+)'\)", re.IGN
 
 SHOW_GRANTS = re.compile(r"show grants to role (\w+)", re.IGNORECASE)
 ONE_GRANT = """select 'USAGE' as "privilege", 'DATABASE' as "granted_on", current_database() as "name\""""
-A_GRANT = "union all select 'SELECT', 'TABLE', '{}' where starts_with('{}', current_database())"
+A_GRANT = "union all select '{}', '{}', '{}' where starts_with('{}', current_database())"
 CHANGED_GRANT = re.compile(
-    r'(grant|revoke) select on (?:table |view )?(\S+) (?:to|from) (?:role )?"?(\w+)"?', re.IGNORECASE
+    r'(grant|revoke) (?:select on (?:table |view )?|usage on schema )(\S+) (?:to|from) (?:role )?"?(\w+)"?',
+    re.IGNORECASE,
 )
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 SHOW_GRANTS_ON = re.compile(r"show grants on (\S+)", re.IGNORECASE)
@@ -56,8 +57,16 @@ GRANTS_ON = (
 REPLACED = re.compile(
     r"create or replace (?:transient )?table (\S+)|drop table (?:if exists )?(\S+)", re.IGNORECASE
 )
+SHOW_FUTURE_GRANTS = re.compile(r"show future grants to role (\w+)", re.IGNORECASE)
+FUTURE_GRANT = re.compile(
+    r"grant (\w+) on future (\w+)s in (?:schema|database) (\S+) to role (\w+)", re.IGNORECASE
+)
+FUTURE_GRANTS = """select column1 as "privilege", column2 as "grant_on", column3 as "name" from values {}"""
+MOVED = re.compile(r"alter table (\S+) rename to (\S+\.\S+\.\S+)", re.IGNORECASE)
 GRANTED: set[tuple[str, str]] = set()
-"""Tables that roles may read, ``(role, table)``."""
+"""Tables that roles may read and schemas that they may use, ``(role, name)``."""
+FUTURE: list[tuple[str, str, str, str]] = []
+"""Grants on what is to come: privilege, kind, place and role; shown, without effect."""
 READERS: set[str] = set()
 """Roles that ever got a grant: they read what they were granted alone. Other roles own everything."""
 
@@ -77,13 +86,18 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
 
     fakesnow answers the first with HTTP 500, which clients take for an outage and repeat, and knows nothing of the
     others, nor of when a table changed: the number of its rows stands for that. A role may use the database, and
-    read the tables that it was granted and that were not replaced since. A row that another transaction has changed is
-    an error at once, where Snowflake waits: it is that of a lock that was waited for too long. A transaction that
-    others wait for ends when its session has been idle for long, as after its client was killed.
+    read the tables that it was granted, in schemas that it was granted, and that were not replaced since. A row that
+    another transaction has changed is an error at once, where Snowflake waits: it is that of a lock that was waited for
+    too long. A transaction that others wait for ends when its session has been idle for long, as after its client was
+    killed.
     """
     USED[self._conn] = time.monotonic()
     command = LAST_CHANGE.sub(r"(select count(*) from \1)", command)
     refuse_reader(self, command)
+    if moved := MOVED.fullmatch(COMMENT.sub("", command).strip(" \n;")):
+        # DuckDB moves no table to another schema
+        _execute(self, f"create table {moved[2]} as select * from {moved[1]}", *args, **kwargs)
+        command = f"drop table {moved[1]}"
     command = emulated_stages.replaced(self, with_grants(command))
     for name, value in getattr(self._conn, "named_at_login", {}).items():
         command = command.replace(f"current_{name}()", f"'{value}'")
@@ -110,7 +124,8 @@ def refuse_reader(cursor: Any, command: str) -> None:
     """Refuses a reader's query of what the role was not granted; names have all their parts."""
     role = (getattr(cursor._conn, "named_at_login", {}).get("role") or "").upper()
     for table in re.findall(r"\b(?:from|join)\s+(\w+\.\w+\.\w+)", command, re.IGNORECASE):
-        if role in READERS and (role, table.upper()) not in GRANTED:
+        needed = {(role, table.upper()), (role, table.upper().rpartition(".")[0])}
+        if role in READERS and not needed <= GRANTED:
             raise ProgrammingError(
                 msg=f"SQL compilation error:\nObject '{table.upper()}' does not exist or not authorized.",
                 errno=2003,
@@ -126,6 +141,12 @@ def with_grants(command: str) -> str:
         (GRANTED.add if verb == "GRANT" else GRANTED.discard)((role, table))
         READERS.add(role)
         return "select 'Statement executed successfully.' as status"
+    if future := FUTURE_GRANT.fullmatch(statement):
+        FUTURE.append(tuple(part.upper() for part in future.groups()))
+        return "select 'Statement executed successfully.' as status"
+    if shown := SHOW_FUTURE_GRANTS.fullmatch(statement):
+        to_come = [f"('{p}', '{k}', '{n}.<{k}>')" for p, k, n, role in FUTURE if role == shown[1].upper()]
+        return FUTURE_GRANTS.format(", ".join(to_come) or "('', '', '') where false")
     if (replaced := REPLACED.match(statement)) and "copy grants" not in statement.lower():
         gone = (replaced[1] or replaced[2]).upper()
         GRANTED.difference_update([each for each in GRANTED if each[1] == gone])
@@ -133,8 +154,9 @@ def with_grants(command: str) -> str:
         on = sorted(f"('{name}', '{role}')" for role, name in GRANTED if name == shown[1].upper())
         return GRANTS_ON.format(", ".join(on) or "('', '')") + ("" if on else " where false")
     if shown := SHOW_GRANTS.fullmatch(statement):
-        tables = sorted(table for role, table in GRANTED if role == shown[1].upper())
-        return " ".join([ONE_GRANT, *(A_GRANT.format(table, table) for table in tables)])
+        named = sorted(name for role, name in GRANTED if role == shown[1].upper())
+        kinds = {1: ("USAGE", "SCHEMA"), 2: ("SELECT", "TABLE")}
+        return " ".join([ONE_GRANT, *(A_GRANT.format(*kinds[n.count(".")], n, n) for n in named)])
     return command
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pyarrow as pa
 
+from user_engagement.assets.insights import schema_of_table
 from user_engagement.code_location import build_definitions
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.instance.home import open_instance
@@ -109,7 +110,7 @@ class LoadPath:
     def insights(self, world: World) -> dict[str, pa.Table]:
         """Without the numbers of users, which the order of loading gives them."""
         with at_home(self.folder / "home"), open_warehouse(self.settings(world)).reader() as reader:
-            tables = {name: reader.ordered("insights", name).read_all() for name in INSIGHTS}
+            tables = {name: reader.ordered(schema_of_table(name), name).read_all() for name in INSIGHTS}
         return {
             name: table.drop_columns(set(table.column_names) & {"user_number"})
             for name, table in tables.items()

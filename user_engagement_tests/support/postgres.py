@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement_tests.support.ports import unused_port
 
 UNPRIVILEGED = "postgres"
@@ -50,6 +52,14 @@ class Server:
         finally:
             with admin.connect() as connection:
                 connection.exec_driver_sql(f"drop database {name} with (force)")
+
+
+def copy_into(url: str, files: Path) -> None:
+    """The three tables of the files as tables of a database."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    for table in RAW_TABLES:
+        frame = pq.read_table(files / f"{table.name}.parquet").to_pandas()
+        frame.to_sql(table.name, engine, index=False, chunksize=5_000)
 
 
 def binaries() -> Path | None:

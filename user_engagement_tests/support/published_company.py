@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from user_engagement.assets.insights import SCHEMA as INSIGHTS
-from user_engagement.assets.insights import compute
+from user_engagement.assets.insights import compute, store
 from user_engagement.assets.published import published_tables
 from user_engagement.contracts.marts import MARTS
 from user_engagement.contracts.raw import RAW_TABLES, Window
@@ -39,7 +39,7 @@ def build(folder: Path, company: Path) -> None:
         for table in RAW_TABLES:
             warehouse.replace_slice(source.extract(table, Window()))
         call_dbt(settings, "run")
-        warehouse.replace_tables(INSIGHTS, compute(settings)[0])
+        store(settings, compute(settings)[0])
         exported(settings, folder / "marts")
         (folder / "insights").mkdir()
         with warehouse.reader() as reader:

@@ -17,20 +17,19 @@ without the right to read them is enough.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
-from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, RawTable, SqlType, Window
 from user_engagement.errors import SourceError
+from user_engagement.hashing import digest
 from user_engagement.settings import TableMapping
 from user_engagement.sources import normalise
 from user_engagement.sources.base import Extract, TableReport
@@ -159,7 +158,7 @@ class DatabaseSource:
         for day in self._days(table):
             for month in day.months:
                 months[month].append((str(day.day), day.has_offset, day.rows, day.changed))
-        return {month: _digest(months[month]) for month in sorted(months)}
+        return {month: digest([repr(sorted(months[month]))]) for month in sorted(months)}
 
     def monthly_rows(self, table: RawTable) -> dict[str, int]:
         rows: Counter[str] = Counter()
@@ -191,7 +190,7 @@ class DatabaseSource:
             yield DayOfRows(day, bool(has_offset), rows, str(changed), months)
 
     def state(self, table: RawTable) -> str:
-        return _digest(list(self.fingerprint(table).items()))
+        return digest([repr(sorted(self.fingerprint(table).items()))])
 
     # -- what is there ---------------------------------------------------------------------------------
 
@@ -360,7 +359,3 @@ def _lineage(shape: TableShape, now: datetime, position: str) -> dict[str, str]:
         "_row_number": KEY if shape.key else position,
         "_extracted_at": f"timestamp '{now}'",
     }
-
-
-def _digest(found: list[Any]) -> str:
-    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]

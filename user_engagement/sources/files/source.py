@@ -6,7 +6,6 @@ partition folders included. DuckDB reads them; this module says what their colum
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import Counter, defaultdict
@@ -23,6 +22,7 @@ import pyarrow as pa
 
 from user_engagement.contracts.raw import IDS, LINEAGE, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError, UnreadableFileError
+from user_engagement.hashing import digest
 from user_engagement.sources import normalise
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport, UnreadableFile
 from user_engagement.sources.data_files import FileState, file_state
@@ -99,7 +99,7 @@ class FilesSource:
             mark = f"{file.relative_to(self.folder)}:{size}:{changed}"
             for month in _months_between(*profile.span):
                 marks[month].append(mark)
-        return {month: _digest(files) for month, files in sorted(marks.items())}
+        return {month: digest(sorted(files)) for month, files in sorted(marks.items())}
 
     def monthly_rows(self, table: RawTable) -> dict[str, int]:
         found = self._look(table)
@@ -127,7 +127,9 @@ class FilesSource:
         files = self._read(lambda: files_of(table, self.folder))
         marks = self._read(lambda: [str(file_state(file)) for file in files])
         # a file whose permission comes back has the same size and time
-        return _digest(marks + [f"{file}: no permission" for file in files if not os.access(file, os.R_OK)])
+        return digest(
+            sorted([*marks, *(f"{file}: no permission" for file in files if not os.access(file, os.R_OK))])
+        )
 
     def unreadable(self, table: RawTable) -> Sequence[UnreadableFile]:
         found = self._look(table)
@@ -509,10 +511,6 @@ def _months_between(first: date, last: date) -> Iterator[str]:
     while month <= last:
         yield month.isoformat()
         month = (month + timedelta(days=32)).replace(day=1)
-
-
-def _digest(marks: list[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()[:16]
 
 
 def _nothing(table: RawTable, window: Window) -> Extract:

@@ -5,7 +5,6 @@ The package's docstring says what the rules are; `session_sql` has them as SQL.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pyarrow as pa
 from user_engagement.contracts.raw import REJECTED_ROWS, USER_ENGAGEMENT, RawTable, Window
 from user_engagement.contracts.snowplow import ENRICHED_EVENT
 from user_engagement.errors import SourceError
+from user_engagement.hashing import digest
 from user_engagement.sources.base import BATCH_ROWS, Extract, TableReport
 from user_engagement.sources.data_files import scratch_folder
 from user_engagement.sources.normalise import (
@@ -192,7 +192,7 @@ class SessionSource(ABC):
         return self._sessions().monthly_rows()
 
     def state(self, table: RawTable) -> str:
-        return hashlib.sha256(f"{self._state()!r} {self.session_rules.described()}".encode()).hexdigest()[:16]
+        return digest([f"{self._state()!r} {self.session_rules.described()}"])
 
     def _sessions(self) -> _Sessions:
         state = self._state()

@@ -25,15 +25,14 @@ faster.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 
 from user_engagement.contracts.raw import REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
+from user_engagement.hashing import digest
 from user_engagement.sources.base import Extract, TableReport, WarehouseExtract
 from user_engagement.sources.normalise import NO_DATE, day_and_position, identifier, quoted
 from user_engagement.sources.snowplow.session_sql import (
@@ -184,7 +183,7 @@ class WarehouseEvents:
         return {key: rows for key, rows, _ in self._months(month, "engagement_date is not null")}
 
     def state(self, table: RawTable) -> str:
-        return _digest(sorted(self.fingerprint(table).items()))
+        return digest([repr(sorted(self.fingerprint(table).items()))])
 
     def _months(self, month: str, condition: str) -> list[tuple[str, int, int]]:
         with self.tables.workspace() as work:
@@ -201,7 +200,7 @@ class WarehouseEvents:
         if mark is not None and mark == self._mark:
             return
         columns = self._columns()
-        rules = _digest((self.table, sorted(columns.items()), self.made.described()))
+        rules = digest([repr((self.table, sorted(columns.items()), self.made.described()))])
         for name, kinds in TABLES.items():
             work.create(name, kinds)
         attempts = ATTEMPTS
@@ -509,7 +508,3 @@ def _moment(moment: datetime | None) -> str:
 
 def _literal(value: str | None) -> str:
     return "null" if value is None else quoted(value)
-
-
-def _digest(found: Any) -> str:
-    return hashlib.sha256(repr(found).encode()).hexdigest()[:16]

@@ -12,17 +12,17 @@ that it does not depend on the slice.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
 from user_engagement.contracts.raw import RAW_TABLES, REJECTED_ROWS, RawTable, Window
 from user_engagement.errors import SourceError
+from user_engagement.hashing import digest
 from user_engagement.settings import PREFIX, TableMapping
 from user_engagement.sources import normalise
 from user_engagement.sources.base import Extract, TableReport, WarehouseExtract
@@ -128,7 +128,7 @@ class WarehouseSource:
         for day, rows, changed in self._days(table):
             # without a usable date they belong to no month, and count with the first of all
             months[_month(day or normalise.NO_DATE)].append((str(day), rows, changed))
-        return {month: _digest(months[month]) for month in sorted(months)}
+        return {month: digest([repr(sorted(months[month]))]) for month in sorted(months)}
 
     def monthly_rows(self, table: RawTable) -> dict[str, int]:
         months: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class WarehouseSource:
         return dict(months)
 
     def state(self, table: RawTable) -> str:
-        return _digest(list(self.fingerprint(table).items()))
+        return digest([repr(sorted(self.fingerprint(table).items()))])
 
     def _remembered(
         self, known: dict[str, tuple[str | None, Found]], table: RawTable, measure: Callable[[], Found]
@@ -322,10 +322,6 @@ def _day(moment: datetime | None) -> date | None:
 
 def _month(day: date) -> str:
     return day.replace(day=1).isoformat()
-
-
-def _digest(found: list[Any]) -> str:
-    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()[:16]
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatchReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +69,7 @@ class DuckDBWarehouse:
             forgotten = read_forgotten(self.forgotten_file) if self.forgotten_file else NOBODY
             return loading.replace_slice(connection, extract, forgotten)
 
-    def replace_tables(
-        self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
-    ) -> None:
+    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
         with self.connect() as connection:
             loading.replace_tables(connection, schema, tables)
 

@@ -17,7 +17,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 from user_engagement.contracts.marts import MARTS
 from user_engagement.errors import SourceError, WarehouseError
 from user_engagement.sources.warehouse.tables import STAGED_SCHEMA
-from user_engagement.warehouse.schemas import SCHEMAS
+from user_engagement.warehouse.schemas import NAMING_USERS, SCHEMAS
 from user_engagement.warehouse.snowflake.account import SESSION_PARAMETERS, SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import connect, essence, rows_of, value_of
 from user_engagement.warehouse.snowflake.stages import ROW_NUMBER, SOURCE, Stage, StagedTable, list_files
@@ -172,30 +172,50 @@ def _grants(connection: SnowflakeConnection, role: str) -> list[tuple[str, str, 
         return [(row["privilege"], row["granted_on"], row["name"]) for row in cursor]
 
 
+def _future_grants(connection: SnowflakeConnection, role: str) -> list[tuple[str, str, str]]:
+    """The same of grants on objects to come, which have the name `DATABASE.SCHEMA.<KIND>` or `DATABASE.<KIND>`."""
+    with connection.cursor(DictCursor) as cursor:
+        cursor.execute(f"show future grants to role {role}")
+        return [(row["privilege"], row["grant_on"], row["name"]) for row in cursor]
+
+
 def _reader(connection: SnowflakeConnection, account: SnowflakeAccount, readable: Collection[str]) -> Finding:
     if not account.reader_role:
         return Finding("reader role", True, "none is set (SNOWFLAKE_READER_ROLE)")
     try:
-        return judged_grants(_grants(connection, account.reader_role), account, readable)
+        grants = _grants(connection, account.reader_role)
+        return judged_grants(grants, account, readable, _future_grants(connection, account.reader_role))
     except Error as error:
         remedy = f"create role if not exists {account.reader_role};"
         return Finding("reader role", False, essence(error), remedy)
 
 
 def judged_grants(
-    grants: Iterable[tuple[str, str, str]], account: SnowflakeAccount, readable: Collection[str] = ()
+    grants: Iterable[tuple[str, str, str]],
+    account: SnowflakeAccount,
+    readable: Collection[str] = (),
+    future: Iterable[tuple[str, str, str]] = (),
 ) -> Finding:
-    """Grants (privilege, kind of object, name): the reader may use the database, and select from aggregated tables."""
+    """Grants (privilege, kind of object, name): the reader may select from aggregated tables, and use their schemas.
+
+    ``future`` are grants on objects to come: of whole databases, they include those that name users.
+    """
     role = account.reader_role
     marts = [f"{mart.schema}.{name}" for name, mart in MARTS.items() if not mart.is_per_user]
     allowed = {account.table_name(*name.split(".")) for name in (*marts, *readable)}
     own = tuple(f"{account.database}.{account.schema_name(schema)}." for schema in SCHEMAS)
+    of_users = {f"{account.database}.{account.schema_name(schema)}" for schema in NAMING_USERS}
     grants = list(grants)
     extra = [
         f"revoke {privilege} on {kind} {name} from role {role};"
         for privilege, kind, name in grants
-        if name.startswith(own) and (name not in allowed or privilege != "SELECT")
+        if name in of_users or (name.startswith(own) and (name not in allowed or privilege != "SELECT"))
     ]
+    for privilege, kind, name in future:
+        place = name.rpartition(".")[0]
+        if place in {account.database, *of_users}:
+            where = f"{'schema' if '.' in place else 'database'} {place}"
+            extra.append(f"revoke {privilege} on future {kind}S in {where} from role {role};")
     if extra:
         return Finding(
             "reader role", False, f"{role} may do more than read the aggregated tables", " ".join(extra)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -31,6 +31,7 @@ from user_engagement.warehouse.base import LoadedSlice
 from user_engagement.warehouse.duckdb.loading import SQL_OF_ARROW
 from user_engagement.warehouse.duckdb.warehouse import DuckDBWarehouse
 from user_engagement.warehouse.forgotten import Forgotten
+from user_engagement.warehouse.schemas import NAMING_USERS
 from user_engagement.warehouse.snowflake.account import SnowflakeAccount
 from user_engagement.warehouse.snowflake.connection import (
     TransientError,
@@ -134,15 +135,11 @@ def replace_slice(
 
 
 def replace_tables(
-    account: SnowflakeAccount,
-    schema: str,
-    tables: Mapping[str, pa.Table],
-    of_users: Collection[str] = (),
-    **tags: str,
+    account: SnowflakeAccount, schema: str, tables: Mapping[str, pa.Table], **tags: str
 ) -> None:
     """Replaces all rows of each table, which is created if need be, in one transaction.
 
-    The reader role, if there is one, may then read all of them but those ``of_users``.
+    The reader role, if there is one, may then read them, unless the schema's tables name users.
 
     Raises:
         WarehouseError: a table holds a column of another type, or Snowflake refuses.
@@ -154,12 +151,11 @@ def replace_tables(
             parts.append(_write(rows, "select * from computed", name, Path(folder) / name, "true"))
             rows.unregister("computed")
         _replace(account, schema, parts, tags)
-    if account.reader_role:
+    if account.reader_role and schema not in NAMING_USERS:
         with connect(account, **tags) as connection:
             for name in tables:
-                verb, of = ("revoke", "from") if name in of_users else ("grant", "to")
                 table = account.table_name(schema, name)
-                rows_of(connection, f"{verb} select on table {table} {of} role {account.reader_role}")
+                rows_of(connection, f"grant select on table {table} to role {account.reader_role}")
 
 
 def insert_slice(

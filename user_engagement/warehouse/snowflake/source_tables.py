@@ -18,6 +18,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from user_engagement.contracts.raw import SCHEMA
 from user_engagement.errors import SourceError
+from user_engagement.hashing import digest
 from user_engagement.settings import PREFIX
 from user_engagement.sources.normalise import ValueRules, identifier, quoted
 from user_engagement.sources.warehouse.snowflake_events import SnowflakeDialect
@@ -37,7 +38,6 @@ from user_engagement.warehouse.snowflake.stages import (
     SOURCE,
     Stage,
     StagedTable,
-    digest,
     list_files,
 )
 
@@ -181,7 +181,7 @@ class SnowflakeTables:
         if name.startswith(STAGE):
             with connect(self.account, asset="source") as connection:
                 files = list_files(connection, self.stage(name), self.account.role)
-            found = digest(sorted((file.name, file.mark) for file in files.values()))
+            found = digest([repr(sorted((file.name, file.mark) for file in files.values()))])
             self._marks[name] = time.monotonic() + MARK_SECONDS, found
             return found
         asked = f"select system$last_change_commit_time({quoted(self.relation(name))})"

@@ -10,7 +10,6 @@ follow. Statements that define tables commit by themselves in Snowflake; all of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from snowflake.connector import DictCursor, SnowflakeConnection
 from snowflake.connector.errors import ProgrammingError
 
 from user_engagement.errors import SourceError
+from user_engagement.hashing import digest
 from user_engagement.settings import PREFIX
 from user_engagement.sources.data_files import TABLE_FORMATS, UNFINISHED
 from user_engagement.sources.files.layout import ACCEPTED, format_of
@@ -117,7 +117,7 @@ def list_files(connection: SnowflakeConnection, stage: Stage, role: str) -> dict
     for listed, *state in rows:
         place = listed.removeprefix(url) if is_external else listed.partition("/")[2]
         if not _is_hidden(place, stage):
-            found = StagedFile(_name(listed), place, _form(place, stage), digest(state))
+            found = StagedFile(_name(listed), place, _form(place, stage), digest([repr(state)]))
             files[found.name] = found
     return files
 
@@ -209,7 +209,7 @@ class StagedTable:
 
     def _mark(self, file: StagedFile) -> str:
         """Another stage, or other columns to load, make it another file."""
-        return digest((file.mark, self.stage.full_name, sorted(self.left_out)))
+        return digest([repr((file.mark, self.stage.full_name, sorted(self.left_out)))])
 
     def _held(self, connection: SnowflakeConnection) -> dict[str, str]:
         try:
@@ -431,7 +431,3 @@ def _listed(texts: Iterable[str]) -> str:
 def _literal(value: str) -> str:
     """A text in SQL; Snowflake takes a backslash for the beginning of an escape."""
     return quoted(value.replace("\\", "\\\\"))
-
-
-def digest(found: object) -> str:
-    return hashlib.sha256(repr(found).encode()).hexdigest()[:16]

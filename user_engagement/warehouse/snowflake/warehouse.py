@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +80,8 @@ class SnowflakeWarehouse:
             return loading.insert_slice(self.account, extract, forgotten, **tags)
         return loading.replace_slice(self.account, extract, self.memory_limit, self.forgotten_file, **tags)
 
-    def replace_tables(
-        self, schema: str, tables: Mapping[str, pa.Table], of_users: Collection[str] = (), **tags: str
-    ) -> None:
-        loading.replace_tables(self.account, schema, tables, of_users, **tags)
+    def replace_tables(self, schema: str, tables: Mapping[str, pa.Table], **tags: str) -> None:
+        loading.replace_tables(self.account, schema, tables, **tags)
 
     def delete_rows(self, conditions: Iterable[tuple[str, str]], **tags: str) -> dict[str, int]:
         return loading.delete_rows(self.account, conditions, **tags)
