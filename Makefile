@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUILD := $(CURDIR)/build
+# a pip of the interpreter's own saves the seconds that one in .venv takes
+INSTALL_UV = { $(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet uv 2>/dev/null; } \
+	|| { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
 SITE_CONFIG := website/mkdocs.yml
 # the simulated company has a home of its own, so that the default one stays free for your data
 SIMULATED := USER_ENGAGEMENT_HOME=$${USER_ENGAGEMENT_HOME:-$(CURDIR)/.user_engagement/simulated}
@@ -20,7 +23,7 @@ install: .venv/dev  ## Create .venv with everything for development
 # one environment for all targets: `make run` installs half of it, `make test` adds the rest
 .venv/run: requirements-run.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
-	test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	test -x $(BIN)/uv || $(INSTALL_UV)
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet -r requirements-run.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@

@@ -18,8 +18,9 @@ from metricflow_semantics.model.dbt_manifest_parser import parse_manifest_from_d
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
 from user_engagement import pipeline
-from user_engagement.assets.dbt import load_manifest, profile_variables
-from user_engagement.assets.dbt_process import parsed_manifest
+from user_engagement.assets.dbt import load_manifest
+from user_engagement.inputs.dbt_project import profile_variables
+from user_engagement.inputs.parsed_project import parsed_manifest
 from user_engagement.settings import Settings, load_settings
 from user_engagement_tests.support.company import THROUGH
 from user_engagement_tests.support.worlds import at_home

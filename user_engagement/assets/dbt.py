@@ -20,13 +20,14 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement.assets.column_lineage import column_lineage, compiled_models
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, freshness_policy, table_of
-from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt, parsed_project
+from user_engagement.assets.dbt_process import DbtProcess, InProcessDbt
 from user_engagement.contracts.raw import Window
-from user_engagement.inputs.dbt_project import own_kpis, prepare_project
+from user_engagement.inputs.dbt_project import prepare_project, profile_variables
 from user_engagement.inputs.fingerprints import REBUILD_TAG
+from user_engagement.inputs.parsed_project import parsed_project
 from user_engagement.inputs.variables import dbt_vars
 from user_engagement.partitions import window_of
-from user_engagement.settings import PREFIX, Settings
+from user_engagement.settings import Settings
 from user_engagement.warehouse import open_warehouse
 from user_engagement.warehouse.io_manager import PARTITION_ROWS, rows_of_partitions
 
@@ -162,15 +163,6 @@ def dbt_resource(settings: Settings) -> DbtCliResource:
     if settings.dbt_in_process:
         return InProcessDbt(**given, parse_dir=str(settings.dbt_target_dir))
     return DbtProcess(**given)
-
-
-def profile_variables(settings: Settings) -> dict[str, str]:
-    """The variables that dbt reads: settings that did not come from the environment, and a team's KPIs."""
-    return {
-        f"{PREFIX}HOME": str(settings.home.absolute()),
-        f"{PREFIX}MEMORY_LIMIT": settings.memory_limit,
-        "OWN_KPI_MODELS": " ".join(own_kpis(settings)),
-    }
 
 
 def target_path(settings: Settings, context: dg.AssetExecutionContext) -> Path:

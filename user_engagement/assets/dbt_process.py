@@ -11,14 +11,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import pickle
 import queue
-import shutil
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from types import TracebackType
@@ -34,23 +30,11 @@ from dagster_dbt.dbt_manifest import validate_manifest
 from packaging.version import Version
 from pydantic import Field
 
-from user_engagement.hashing import digest
-from user_engagement.inputs.fingerprints import project_fingerprint
+from user_engagement.inputs.parsed_project import parsed_manifest
 
 LEVELS = ("info", "warn", "error")
 _END = object()
 _one_at_a_time = threading.Lock()  # dbt keeps its flags, adapters and event manager in globals
-# a parsed manifest has relation names, grants and references that depend on these
-PARSED_VARIABLES = (
-    "OWN_KPI_MODELS",
-    "SNOWFLAKE_DATABASE",
-    "SNOWFLAKE_SCHEMA_PREFIX",
-    "SNOWFLAKE_READER_ROLE",
-)
-PICKLED = "manifest.pickle"
-KEPT_PARSED = 3  # a process may still read what another one has just outdated
-_parsed: dict[Path, bytes] = {}
-_known: dict[str, Path] = {}  # folders of parsed projects by name, of whatever home
 
 
 class DbtThread:
@@ -185,78 +169,6 @@ class InProcessDbt(DbtCliResource):
             cli_version=Version(installed_version("dbt-core")),
             project=params.dbt_project,
         )
-
-
-def parsed_manifest(project_dir: Path, target: str, parse_dir: Path, environment: Mapping[str, str]) -> Any:
-    """A parsed manifest of the project, for one invocation: dbt changes the manifest that it is given.
-
-    Raises:
-        RuntimeError: dbt cannot parse the project; the message is dbt's.
-    """
-    from dbt.contracts.graph.manifest import Manifest
-
-    file = parsed_project(project_dir, target, parse_dir, environment) / PICKLED
-    if file not in _parsed:
-        _parsed[file] = file.read_bytes()
-    return Manifest(**pickle.loads(_parsed[file]))
-
-
-def parsed_project(project_dir: Path, target: str, parse_dir: Path, environment: Mapping[str, str]) -> Path:
-    """The folder of the parsed project in ``parse_dir``: `manifest.json` for Dagster, and dbt's own object, pickled.
-
-    The project is parsed only if its content has changed. Where nothing has, dbt's own partial parsing takes 5 CPU
-    seconds, and reading these files a few hundredths. A process that works in several homes parses once. Processes
-    that parse at the same time do so each in a folder of its own, of which the first that is complete takes the place.
-
-    Raises:
-        RuntimeError: dbt cannot parse the project; the message is dbt's.
-    """
-    variables = {**os.environ, **environment}
-    inputs = [target, installed_version("dbt-core"), *(variables.get(name, "") for name in PARSED_VARIABLES)]
-    content = digest([project_fingerprint(project_dir), str(project_dir), *inputs])
-    parsed = parse_dir / f"parsed-{content}"
-    if not parsed.exists():
-        parse_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="parsing-", dir=parse_dir) as folder:
-            if (known := _known.get(parsed.name)) and known.exists():
-                shutil.copytree(known, Path(folder, "parsed"))
-            else:
-                _parse(project_dir, target, Path(folder), environment)
-            # refused where another process was first
-            with contextlib.suppress(OSError):
-                Path(folder, "parsed").rename(parsed)
-        _remove_outdated(parse_dir)
-    _known[parsed.name] = parsed
-    return parsed
-
-
-def _remove_outdated(parse_dir: Path) -> None:
-    """Keeps the newest folders; also removes what a killed process left unfinished."""
-    # another process may remove the same ones
-    with contextlib.suppress(FileNotFoundError):
-        folders = sorted(parse_dir.glob("pars*-*"), key=lambda folder: folder.stat().st_mtime)
-        for outdated in folders[:-KEPT_PARSED]:
-            shutil.rmtree(outdated, ignore_errors=True)
-
-
-def _parse(project_dir: Path, target: str, folder: Path, environment: Mapping[str, str]) -> None:
-    """Parses the project in ``folder``, and leaves what is kept of it in its subfolder ``parsed``."""
-    from dbt.cli.main import dbtRunner
-
-    command = ["--log-level", "none", "parse"]
-    command += ["--project-dir", str(project_dir), "--profiles-dir", str(project_dir)]
-    command += ["--target", target, "--target-path", str(folder), "--log-path", str(folder)]
-    with _one_at_a_time, _environment(dict(environment)), _released_adapters():
-        result = dbtRunner().invoke(command)
-    if not result.success:
-        raise RuntimeError(f"dbt cannot parse {project_dir}: {result.exception}")
-    manifest: Any = result.result
-    parsed = folder / "parsed"
-    parsed.mkdir()
-    (folder / "manifest.json").rename(parsed / "manifest.json")
-    # field by field: pickled as a whole, a manifest of dbt 1.11 has its lookups in each other's places
-    content = {f.name: getattr(manifest, f.name) for f in fields(manifest) if not f.name.startswith("_")}
-    (parsed / PICKLED).write_bytes(pickle.dumps(content))
 
 
 @contextlib.contextmanager

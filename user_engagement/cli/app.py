@@ -112,6 +112,9 @@ def run(
     if settings.warehouse == "duckdb" and open_warehouse(settings).exists():
         with open_warehouse(settings).reader():
             pass
+    from user_engagement.inputs.parsed_project import parse_ahead
+
+    parse_ahead(settings)
     from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.inputs.publication import is_current
     from user_engagement.publishing.generations import EVERY_FILE_READ, read_manifest, resolve

@@ -22,6 +22,15 @@ def own_kpis(settings: Settings) -> list[str]:
     return sorted(file.stem for file in (settings.models / KPIS).glob("*.sql")) if settings.models else []
 
 
+def profile_variables(settings: Settings) -> dict[str, str]:
+    """The variables that dbt reads: settings that did not come from the environment, and a team's KPIs."""
+    return {
+        f"{PREFIX}HOME": str(settings.home.absolute()),
+        f"{PREFIX}MEMORY_LIMIT": settings.memory_limit,
+        "OWN_KPI_MODELS": " ".join(own_kpis(settings)),
+    }
+
+
 def prepare_project(settings: Settings) -> Path:
     """The folder of the dbt project; where a team adds models, a copy that is brought up to date, file by file."""
     project = settings.dbt_project_dir

@@ -46,7 +46,7 @@ def brief_tables(
     story = None
     if panel is not None and len(panel.weeks) >= LEAST_WEEKS:
         outages = outages_of(rollups.outages, rollups.outage_weeks, panel.weeks)
-        measures = Measures(replace(panel, outages=outages))
+        measures = Measures(replace(panel, outages=outages, habit_sessions=rollups.habit_sessions))
         changes = changes_of(measures, vanished_of(rollups.vanished_kinds, panel.weeks))
         story = with_reasons(story_of(measures, changes), panel, rollups.churn_reason_counts)
     return {

@@ -99,7 +99,13 @@ ENGAGEMENT_BRIDGE = Table(
         "position": (COUNT, "1 is the expected total, the last one the actual total."),
         "rank": (COUNT, "Of the finding in `decline_brief`; null for the totals and the unexplained part."),
         "label": (TEXT, "In words."),
-        "amount": (NUMBER, "Users or active days a week; of a part what it adds or, below 0, takes."),
+        "amount": (
+            NUMBER,
+            (
+                "Users or active days a week; of a finding what it alone adds or, below 0, takes, with all others as "
+                "they are. What several take together is in the unexplained part."
+            ),
+        ),
         "amount_low": (NUMBER, "Lower 95 % bound of it."),
         "amount_high": (NUMBER, "Upper 95 % bound of it."),
     },
@@ -147,7 +153,7 @@ def engagement_bridge(story: Story | None) -> pd.DataFrame:
         steps = [
             (None, "Expected without the findings", expected, expected, expected),
             *((rank, label, part.value, part.low, part.high) for rank, label, part in parts),
-            (None, "Unexplained by any finding", rest.value, rest.low, rest.high),
+            (None, "Unexplained by any single finding", rest.value, rest.low, rest.high),
             (None, "Actual", story.actual[count], story.actual[count], story.actual[count]),
         ]
         for position, (rank, label, amount, low, high) in enumerate(steps, 1):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from user_engagement.insights.effects import MEASURE_OF, Effect, Effects
 from user_engagement.insights.explain import Measures
 from user_engagement.insights.measurement import Outage
 from user_engagement.insights.measures import HALF, Measure
@@ -21,7 +21,6 @@ from user_engagement.insights.names import (
     DAYS,
     DURATION,
     EPISODE,
-    FIRST_DAYS,
     FREQUENCY,
     LENGTH,
     MEASUREMENT,
@@ -38,18 +37,14 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import HABITS, LEVEL, Panel
+from user_engagement.insights.panel import Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
     as_shown,
     dated,
     dates,
-    lost_by_cohorts,
     lost_by_signups,
-    lost_by_users,
-    lost_in_first_week,
-    lost_on_top,
     metric_parts,
     noise_of_rates,
     read,
@@ -65,8 +60,6 @@ CHAIN = (SIGNUPS, NEW_USERS, ACTIVATION, CHURN, USE, RESURRECTION, SESSIONS, LEN
 NEAR_WEEKS = 6
 OLDER_WEEKS = 8
 """Between what new users and what older users show of one change: cohorts say little of a week."""
-KNOWN_LATER = ("interaction_type", LEVEL)
-"""Attributes that what users do after their signup decides."""
 LEAST_OF_MIX = 0.002
 """Of the retention of all users: what a shift of who signs up changes at least, to be worth a sentence."""
 LEAST_T = 3.0
@@ -133,15 +126,9 @@ class Readers:
     def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
         groups = [change.conditions for change in changes]
         self.panel, self._leaf_of = made.panel.joined(groups)
-        self._habits_untold = [name for name in HABITS if not any(name in group for group in groups)]
         self._made = made
         self._measures: dict[str, Measure] = {}
         self._taken: list[Change] = []
-
-    @cached_property
-    def by_segments(self) -> Panel:
-        """The panel with the leaves of different segments apart."""
-        return self._made.panel.without_attributes(self._habits_untold, (DAYS, PEOPLE, "users"))[0]
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
@@ -149,13 +136,6 @@ class Readers:
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]
-
-    def holds_whole_of(self, change: Change) -> bool:
-        """Whether a change of new users was taken out that those of this one's group went through as well."""
-        return any(
-            each.measure in (NEW_USERS, ACTIVATION) and each.conditions.items() < change.conditions.items()
-            for each in self._taken
-        )
 
     def take_out(self, change: Change) -> None:
         for measure in self._measures.values():
@@ -238,9 +218,9 @@ def follows(change: Change, cause: Change) -> bool:
 # -- one finding -------------------------------------------------------------------------------------------
 
 
-def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Finding:
+def finding_of(readers: Readers, effects: Effects, effect: Effect, also: tuple[str, ...]) -> Finding:
     """A change in the unit of the earliest link of the chain that it broke."""
-    panel = readers.panel
+    panel, change = readers.panel, effect.change
     if (
         change.kind == MEASUREMENT
         and change.measure == USE
@@ -259,7 +239,7 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
     total = max(could[window].sum(), 1e-9)
     actual = float(done[window].sum() / total)
     expected = without(reading.curves[:, window], done[window]) / total
-    effects = actual - expected
+    moved = actual - expected
     first, last = dates(readers.measure(change.measure), change)
     has_week = change.shape != SLOPE
     also = tuple(name for name in (*also, *further) if name != metric)
@@ -274,9 +254,8 @@ def finding_of(readers: Readers, change: Change, also: tuple[str, ...]) -> Findi
         until=panel.weeks[change.until] if change.until is not None else None,
         value_expected=float(expected[0]),
         value_actual=actual,
-        effect=Amount(*(float(each) for each in (effects[0], effects.min(), effects.max()))),
-        lost=amounts(readers, change, window),
-        lost_now=amounts(readers, change, np.arange(len(panel.weeks))[-4:]),
+        effect=Amount(*(float(each) for each in (moved[0], moved.min(), moved.max()))),
+        **amounts(effects, effect),
         users=users_of(panel, change, leaves),
         q_value=change.q_value,
         also=tuple(dict.fromkeys(also)),
@@ -312,30 +291,20 @@ def users_of(panel: Panel, change: Change, leaves: NDArray[np.bool_]) -> int:
     return int(panel.leaves.total("active_users_28", leaves)[:, week].sum())
 
 
-def amounts(readers: Readers, change: Change, window: NDArray[np.int64]) -> dict[str, Amount]:
-    """Active days, and active users, a week that a change takes within a window."""
-    panel = readers.panel
-    nothing = Amount(0.0, 0.0, 0.0)
-    if change.measure in (SESSIONS, LENGTH):
-        return {DAYS: nothing, PEOPLE: nothing}
-    if change.measure == SIGNUPS:
-        return {count: signups_amount(panel, change, count, window) for count in (DAYS, PEOPLE)}
-    if change.measure in (NEW_USERS, ACTIVATION):
-        if readers.holds_whole_of(change):
-            reading = read(readers.measure(change.measure), change)
-            return {count: lost_on_top(panel, change, reading, count, window) for count in (DAYS, PEOPLE)}
-        return {
-            count: lost_by_cohorts(readers.by_segments, change, count, window) for count in (DAYS, PEOPLE)
-        }
-    found = {}
-    for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS)):
-        measure = readers.measure(name)
-        shown = as_shown(measure, change)
-        found[count] = lost_by_users(panel, shown, read(measure, shown), count, window)
-    if change.conditions.keys().isdisjoint(KNOWN_LATER):
-        first = readers.measure(FIRST_DAYS)
-        found[DAYS] += lost_in_first_week(first, as_shown(first, change), DAYS, window)
-    return found
+def amounts(effects: Effects, effect: Effect) -> dict[str, dict[str, Amount]]:
+    """What a change takes a week: `lost_now` in the last weeks, `lost` in these or those of an episode."""
+    panel, change = effects.panel, effect.change
+    last = np.arange(len(panel.weeks))[-4:]
+    windows = {"lost": window_of(panel, change, USE), "lost_now": last}
+
+    def lost(count: str, window: NDArray[np.int64]) -> Amount:
+        if change.measure == SIGNUPS:
+            return signups_amount(panel, change, count, window)
+        return effects.missing(effect, count, window)
+
+    return {
+        name: {count: lost(count, window) for count in (DAYS, PEOPLE)} for name, window in windows.items()
+    }
 
 
 def signups_amount(panel: Panel, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
@@ -564,21 +533,29 @@ class Story:
 
 def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     causes = merged(list(changes))
-    readers = Readers(measures, [change for change, _ in causes])
+    named = [change for change, _ in causes]
+    readers, effects = Readers(measures, named), Effects(measures, named)
     panel, findings = readers.panel, []
     for found, also in causes:
         is_blurred = found.shape == RAMP or (found.shape == STEP and found.measure == CHURN)
         change = dated(readers.measure(found.measure), found) if is_blurred else found
-        finding = finding_of(readers, change, also)
+        effect = effects.estimated(change, also)
+        finding = finding_of(readers, effects, effect, also)
         if finding.is_confirmed:
             findings.append(finding)
             readers.take_out(change)
+            effects.found.append(effect)
+    effects.settle()
+    findings = [
+        replace(finding, **amounts(effects, effect)) if effect.pieces[DAYS] else finding
+        for finding, effect in zip(findings, effects.found, strict=True)
+    ]
     last = np.arange(len(panel.weeks))[-4:]
     actual = {count: float(panel.leaves.by_week(count)[last].mean()) for count in (DAYS, PEOPLE)}
-    unexplained = {
-        count: left_over(readers.measure(name), actual[count], last)
-        for count, name in ((DAYS, USE), (PEOPLE, ACTIVE_USERS))
-    }
+    unexplained = {}
+    for count, name in MEASURE_OF.items():
+        rest = left_over(effects.beside(name, effects.found), actual[count], last)
+        unexplained[count] = rest.moved(-effects.together(count, last))
     gap = sum(each.lost_now[DAYS].value for each in findings) - unexplained[DAYS].value
     noise = abs(unexplained[DAYS].high - unexplained[DAYS].low) / 2
     shared = [

@@ -184,17 +184,17 @@ class Measure:
         self.exposure = exposure
         if self.name != SIGNUPS:
             hidden = HABITS if self.panel.begins_late else (LEVEL,)
-            self.exposure = self._weighted(
+            self.exposure = self.weighted(
                 exposure, [name for name in self.panel.attributes if name not in hidden]
             )
         if self.name == USE and LEVEL in self.panel.attributes:
-            self.by_level = self._weighted(exposure, [LEVEL])
+            self.by_level = self.weighted(exposure, [LEVEL])
         self.drawn, self.drawn_exposure = drawn, drawn_exposure
         self.among = np.ones(len(self.panel.users), np.float32)
         self.seen = np.ones(self.cells.shape[1:], np.float32)
         self.prepare()
 
-    def _weighted(self, exposure: Floats, names: list[str]) -> Floats:
+    def weighted(self, exposure: Floats, names: list[str]) -> Floats:
         """The exposure times the rate of each attribute's value by tenure, relative to all values."""
         done, could = (self.cells.by_tenure(each) for each in (self.actual, exposure))
         factor = np.ones_like(could)
@@ -420,7 +420,7 @@ class Measure:
     # -- taking out ----------------------------------------------------------------------------------------
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
-        """Explains a change away: from here on it is expected of these leaves."""
+        """Explains a change away, by week or by tenure and week: from here on it is expected of these leaves."""
         factor = np.exp(np.clip(height * shape, -6, 6)).astype(np.float32)
         changed = {"actual": 1 / factor} if self.name == SIGNUPS else {"exposure": factor, "by_level": factor}
         for name, by in changed.items():
@@ -436,7 +436,8 @@ class Measure:
             of_leaves = self.cells.by_tenure(counts)[:, 0]
             share = HALF * of_leaves / max(of_leaves[leaves].sum(), 1)
             half = share.astype(np.float32)[self.cells.leaf[inside]]
-        after = (before + half) * factor[self.cells.week[inside]] - half
+        of_cells = np.broadcast_to(factor, self.seen.shape).ravel()[self.cells.place[inside]]
+        after = (before + half) * of_cells - half
         counts = counts.copy()
         counts[inside] = after
         setattr(self, name, counts)

@@ -8,7 +8,7 @@ is how much users vary by themselves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,6 +57,7 @@ class Panel(Groups):
         observed: whether a cohort's count is complete; each of shape (weeks,).
         leaf_of: the leaf of each group cell.
         outages: days without any event.
+        habit_sessions: sessions by the habit of their user and by their own kind; as dbt counts them.
         has_one_curve: whether all segments share a tenure curve, however few combinations of them there are.
     """
 
@@ -68,6 +69,7 @@ class Panel(Groups):
     observed: Mapping[str, NDArray[np.bool_]]
     leaf_of: pd.Series
     outages: tuple[Outage, ...] = ()
+    habit_sessions: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     has_one_curve: bool = False
 
     @property
@@ -125,8 +127,14 @@ class Panel(Groups):
             number = np.zeros_like(number)
         return (number[None, :] == np.arange(number.max() + 1)[:, None]).astype(np.float32)
 
-    def joined(self, groups: Iterable[Conditions]) -> tuple[Panel, NDArray[np.int64]]:
-        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf."""
+    def joined(
+        self, groups: Iterable[Conditions], weekly: Iterable[str] = READ
+    ) -> tuple[Panel, NDArray[np.int64]]:
+        """The panel with leaves joined that none of the groups tells apart, and the new leaf of each leaf.
+
+        Args:
+            weekly: names of the weekly counts that are asked for.
+        """
         coarse = {}
         for name, values in self.attributes.items():
             told = {group[name] for group in groups if name in group}
@@ -135,7 +143,7 @@ class Panel(Groups):
                 coarse[name] = values
             elif told:
                 coarse[name] = np.where(np.isin(values, [*told, NONE]), values, REST)
-        return self._joined(coarse, READ)
+        return self._joined(coarse, weekly)
 
     def without_attributes(
         self, names: Iterable[str], weekly: Iterable[str] = ()

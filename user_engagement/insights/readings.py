@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.measures import COMPLETE, HALF, Measure, newer, older
+from user_engagement.insights.measures import COMPLETE, HALF, Measure
 from user_engagement.insights.names import (
     ACTIVATION,
     ACTIVE_USERS,
@@ -24,7 +24,7 @@ from user_engagement.insights.names import (
     SIGNUPS,
     STEP,
 )
-from user_engagement.insights.panel import HABITS, Panel
+from user_engagement.insights.panel import Panel
 from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
     Array,
@@ -39,7 +39,6 @@ from user_engagement.insights.statistics import Z
 LAST_WEEKS = 4
 DATED_WITHIN = 3.84
 """95 % quantile of chi-square(1): weeks whose likelihood ratio to the best is within it may be the first."""
-STANDARDISING_ROUNDS = 6
 RATE_WEEKS = 26
 """Weeks whose rates by tenure tell what a new user would have done."""
 
@@ -74,6 +73,9 @@ class Amount:
 
     def __neg__(self) -> Amount:
         return Amount(-self.value, -self.high, -self.low)
+
+    def moved(self, by: float) -> Amount:
+        return Amount(self.value + by, self.low + by, self.high + by)
 
     def __add__(self, other: Amount) -> Amount:
         """The sum of two amounts that vary independently of each other."""
@@ -283,24 +285,6 @@ def metric_parts(panel: Panel, metric: str, leaves: NDArray[np.bool_]) -> tuple[
 # -- in active days, or active users, a week ---------------------------------------------------------------
 
 
-def lost_by_users(
-    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
-) -> Amount:
-    """What users of a group would have had on top, a week, had they not changed; negative is a gain.
-
-    Args:
-        count: `active_days` or `active_users`.
-    """
-    leaves = panel.members(change.conditions)
-    return over_curves(reading, panel.leaves.total(count, leaves)[1:].sum(0), window)
-
-
-def over_curves(reading: Reading, actual: Array, window: NDArray[np.int64]) -> Amount:
-    """What is missing, a week, of counts by week, shape (weeks,), that a change of the log ratio took."""
-    missing = (without(reading.curves[:, window], actual[window]) - actual[window].sum()) / len(window)
-    return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
-
-
 def without(curves: Array, actual: Array) -> Array:
     """What counts would add up to without a change of their log ratio; shape (curves,).
 
@@ -308,60 +292,6 @@ def without(curves: Array, actual: Array) -> Array:
         curves: shape (curves, weeks). actual: shape (weeks,); 0 where the change left nothing.
     """
     return np.exp(np.clip(-curves, -6, 6)) @ (actual + HALF) - HALF * len(actual)
-
-
-def lost_in_first_week(measure: Measure, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
-    """The same of users in the week of their signup, whose first day is what it always was.
-
-    Args:
-        measure: the active days of that week per signup.
-    """
-    panel = measure.panel
-    leaves = panel.members(change.conditions)
-    return over_curves(read(measure, change), panel.leaves.total(count, leaves)[0], window)
-
-
-def lost_by_cohorts(panel: Panel, change: Change, count: str, window: NDArray[np.int64]) -> Amount:
-    """What users who signed up since a change would have had on top, a week, had they been as those before.
-
-    The interval has what users differ by: that of everybody is a jackknife over the buckets, and a group's variance is
-    the part of it that its signups are of all.
-    """
-    leaves = panel.members(change.conditions)
-    before = older(panel.tenures, len(panel.weeks), change.since)
-    counts, cells = panel.leaves, panel.leaves.cells
-    signups = counts.cohorts["signups"][leaves]
-    is_older = before[cells.tenure, cells.week]
-    done, could = (cells.by_tenure(counts.weekly[name] * is_older)[leaves] for name in (count, "users"))
-    could[:, 0] = (signups * before[0]).sum(1)
-    keenness, rate = standardised(panel, leaves, done, could)
-    weights = np.zeros((1, panel.size))
-    weights[0, leaves] = keenness
-    users = cells.totals(weights, counts.weekly["users"])[0]
-    users[0] = keenness @ signups
-    value = missing_of_newer(panel, change.since, window, counts.total(count, leaves), users, users[0], rate)
-    drawn = lost_without_buckets(panel, change.since, count, window)
-    share = signups[:, change.since :].sum() / panel.leaves.cohorts["signups"][:, change.since :].sum()
-    error = np.sqrt((len(drawn) - 1) * drawn.var() * share)
-    return Amount(value, value - Z * float(error), value + Z * float(error))
-
-
-def lost_on_top(
-    panel: Panel, change: Change, reading: Reading, count: str, window: NDArray[np.int64]
-) -> Amount:
-    """The same of a group whose new users went through another change as well, which is told with its own amount.
-
-    Args:
-        reading: of the new users' measure, in which the other change is taken out.
-    """
-    leaves, weeks = panel.members(change.conditions), len(panel.weeks)
-    arrivals = panel.leaves.cohorts["signups"][leaves].sum(0)
-    # a curve is by week of signup: users of a band of tenure have the mean of theirs
-    done = panel.leaves.total(count, leaves) * newer(panel.tenures, weeks, change.since)
-    late = np.arange(weeks) >= change.since
-    factors = np.exp(-reading.curves[:, late]) @ arrivals[late] / max(arrivals[late].sum(), 1)
-    missing = done[:, window].sum() / len(window) * (factors - 1)
-    return Amount(float(missing[0]), float(missing.min()), float(missing.max()))
 
 
 def noise_of_rates(panel: Panel, leaves: NDArray[np.bool_], count: str) -> float:
@@ -374,98 +304,6 @@ def noise_of_rates(panel: Panel, leaves: NDArray[np.bool_], count: str) -> float
     rates = done / np.maximum(users, 1)
     of_leaves = panel.leaves.total("users", leaves)[:, -RATE_WEEKS:].sum()
     return float(rates.std(ddof=1) / max(rates.mean(), 1e-9) * np.sqrt(users.mean() / max(of_leaves, 1)))
-
-
-def lost_without_buckets(panel: Panel, since: int, count: str, window: NDArray[np.int64]) -> Array:
-    """What all users who signed up since a week miss, without one bucket of users after the other; shape (buckets,)."""
-    buckets = panel.buckets
-    signups, users = buckets.cohorts["signups"], buckets.cells.dense(buckets.weekly["users"])
-    users[:, 0] = signups
-    before = older(panel.tenures, len(panel.weeks), since)
-    done = buckets.cells.dense(buckets.weekly[count])
-    counts = [cells.sum(0) - cells for cells in (done, users, signups)]
-    return np.array(
-        [
-            missing_of_newer(
-                panel,
-                since,
-                window,
-                actual,
-                could,
-                arrivals,
-                (actual * before).sum(1) / np.maximum((could * before).sum(1), 1),
-            )
-            for actual, could, arrivals in zip(*counts, strict=True)
-        ]
-    )
-
-
-def missing_of_newer(
-    panel: Panel,
-    since: int,
-    window: NDArray[np.int64],
-    actual: Array,
-    exposure: Array,
-    arrivals: Array,
-    rate: Array,
-) -> float:
-    """The counts that are missing, a week, of users who signed up since a week, at the rates of those before.
-
-    Args:
-        actual, exposure: of all users, shape (tenures, weeks). arrivals: signups, shape (weeks,).
-        rate: of those who signed up before, shape (tenures,).
-    """
-    weeks = len(panel.weeks)
-    recent = older(panel.tenures, weeks, since) & (np.arange(weeks) >= since)[None]
-    expected_of_older = (exposure * rate[:, None] * recent).sum(0)
-    course = np.where(
-        expected_of_older > 0, (actual * recent).sum(0) / np.maximum(expected_of_older, 1e-9), 1.0
-    )
-    usual = rate[:, None] * course[None]
-    new = newer(panel.tenures, weeks, since)
-    expected = (exposure * usual * new)[:, window].sum()
-    beside = (newer_beside_older(panel, arrivals, since) * usual * ~new)[:, window].sum()
-    value = float(expected - (actual * new)[:, window].sum()) / len(window)
-    # of those who share a band of tenure with older users as much is taken as of the others
-    return value * float(1 + beside / max(expected, 1))
-
-
-def standardised(panel: Panel, leaves: NDArray[np.bool_], done: Array, could: Array) -> tuple[Array, Array]:
-    """Factors of leaves, and rates of tenures, whose product explains what was done (iterative proportional fitting).
-
-    A leaf's factor is the product of one for each of its segments' values.
-
-    Args:
-        done, could: shape (leaves, tenures).
-
-    Returns arrays of shape (leaves,) and (tenures,).
-    """
-    places = [
-        np.unique(values[leaves], return_inverse=True)[1]
-        for name, values in panel.attributes.items()
-        if name not in HABITS
-    ]
-    factor, rate = np.ones(len(done)), np.zeros(done.shape[1])
-    for _ in range(STANDARDISING_ROUNDS):
-        rate = done.sum(0) / np.maximum(factor @ could, 1)
-        for place in places:
-            found, expected = np.bincount(place, done.sum(1)), np.bincount(place, factor * (could @ rate))
-            factor *= ((found + 1) / (expected + 1))[place]
-    return factor, rate
-
-
-def newer_beside_older(panel: Panel, signups: Array, since: int) -> Array:
-    """Users who signed up in a week or later, by band of tenure and week; shape (tenures, weeks).
-
-    Args:
-        signups: by week; shape (weeks,).
-    """
-    weeks = len(panel.weeks)
-    running = np.concatenate([[0], np.cumsum(signups)])
-    # of a band, those who signed up up to its first week of tenure ago, and not before the next band's
-    youngest = np.arange(weeks)[None] - panel.tenures[:, None] + 1
-    oldest = np.vstack([youngest[1:], np.full((1, weeks), since)])
-    return running[np.clip(youngest, since, None)] - running[np.clip(oldest, since, None)]
 
 
 def lost_by_signups(

@@ -30,6 +30,7 @@ class Rollups(DailyRollups):
     outages: pd.DataFrame
     outage_weeks: pd.DataFrame
     vanished_kinds: pd.DataFrame
+    habit_sessions: pd.DataFrame
     churn_reason_counts: pd.DataFrame
     first_week_cells: pd.DataFrame
     first_week_curves: pd.DataFrame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import psutil
 import pytest
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from user_engagement import pipeline
-from user_engagement.assets.dbt import dbt_resource
+from user_engagement.assets.dbt import dbt_resource, load_manifest
 from user_engagement.assets.dbt_process import DbtThread, InProcessDbt
-from user_engagement.settings import Settings
+from user_engagement.inputs import parsed_project
+from user_engagement.settings import Settings, load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +102,51 @@ def test_a_project_is_parsed_again_only_when_its_content_has_changed(
     assert rows(tmp_path / "tiny.duckdb", "good") == [(5,)]
 
 
+@pytest.mark.long
+def test_a_project_is_parsed_outside_the_home_before_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsed_project, "_known", {})
+    settings = load_settings(home=tmp_path / "home")
+    parsed_project.parse_ahead(settings)
+    [started] = parsed_project._started
+    assert not settings.home.exists()
+    parsed_project.parse_ahead(settings)
+    assert list(parsed_project._started) == [started]
+    assert load_manifest(settings)["nodes"]
+    assert not parsed_project._started
+    assert [folder.name for folder in settings.dbt_target_dir.iterdir()] == [started]
+    parsed_project.parse_ahead(settings)
+    assert not parsed_project._started
+
+
+def test_a_project_that_dbt_cannot_parse_is_refused_in_dbts_words(tiny: InProcessDbt, tmp_path: Path) -> None:
+    (tmp_path / "project" / "models" / "child.sql").write_text("select * from {{ ref('nowhere') }}")
+    with pytest.raises(RuntimeError, match=r"dbt cannot parse .*/project: (?s:.*)nowhere"):
+        tiny.cli(["run", "--select", "good"])
+    assert not list((tmp_path / "parse").glob("*"))
+
+
+def test_a_parse_that_nobody_waits_for_ends_with_its_process(tiny: InProcessDbt, tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    script = (
+        "import psutil; from pathlib import Path\n"
+        "from user_engagement.inputs.parsed_project import ParsingProcess\n"
+        f"ParsingProcess(Path({tiny.project_dir!r}), 'duckdb', {{}})\n"
+        "print(*(child.pid for child in psutil.Process().children()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    [child] = done.stdout.split()
+    assert not psutil.pid_exists(int(child))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 @pytest.mark.exhaustive
 def test_processes_that_parse_at_the_same_time_all_read_a_complete_manifest(
     tiny: InProcessDbt, tmp_path: Path
@@ -106,7 +154,7 @@ def test_processes_that_parse_at_the_same_time_all_read_a_complete_manifest(
     """A code server and a run start together in a new home."""
     where = f"Path({tiny.project_dir!r}), 'duckdb', Path({tiny.parse_dir!r}), {{}}"
     script = (
-        "import json; from pathlib import Path; from user_engagement.assets.dbt_process import parsed_project\n"
+        "import json; from pathlib import Path; from user_engagement.inputs.parsed_project import parsed_project\n"
         f"folder = parsed_project({where})\n"
         "print(len(json.loads((folder / 'manifest.json').read_text())['nodes']))"
     )

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from user_engagement.insights.analysis import company_panel
+from user_engagement.insights.effects import Effects, newer_beside_older, of_other_habits
 from user_engagement.insights.explain import Measures, new_user_changes
-from user_engagement.insights.findings import Readers, amounts, shortfall, story_of
+from user_engagement.insights.findings import amounts, shortfall, story_of
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     BEHAVIOUR,
     DAYS,
-    FIRST_DAYS,
     LENGTH,
     MIX,
     NEW_USERS,
@@ -29,10 +29,6 @@ from user_engagement.insights.panel import Panel
 from user_engagement.insights.readings import (
     Amount,
     curves_of,
-    lost_by_cohorts,
-    lost_by_users,
-    lost_in_first_week,
-    newer_beside_older,
     read,
 )
 from user_engagement.insights.scan import Change, Explainer
@@ -142,9 +138,11 @@ def test_users_in_the_week_of_their_signup_lose_as_well(fallen: Panel) -> None:
     change = step_of(Measure(fallen, USE), SINCE, {})
     everybody = np.ones(len(fallen.users), bool)
     days = fallen.leaves.total(DAYS, everybody)
-    later = lost_by_users(fallen, change, read(Measure(fallen, USE), change), DAYS, LAST)
-    first = lost_in_first_week(Measure(fallen, FIRST_DAYS), change, DAYS, LAST)
-    for lost, kept in ((later, days[1:, LAST].sum()), (first, days[0, LAST].sum())):
+    effects = Effects(Measures(fallen), [change])
+    effect = effects.estimated(change)
+    later, first = (replace(effect, **without) for without in ({"first": []}, {"pieces": {DAYS: []}}))
+    for part, kept in ((later, days[1:, LAST].sum()), (first, days[0, LAST].sum())):
+        lost = effects.missing(part, DAYS, LAST)
         assert lost.low < kept / 4 * (1 / 0.6 - 1) < lost.high
 
 
@@ -162,7 +160,8 @@ def test_what_new_users_miss_is_covered_by_its_interval() -> None:
         each.leaves.total(DAYS, np.ones(len(each.users), bool))[:, LAST].sum() / 4
         for each in (panel, as_before)
     )
-    lost = lost_by_cohorts(panel, change, DAYS, LAST)
+    effects = Effects(Measures(panel), [change])
+    lost = effects.missing(effects.estimated(change), DAYS, LAST)
     assert lost.low < before - now < lost.high
     assert lost.high - lost.low < before - now
 
@@ -190,14 +189,35 @@ def test_what_a_group_of_new_users_misses_beside_all_new_users_is_counted_once()
     of_group = replace(
         of_all, conditions={"country": "US"}, bank=step_of(Measure(panel, NEW_USERS), SINCE, {}).bank
     )
-    readers = Readers(Measures(panel), [of_all, of_group])
-    readers.take_out(of_all)
-    lost = amounts(readers, of_group, LAST)[DAYS]
+    effects = Effects(Measures(panel), [of_all, of_group])
+    effects.found = [effects.estimated(of_all)]
+    lost = effects.missing(effects.estimated(of_group), DAYS, LAST)
     now, before = (
         each.leaves.total(DAYS, np.ones(each.size, bool))[:, LAST].sum() / 4 for each in (panel, as_before)
     )
     assert lost.low < before - now < lost.high
     assert lost.value == pytest.approx(before - now, rel=0.15)
+
+
+@pytest.mark.parametrize("is_device", [True, False])
+def test_users_of_other_devices_lose_what_they_do_on_a_device_and_nothing_where_its_users_changed(
+    fallen: Panel, is_device: bool
+) -> None:
+    """Of phone users 80 % of the sessions are on phones, of others 20 %; two in five sessions on phones go away."""
+    kept = np.where(np.arange(len(WEEKS)) >= SINCE, 0.6, 1.0)
+    rows = []
+    for habit, share in (("phone", 0.8), ("desktop", 0.2)):
+        on_phone, on_desktop = 10_000 * share * kept, 10_000 * (1 - share) * (1.0 if is_device else kept)
+        for kind, sessions in (("phone", on_phone), ("desktop", on_desktop)):
+            named = {"week_start": WEEKS, "habit": "main_device", "habit_value": habit, "kind": kind}
+            rows.append(pd.DataFrame({**named, "sessions": sessions * np.ones(len(WEEKS))}))
+    panel = replace(fallen, habit_sessions=pd.concat(rows, ignore_index=True))
+    change = step_of(Measure(fallen, USE), SINCE, {"main_device": "phone"})
+    between = np.log((1 - 0.4 * 0.8) / (1 - 0.4 * 0.2)) * change.values[None, None]
+    found = of_other_habits(panel, change, "main_device", between)[0, 0]
+    expected = np.log(1 - 0.4 * 0.2) if is_device else 0.0
+    assert found[:SINCE] == pytest.approx(np.zeros(SINCE), abs=1e-9)
+    assert found[SINCE:] == pytest.approx(np.full(len(WEEKS) - SINCE, expected), abs=0.001)
 
 
 @pytest.mark.slow
@@ -232,7 +252,8 @@ def test_what_a_mix_takes_is_what_as_many_other_users_would_have_done() -> None:
         change = replace(change, kind=MIX, error=error)
         (_, of_group), (_, of_others) = shortfall(panel, change, change.height)
         assert of_group == pytest.approx(-of_others), "as many sign up"
-        lost = amounts(Readers(Measures(panel), [change]), change, LAST)[DAYS]
+        effects = Effects(Measures(panel), [change])
+        lost = amounts(effects, effects.estimated(change))["lost_now"][DAYS]
         covered += lost.low < expected < lost.high
         assert lost.high - lost.low < expected
     assert covered >= 18

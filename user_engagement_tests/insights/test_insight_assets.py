@@ -189,6 +189,36 @@ def test_a_planted_story_is_named_with_its_segment_direction_and_month(
     assert found["and month, give or take one"]
 
 
+PART_OF = {
+    "channel_mix": "paid_social",
+    "onboarding_change": "New users",
+    "price_change": "standard",
+    "mobile_release": "phone",
+}
+"""What the label of each story's part of the bridge holds."""
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("measure", ["active_days", "weekly_active_users"])
+def test_each_part_of_the_bridge_is_what_the_company_would_have_without_that_story_alone(
+    told: Told, measure: str
+) -> None:
+    """New users' part once held half of what a release on phones took from them."""
+    bridge = told(7, "all four")["engagement_bridge"].query("measure == @measure")
+    truth = simulation.truth(simulation.WorldConfig(seed=7, stories=STORIES["all four"]), AS_OF)
+    without = {each.without: getattr(each, measure) for each in truth.counterfactuals}
+    assert bridge.amount.iloc[-1] == pytest.approx(without["none"], rel=0.001)
+    assert bridge.amount[:-1].sum() == pytest.approx(bridge.amount.iloc[-1])
+    parts = bridge[bridge["rank"].notna()]
+    missed = {}
+    for story, words in PART_OF.items():
+        (part,) = parts[parts.label.str.contains(words)].itertuples()
+        if not part.amount_low <= without["none"] - without[story] <= part.amount_high:
+            missed[story] = (without["none"] - without[story], part.amount_low, part.amount_high)
+    assert missed == {}
+
+
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_without_a_story_there_is_nothing_to_tell(told: Told) -> None:

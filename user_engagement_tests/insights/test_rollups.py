@@ -184,6 +184,24 @@ def test_sessions_by_day_and_kind_are_those_of_the_files_up_to_the_last_complete
     assert ours.to_dict() == events.groupby(["device_type", "interaction_type"]).size().to_dict()
 
 
+@pytest.mark.parametrize(("habit", "kind"), [("main_device", "device_type"), ("interaction_type",) * 2])
+def test_sessions_by_habit_are_those_after_the_weeks_that_the_habit_is_of(
+    company: Company, habit: str, kind: str
+) -> None:
+    events = company.events[(company.events.day >= company.events.signup) & (company.events.day <= LAST)]
+    is_early = events.day < events.signup + timedelta(days=56)
+    counts = events[is_early].groupby(["user_id", kind]).size().reset_index(name="sessions")
+    # of as many sessions the first by name
+    order = counts.sort_values(["user_id", "sessions", kind], ascending=[True, False, True])
+    favourite = order.drop_duplicates("user_id").set_index("user_id")[kind]
+    later = events[~is_early]
+    expected = later.groupby([later.user_id.map(favourite).fillna("none"), kind]).size()
+    ours = company.rollups.habit_sessions.query("habit == @habit")
+    assert ours.groupby(["habit_value", "kind"]).sessions.sum().to_dict() == expected.to_dict()
+    by_week = later.groupby(later.day - pd.to_timedelta(later.day.dt.dayofweek, "D")).size()
+    assert ours.groupby(pd.to_datetime(ours.week_start)).sessions.sum().to_dict() == by_week.to_dict()
+
+
 def test_first_week_behaviours_are_those_of_the_files(company: Company) -> None:
     events, users = company.events, company.users
     observed = set(users[users.signup + timedelta(days=55) <= LAST].user_id)

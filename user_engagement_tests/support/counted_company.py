@@ -130,6 +130,10 @@ def rollups_of(person: pd.DataFrame, rows: pd.DataFrame) -> SimpleNamespace:
             {"week_start": [], "compared_week": [], "active_days": [], "active_users": []}
         ),
         vanished_kinds=pd.DataFrame({"attribute": [], "value": [], "vanished_week": []}),
+        habit_sessions=rows.assign(habit="main_device", habit_value=rows.device, kind=rows.device)
+        .groupby(["habit", "habit_value", "kind", "week_start"])
+        .sessions.sum()
+        .reset_index(),
         churn_reason_counts=pd.DataFrame(
             {"group_cell": [], "week_start": [], "churn_reason": [], "users": []}
         ),

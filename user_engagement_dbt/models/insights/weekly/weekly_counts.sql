@@ -1,6 +1,18 @@
 -- What users did in each complete Monday week, by group and tenure; and the same for random buckets of users, whose
 -- differences show how much users vary by themselves.
-with followed as (
+with users as (
+
+    select
+        user_number,
+        group_cell,
+        bucket,
+        {{ week_start('signup_date') }} as signup_week,
+        {{ week_start('churn_date') }} as churn_week
+    from {{ ref('user_traits') }}
+
+),
+
+followed as (
 
     select
         *,
@@ -12,9 +24,81 @@ with followed as (
 
 ),
 
+measured as (
+
+    select
+        user_number,
+        week_start,
+        least(coalesce(weeks_until_next, 5), 5) as weeks_followed,
+        1 as active_users,
+        active_days,
+        sessions,
+        session_seconds,
+        log_seconds,
+        0 as churned_users,
+        0 as days_by_vanished
+    from followed
+
+    union all
+
+    select
+        user_number,
+        churn_week as week_start,
+        0 as weeks_followed,
+        0 as active_users,
+        0 as active_days,
+        0 as sessions,
+        0 as session_seconds,
+        0 as log_seconds,
+        1 as churned_users,
+        0 as days_by_vanished
+    from users
+    where churn_week is not null
+
+    union all
+
+    select
+        user_number,
+        week_start,
+        0 as weeks_followed,
+        0 as active_users,
+        0 as active_days,
+        0 as sessions,
+        0 as session_seconds,
+        0 as log_seconds,
+        0 as churned_users,
+        all_active_days - active_days as days_by_vanished
+    from {{ ref('user_weeks') }}
+    where all_active_days > active_days
+
+),
+
+-- before weeks are spread: a group has fewer rows than its users
+counted as (
+
+    select
+        case when grouping(users.group_cell) = 0 then 'group' else 'bucket' end as cell_kind,
+        coalesce(users.group_cell, users.bucket) as cell,
+        users.signup_week,
+        measured.week_start,
+        measured.weeks_followed,
+        {% for count in [
+            'active_users', 'active_days', 'sessions', 'session_seconds', 'log_seconds', 'churned_users', 'days_by_vanished',
+        ] -%}
+        sum(measured.{{ count }}) as {{ count }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from measured
+    inner join users on measured.user_number = users.user_number
+    group by grouping sets ( -- noqa: PRS
+        (users.group_cell, users.signup_week, measured.week_start, measured.weeks_followed),
+        (users.bucket, users.signup_week, measured.week_start, measured.weeks_followed)
+    )
+
+),
+
 offsets as (
 
-    {% for weeks in [1, 2, 3, 4] -%}
+    {% for weeks in range(5) -%}
     select {{ weeks }} as weeks {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
@@ -23,138 +107,45 @@ offsets as (
 spread as (
 
     select
-        followed.user_number,
-        followed.week_start,
-        followed.weeks_until_next,
-        offsets.weeks
-    from followed
-    inner join offsets on offsets.weeks <= coalesce(followed.weeks_until_next, 4)
-
-),
-
-measured as (
-
-    select
-        user_number,
-        week_start,
-        1 as active_users,
-        active_days,
-        sessions,
-        session_seconds,
-        log_seconds,
-        0 as recent_users,
-        0 as retained_users,
-        0 as active_users_28,
-        0 as churned_users,
-        0 as days_by_vanished
-    from followed
-
-    union all
-
-    select
-        user_number,
-        {{ add_days('week_start', '7 * weeks') }} as week_start,
-        0 as active_users,
-        0 as active_days,
-        0 as sessions,
-        0 as session_seconds,
-        0 as log_seconds,
-        1 as recent_users,
-        case when weeks = weeks_until_next then 1 else 0 end as retained_users,
-        0 as active_users_28,
-        0 as churned_users,
-        0 as days_by_vanished
-    from spread
-
-    union all
-
-    select
-        user_number,
-        {{ add_days('week_start', '7 * (weeks - 1)') }} as week_start,
-        0 as active_users,
-        0 as active_days,
-        0 as sessions,
-        0 as session_seconds,
-        0 as log_seconds,
-        0 as recent_users,
-        0 as retained_users,
-        1 as active_users_28,
-        0 as churned_users,
-        0 as days_by_vanished
-    from spread
-
-    union all
-
-    select
-        user_number,
-        {{ week_start('churn_date') }} as week_start,
-        0 as active_users,
-        0 as active_days,
-        0 as sessions,
-        0 as session_seconds,
-        0 as log_seconds,
-        0 as recent_users,
-        0 as retained_users,
-        0 as active_users_28,
-        1 as churned_users,
-        0 as days_by_vanished
-    from {{ ref('user_traits') }}
-    where churn_date is not null
-
-    union all
-
-    select
-        user_number,
-        week_start,
-        0 as active_users,
-        0 as active_days,
-        0 as sessions,
-        0 as session_seconds,
-        0 as log_seconds,
-        0 as recent_users,
-        0 as retained_users,
-        0 as active_users_28,
-        0 as churned_users,
-        all_active_days - active_days as days_by_vanished
-    from {{ ref('user_weeks') }}
-    where all_active_days > active_days
-
-),
-
-traced as (
-
-    select
-        traits.group_cell,
-        traits.bucket,
-        {{ tenure_weeks(week_start('traits.signup_date'), 'measured.week_start') }} as tenure_weeks,
-        measured.*
-    from measured
-    inner join {{ ref('user_traits') }} as traits on measured.user_number = traits.user_number
-    cross join {{ ref('complete_weeks') }} as weeks
-    where measured.week_start >= weeks.first_monday and measured.week_start <= weeks.last_day
+        counted.*,
+        offsets.weeks,
+        {{ add_days('counted.week_start', '7 * offsets.weeks') }} as week_of_count
+    from counted
+    inner join offsets on counted.weeks_followed >= offsets.weeks
 
 ),
 
 final as (
 
-    {% for cell_kind, cell in {'group': 'group_cell', 'bucket': 'bucket'}.items() -%}
     select
-        '{{ cell_kind }}' as cell_kind,
-        {{ cell }} as cell,
-        tenure_weeks,
-        week_start,
-        {% for count in [
-            'active_users', 'active_days', 'sessions', 'recent_users', 'retained_users', 'active_users_28',
-            'churned_users', 'days_by_vanished',
-        ] -%}
-        {{ count_of('sum(' ~ count ~ ')') }} as {{ count }},
+        spread.cell_kind,
+        spread.cell,
+        {{ tenure_weeks('spread.signup_week', 'spread.week_of_count') }} as tenure_weeks,
+        spread.week_of_count as week_start,
+        {% for count in ['active_users', 'active_days', 'sessions'] -%}
+        {{ count_of('sum(case when spread.weeks = 0 then spread.' ~ count ~ ' end)') }} as {{ count }},
         {% endfor -%}
-        sum(session_seconds) as session_seconds,
-        sum(log_seconds) as log_seconds
-    from traced
-    group by {{ cell }}, tenure_weeks, week_start
-    {{ 'union all' if not loop.last }}
-    {% endfor %}
+        {% for count, condition in {
+            'recent_users': 'spread.weeks > 0',
+            'retained_users': 'spread.weeks = spread.weeks_followed',
+            'active_users_28': 'spread.weeks < spread.weeks_followed and spread.weeks < 4',
+        }.items() -%}
+        {{ count_of('sum(case when ' ~ condition ~ ' then spread.active_users end)') }} as {{ count }},
+        {% endfor -%}
+        {% for count in ['churned_users', 'days_by_vanished'] -%}
+        {{ count_of('sum(case when spread.weeks = 0 then spread.' ~ count ~ ' end)') }} as {{ count }},
+        {% endfor -%}
+        {% for amount in ['session_seconds', 'log_seconds'] -%}
+        sum(case when spread.weeks = 0 then spread.{{ amount }} else 0 end) as {{ amount }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from spread
+    cross join {{ ref('complete_weeks') }} as weeks
+    where spread.week_of_count >= weeks.first_monday and spread.week_of_count <= weeks.last_day
+    group by
+        spread.cell_kind,
+        spread.cell,
+        {{ tenure_weeks('spread.signup_week', 'spread.week_of_count') }},
+        spread.week_of_count
 )
 
 select * from final
