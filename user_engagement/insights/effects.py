@@ -96,16 +96,18 @@ class Effects:
         changes: all that may be estimated.
 
     Attributes:
-        panel: leaves of different segments apart, and of those habits that a change names.
+        panel: leaves that no change tells apart are one leaf of it, as what users do changes alike in all of them.
     """
 
     def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
         groups = [change.conditions for change in changes]
         untold = [name for name in HABITS if not any(name in group for group in groups)]
-        self.panel, self._leaf_of = made.panel.without_attributes(untold, (DAYS, PEOPLE, "users"))
-        # what no change tells apart is one leaf once it is weighted by segment
-        self._told, self._told_of = self.panel.joined(groups, ())
+        counts = (DAYS, PEOPLE, "users")
+        self._fine, self._fine_of = made.panel.without_attributes(untold, counts)
+        self.panel, self._leaf_of = self._fine.joined(groups, counts)
+        _, self._cell_of = self._fine.leaves.cells.joined(self._leaf_of, self.panel.size)
         self._made = made
+        self._of_segments: dict[str, Measure] = {}
         self._measures: dict[str, Measure] = {}
         self.found: list[Effect] = []
 
@@ -128,6 +130,7 @@ class Effects:
     def settle(self) -> None:
         """Estimates all again, each beside all others, until none moves any more."""
         for _ in range(MOST_ROUNDS if len(self.found) > 1 else 0):
+            self._measures.clear()
             before = list(self.found)
             for place, effect in enumerate(before):
                 self.found[place] = self.estimated(effect.change, effect.also)
@@ -165,19 +168,29 @@ class Effects:
     def beside(self, name: str, others: Iterable[Effect]) -> Measure:
         """A measure of users in which other changes are undone."""
         if name not in self._measures:
-            self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
+            self._measures[name] = self._measured(name)
         measure = self._measures[name].fresh()
         if name == FIRST_DAYS:
             for piece in (piece for effect in others for piece in effect.of(DAYS)):
                 measure.take_out(piece.leaves, 1.0, piece.curves[0][:1])
             return measure
         changed = self._changed(others, PEOPLE if name == ACTIVE_USERS else DAYS)
-        # habits of new users are part of what they do
-        segments = [each for each in self.panel.attributes if each not in HABITS]
-        measure.exposure = measure.weighted(self.panel.leaves.weekly["users"] * changed, segments)
+        measure.exposure = measure.exposure * changed
         if measure.by_level is not None:
             measure.by_level = measure.by_level * changed
-        return measure.joined(self._told, self._told_of)
+        return measure
+
+    def _measured(self, name: str) -> Measure:
+        """A measure of the panel; its exposure is weighted by segment, beside all changes that are found so far."""
+        if name not in self._of_segments:
+            self._of_segments[name] = self._made.fresh(name).joined(self._fine, self._fine_of)
+        fine = self._of_segments[name].fresh()
+        if name != FIRST_DAYS:
+            # habits of new users are part of what they do
+            segments = [each for each in self._fine.attributes if each not in HABITS]
+            changed = self._changed(self.found, PEOPLE if name == ACTIVE_USERS else DAYS)[self._cell_of]
+            fine.exposure = fine.weighted(self._fine.leaves.weekly["users"] * changed, segments) / changed
+        return fine.joined(self.panel, self._leaf_of)
 
     def _changed(self, others: Iterable[Effect], count: str) -> Floats:
         """What changes multiply the counts of each cell of the panel by; shape (cells,)."""
@@ -249,8 +262,7 @@ class Effects:
     # -- users who signed up since a change ----------------------------------------------------------------
 
     def _of_newer(self, change: Change, count: str, others: Sequence[Effect]) -> Piece:
-        panel, weeks = self.panel, len(self.panel.weeks)
-        new = newer(panel.tenures, weeks, change.since)
+        new = newer(self.panel.tenures, len(self.panel.weeks), change.since)
         if any(
             each.change.measure in (NEW_USERS, ACTIVATION)
             and each.change.conditions.items() < change.conditions.items()
@@ -260,14 +272,14 @@ class Effects:
             reading = read(self._beside_whole(change, others), change)
             bounds = reading.height + Z * reading.error * np.array([0.0, -1.0, 1.0])
             return Piece(self.panel.members(change.conditions), bounds[:, None, None] * new)
-        undone = self.panel.leaves.weekly[count] / self._changed(others, count)
-        return Piece(panel.members(change.conditions), newer_curves(panel, change, count, undone))
+        undone = self._fine.leaves.weekly[count] / self._changed(others, count)[self._cell_of]
+        return Piece(self.panel.members(change.conditions), newer_curves(self._fine, change, count, undone))
 
     def _beside_whole(self, change: Change, others: Sequence[Effect]) -> Measure:
-        measure = self._made.fresh(change.measure).joined(self.panel, self._leaf_of)
+        measure = self._made.fresh(change.measure).joined(self._fine, self._fine_of)
         for each in (other.change for other in others):
             if each.measure == change.measure:
-                leaves = self.panel.members(each.conditions)
+                leaves = self._fine.members(each.conditions)
                 measure.take_out(leaves, read(measure, each).height, each.values)
         return measure
 
