@@ -42,7 +42,7 @@ from user_engagement.insights.shapes import SLOPE_WEEKS, Array, Bank, fitted
 from user_engagement.insights.statistics import Z
 
 MEASURE_OF = {DAYS: USE, PEOPLE: ACTIVE_USERS}
-MOST_ROUNDS, SETTLED = 4, 0.005
+MOST_ROUNDS, SETTLED = 3, 0.01
 """Of the estimation of all changes together, and the log ratio by which none of them moves any more."""
 STANDARDISING_ROUNDS = 6
 SHARE_WEEKS = 26
@@ -129,8 +129,8 @@ class Effects:
 
     def settle(self) -> None:
         """Estimates all again, each beside all others, until none moves any more."""
+        self._measures.clear()
         for _ in range(MOST_ROUNDS if len(self.found) > 1 else 0):
-            self._measures.clear()
             before = list(self.found)
             for place, effect in enumerate(before):
                 self.found[place] = self.estimated(effect.change, effect.also)
