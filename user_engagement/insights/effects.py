@@ -351,8 +351,9 @@ def seen_share(measure: Measure, change: Change, height: float, growth: Array) -
 def leaving(measure: Measure, change: Change) -> Array:
     """How users who leave sooner are missed by ever more, by the time that they were exposed to it.
 
-    Whoever signs up later is exposed since then only. How fast those who will have left do so is open: the curves hold
-    all speeds that are nearly as likely (profile likelihood). Shape (curves, tenures, weeks).
+    Whoever signs up later is exposed since then only. How fast those who will have left do so is open. The first curve
+    is the mean of all speeds, weighted by likelihood; the others are the bounds of those that are nearly as likely
+    (profile likelihood). Shape (curves, tenures, weeks).
     """
     leaves = measure.panel.members(change.conditions)
     sign = float(np.sign(change.height)) * (1 if change.measure == CHURN else -1)
@@ -369,21 +370,24 @@ def leaving(measure: Measure, change: Change) -> Array:
     by_week = (growths * done).sum(1) / np.maximum(done.sum(0), 1)
     ones = np.ones(len(growths), int)
     bank = Bank(by_week.T, np.repeat(SLOPE, len(growths)), change.since * ones, -ones)
-    course = course_of(measure, replace(change, bank=bank.only(np.array([0]))))
+    course = course_of(measure, replace(change, bank=bank.only(ones[:1] * len(growths) // 2)))
     fits = fitted(course.clean, course.covariance, course.base, bank)
     t = -sign * fits.t[0]
     best = int(t.argmax())
     shown = replace(change, bank=bank.only(np.array([best])))
     wider = in_random_groups(measure, shown) * read(measure, shown).error / fits.error[0, best]
     deviance = np.where(t * t[best] > 0, t[best] ** 2 - t**2, np.inf) / wider**2
-    curves = []
-    for place in sorted(np.flatnonzero(deviance <= DATED_WITHIN), key=lambda each: deviance[each]):
+    curves, bounds = [], []
+    near = np.flatnonzero(deviance <= DATED_WITHIN)
+    for place in near:
         shown = replace(change, bank=bank.only(np.array([place])))
         height = fits.height[0, place]
         share = seen_share(measure, shown, height, growths[place])
         reach = math.sqrt(DATED_WITHIN - deviance[place]) * fits.error[0, place] * wider
-        curves += [growths[place] * (height + side * reach) / share for side in (0, 1, -1)]
-    return np.array(curves)
+        curves.append(growths[place] * height / share)
+        bounds += [growths[place] * (height + side * reach) / share for side in (1, -1)]
+    likeliest = np.average(curves, axis=0, weights=np.exp(-deviance[near] / 2))
+    return np.array([likeliest, *bounds])
 
 
 def exposed_weeks(measure: Measure, since: int) -> Array:
