@@ -374,6 +374,9 @@ def leaving(measure: Measure, change: Change) -> Array:
     fits = fitted(course.clean, course.covariance, course.base, bank)
     t = -sign * fits.t[0]
     best = int(t.argmax())
+    if t[best] == 0:
+        # weeks of too few counts say nothing
+        return np.zeros((1, *exposed.shape))
     shown = replace(change, bank=bank.only(np.array([best])))
     wider = in_random_groups(measure, shown) * read(measure, shown).error / fits.error[0, best]
     deviance = np.where(t * t[best] > 0, t[best] ** 2 - t**2, np.inf) / wider**2

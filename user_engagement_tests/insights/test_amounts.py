@@ -16,6 +16,7 @@ from user_engagement.insights.findings import amounts, shortfall, story_of
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     BEHAVIOUR,
+    CHURN,
     DAYS,
     LENGTH,
     MIX,
@@ -164,6 +165,29 @@ def test_what_new_users_miss_is_covered_by_its_interval() -> None:
     lost = effects.missing(effects.estimated(change), DAYS, LAST)
     assert lost.low < before - now < lost.high
     assert lost.high - lost.low < before - now
+
+
+@pytest.mark.parametrize("a_week", [0.03, 0.1])
+def test_what_users_take_with_them_who_leave_sooner_is_covered(a_week: float) -> None:
+    """Whoever signs up after the change is exposed to it for less time: a rise by week alone told too little."""
+
+    def activity(rows: pd.DataFrame) -> np.ndarray:
+        stays = np.random.default_rng(1).geometric(a_week, rows.index.max() + 1)
+        leaves_at = np.maximum(rows.signup_week, SINCE) + stays[rows.index]
+        return np.where((rows.country == "US") & (rows.week >= leaves_at), 0.0, 1.0)
+
+    company = {"seed": 17, "users": 12_000}
+    panel, as_before = panel_of_company(**company, activity=activity), panel_of_company(**company)
+    bank = Measure(panel, USE).bank
+    step = bank.only(np.flatnonzero((bank.kinds == STEP) & (bank.since == SINCE)))
+    change = Change(CHURN, {"country": "US"}, BEHAVIOUR, 9.0, 1.0, 0.1, step, 81.0)
+    effects = Effects(Measures(panel), [change])
+    lost = effects.missing(effects.estimated(change), DAYS, LAST)
+    now, before = (
+        each.leaves.total(DAYS, np.ones(each.size, bool))[:, LAST].sum() / 4 for each in (panel, as_before)
+    )
+    assert lost.low < before - now < lost.high
+    assert lost.value == pytest.approx(before - now, rel=0.25)
 
 
 def test_users_by_week_of_signup_and_tenure_are_those_counted_one_by_one(fallen: Panel) -> None:
