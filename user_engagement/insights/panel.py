@@ -311,14 +311,14 @@ def _counts(
     rows, place = rows[order], place[order]
     is_cell = users.ravel() > 0
     is_cell[place] = True
-    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place]
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place[first]]
     kept = np.flatnonzero(is_cell)
     numbers = np.unravel_index(kept, users.shape)
     of_tenure, of_week, leaf = (each.astype(np.int32) for each in numbers)
-    counted = {
-        name: np.bincount(cell, weekly[name].to_numpy()[rows], len(kept)).astype(np.float32)
-        for name in WEEKLY
-    }
+    counted = {name: np.zeros(len(kept), np.float32) for name in WEEKLY}
+    for name, counts in counted.items():
+        counts[cell] = np.add.reduceat(weekly[name].to_numpy()[rows], first)
     return Counts(
         Cells(leaf, of_tenure, of_week, (size, len(tenures), len(weeks))),
         {**counted, "users": users.ravel()[kept]},
