@@ -49,9 +49,9 @@ class Cells:
         return np.searchsorted(self.place, places).astype(np.int32)
 
     @cached_property
-    def row(self) -> NDArray[np.int32]:
+    def row(self) -> NDArray[np.int64]:
         """The number of each cell's tenure and leaf."""
-        return self.tenure * np.int32(self.shape[0]) + self.leaf
+        return self.tenure * np.int64(self.shape[0]) + self.leaf
 
     def totals(self, marks: Array, counts: Array, kept: NDArray[np.int64] | None = None) -> Array:
         """Sums of counts weighted by leaf; shape (groups, tenures, weeks).
@@ -91,9 +91,8 @@ class Cells:
         is_cell[flat] = True
         numbers = np.unravel_index(np.flatnonzero(is_cell), (tenures, weeks, leaves))
         tenure, week, leaf = (each.astype(np.int32) for each in numbers)
-        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), (np.cumsum(is_cell, dtype=np.int32) - 1)[
-            flat
-        ]
+        number = (np.cumsum(is_cell, dtype=np.int32) - 1)[flat].astype(np.int64)
+        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), number
 
     def by_tenure(self, counts: Array) -> Array:
         """Sums over weeks; shape (leaves, tenures)."""
