@@ -111,6 +111,12 @@ class Panel(Groups):
                 found.append(group)
         return found
 
+    def parts_of(self, group: Mapping[str, str]) -> list[Conditions]:
+        """The group's parts by one further attribute that enough users have."""
+        return [
+            part for part in super().parts_of(group) if self.users[self.members(part)].sum() >= LEAST_USERS
+        ]
+
     @cached_property
     def cumulative_users(self) -> Floats:
         """Users of each group who had signed up by a week; shape (groups, weeks)."""

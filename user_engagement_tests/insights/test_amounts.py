@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import user_engagement.insights.panel
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.effects import Effects, newer_beside_older, of_other_habits
 from user_engagement.insights.explain import Measures, new_user_changes
@@ -281,6 +282,18 @@ def test_what_a_mix_takes_is_what_as_many_other_users_would_have_done() -> None:
         covered += lost.low < expected < lost.high
         assert lost.high - lost.low < expected
     assert covered >= 18
+
+
+@pytest.mark.parametrize(("least", "parts"), [(100, ["0", "1"]), (1_500, [])])
+def test_a_pair_is_narrowed_to_a_part_of_enough_users_only(
+    fallen: Panel, monkeypatch: pytest.MonkeyPatch, least: int, parts: list[str]
+) -> None:
+    """Of six leaves of about 1,000 users each, pairs have two and triples one; 22 users were once told as a triple."""
+    monkeypatch.setattr(user_engagement.insights.panel, "LEAST_USERS", least)
+    values = {"a": "111100", "b": "110011", "c": "101010"}
+    panel = replace(fallen, attributes={name: np.array(list(each)) for name, each in values.items()})
+    found = panel.parts_of({"a": "1", "b": "1"})
+    assert [part["c"] for part in found] == parts
 
 
 def test_a_group_is_compared_without_the_users_that_are_left_out(fallen: Panel) -> None:
