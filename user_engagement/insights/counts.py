@@ -49,9 +49,9 @@ class Cells:
         return np.searchsorted(self.place, places).astype(np.int32)
 
     @cached_property
-    def row(self) -> NDArray[np.int32]:
-        """The number of each cell's leaf and tenure."""
-        return self.leaf * np.int32(self.shape[1]) + self.tenure
+    def row(self) -> NDArray[np.int64]:
+        """The number of each cell's tenure and leaf."""
+        return self.tenure * np.int64(self.shape[0]) + self.leaf
 
     def totals(self, marks: Array, counts: Array, kept: NDArray[np.int64] | None = None) -> Array:
         """Sums of counts weighted by leaf; shape (groups, tenures, weeks).
@@ -70,25 +70,34 @@ class Cells:
         return np.ascontiguousarray((matrix @ marks.T).T).reshape(len(marks), *self.shape[1:])
 
     def joined(self, leaf_of: NDArray[np.int64], leaves: int) -> tuple[Cells, NDArray[np.int64]]:
-        """The cells of coarser leaves, and the number there of each cell.
+        """The cells of coarser leaves, and the number there of each cell; kept, so not to be written to.
 
         Args:
             leaf_of: the coarser leaf of each leaf. leaves: how many of them there are.
         """
+        if id(leaf_of) not in self._joined:
+            self._joined[id(leaf_of)] = (leaf_of, self._join(leaf_of, leaves))
+        return self._joined[id(leaf_of)][1]
+
+    @cached_property
+    def _joined(self) -> dict[int, tuple[NDArray[np.int64], tuple[Cells, NDArray[np.int64]]]]:
+        """What has been joined, with the array that it was joined by, which so keeps its identity."""
+        return {}
+
+    def _join(self, leaf_of: NDArray[np.int64], leaves: int) -> tuple[Cells, NDArray[np.int64]]:
         _, tenures, weeks = self.shape
         flat = self.place * leaves + leaf_of[self.leaf]
         is_cell = np.zeros(tenures * weeks * leaves, dtype=bool)
         is_cell[flat] = True
         numbers = np.unravel_index(np.flatnonzero(is_cell), (tenures, weeks, leaves))
         tenure, week, leaf = (each.astype(np.int32) for each in numbers)
-        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), (np.cumsum(is_cell, dtype=np.int32) - 1)[
-            flat
-        ]
+        number = (np.cumsum(is_cell, dtype=np.int32) - 1)[flat].astype(np.int64)
+        return Cells(leaf, tenure, week, (leaves, tenures, weeks)), number
 
     def by_tenure(self, counts: Array) -> Array:
         """Sums over weeks; shape (leaves, tenures)."""
         leaves, tenures, _ = self.shape
-        return np.bincount(self.row, counts, leaves * tenures).reshape(leaves, tenures)
+        return np.bincount(self.row, counts, leaves * tenures).reshape(tenures, leaves).T
 
     def by_week(self, counts: Array) -> Array:
         """Sums over leaves and tenures; shape (weeks,)."""

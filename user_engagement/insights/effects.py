@@ -42,7 +42,7 @@ from user_engagement.insights.shapes import SLOPE_WEEKS, Array, Bank, fitted
 from user_engagement.insights.statistics import Z
 
 MEASURE_OF = {DAYS: USE, PEOPLE: ACTIVE_USERS}
-MOST_ROUNDS, SETTLED = 4, 0.005
+MOST_ROUNDS, SETTLED = 3, 0.01
 """Of the estimation of all changes together, and the log ratio by which none of them moves any more."""
 STANDARDISING_ROUNDS = 6
 SHARE_WEEKS = 26
@@ -96,16 +96,18 @@ class Effects:
         changes: all that may be estimated.
 
     Attributes:
-        panel: leaves of different segments apart, and of those habits that a change names.
+        panel: leaves that no change tells apart are one leaf of it, as what users do changes alike in all of them.
     """
 
     def __init__(self, made: Measures, changes: Iterable[Change]) -> None:
         groups = [change.conditions for change in changes]
         untold = [name for name in HABITS if not any(name in group for group in groups)]
-        self.panel, self._leaf_of = made.panel.without_attributes(untold, (DAYS, PEOPLE, "users"))
-        # what no change tells apart is one leaf once it is weighted by segment
-        self._told, self._told_of = self.panel.joined(groups, ())
+        counts = (DAYS, PEOPLE, "users")
+        self._fine, self._fine_of = made.panel.without_attributes(untold, counts)
+        self.panel, self._leaf_of = self._fine.joined(groups, counts)
+        _, self._cell_of = self._fine.leaves.cells.joined(self._leaf_of, self.panel.size)
         self._made = made
+        self._of_segments: dict[str, Measure] = {}
         self._measures: dict[str, Measure] = {}
         self.found: list[Effect] = []
 
@@ -127,6 +129,7 @@ class Effects:
 
     def settle(self) -> None:
         """Estimates all again, each beside all others, until none moves any more."""
+        self._measures.clear()
         for _ in range(MOST_ROUNDS if len(self.found) > 1 else 0):
             before = list(self.found)
             for place, effect in enumerate(before):
@@ -165,19 +168,29 @@ class Effects:
     def beside(self, name: str, others: Iterable[Effect]) -> Measure:
         """A measure of users in which other changes are undone."""
         if name not in self._measures:
-            self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
+            self._measures[name] = self._measured(name)
         measure = self._measures[name].fresh()
         if name == FIRST_DAYS:
             for piece in (piece for effect in others for piece in effect.of(DAYS)):
                 measure.take_out(piece.leaves, 1.0, piece.curves[0][:1])
             return measure
         changed = self._changed(others, PEOPLE if name == ACTIVE_USERS else DAYS)
-        # habits of new users are part of what they do
-        segments = [each for each in self.panel.attributes if each not in HABITS]
-        measure.exposure = measure.weighted(self.panel.leaves.weekly["users"] * changed, segments)
+        measure.exposure = measure.exposure * changed
         if measure.by_level is not None:
             measure.by_level = measure.by_level * changed
-        return measure.joined(self._told, self._told_of)
+        return measure
+
+    def _measured(self, name: str) -> Measure:
+        """A measure of the panel; its exposure is weighted by segment, beside all changes that are found so far."""
+        if name not in self._of_segments:
+            self._of_segments[name] = self._made.fresh(name).joined(self._fine, self._fine_of)
+        fine = self._of_segments[name].fresh()
+        if name != FIRST_DAYS:
+            # habits of new users are part of what they do
+            segments = [each for each in self._fine.attributes if each not in HABITS]
+            changed = self._changed(self.found, PEOPLE if name == ACTIVE_USERS else DAYS)[self._cell_of]
+            fine.exposure = fine.weighted(self._fine.leaves.weekly["users"] * changed, segments) / changed
+        return fine.joined(self.panel, self._leaf_of)
 
     def _changed(self, others: Iterable[Effect], count: str) -> Floats:
         """What changes multiply the counts of each cell of the panel by; shape (cells,)."""
@@ -249,8 +262,7 @@ class Effects:
     # -- users who signed up since a change ----------------------------------------------------------------
 
     def _of_newer(self, change: Change, count: str, others: Sequence[Effect]) -> Piece:
-        panel, weeks = self.panel, len(self.panel.weeks)
-        new = newer(panel.tenures, weeks, change.since)
+        new = newer(self.panel.tenures, len(self.panel.weeks), change.since)
         if any(
             each.change.measure in (NEW_USERS, ACTIVATION)
             and each.change.conditions.items() < change.conditions.items()
@@ -260,14 +272,14 @@ class Effects:
             reading = read(self._beside_whole(change, others), change)
             bounds = reading.height + Z * reading.error * np.array([0.0, -1.0, 1.0])
             return Piece(self.panel.members(change.conditions), bounds[:, None, None] * new)
-        undone = self.panel.leaves.weekly[count] / self._changed(others, count)
-        return Piece(panel.members(change.conditions), newer_curves(panel, change, count, undone))
+        undone = self._fine.leaves.weekly[count] / self._changed(others, count)[self._cell_of]
+        return Piece(self.panel.members(change.conditions), newer_curves(self._fine, change, count, undone))
 
     def _beside_whole(self, change: Change, others: Sequence[Effect]) -> Measure:
-        measure = self._made.fresh(change.measure).joined(self.panel, self._leaf_of)
+        measure = self._made.fresh(change.measure).joined(self._fine, self._fine_of)
         for each in (other.change for other in others):
             if each.measure == change.measure:
-                leaves = self.panel.members(each.conditions)
+                leaves = self._fine.members(each.conditions)
                 measure.take_out(leaves, read(measure, each).height, each.values)
         return measure
 
@@ -339,8 +351,9 @@ def seen_share(measure: Measure, change: Change, height: float, growth: Array) -
 def leaving(measure: Measure, change: Change) -> Array:
     """How users who leave sooner are missed by ever more, by the time that they were exposed to it.
 
-    Whoever signs up later is exposed since then only. How fast those who will have left do so is open: the curves hold
-    all speeds that are nearly as likely (profile likelihood). Shape (curves, tenures, weeks).
+    Whoever signs up later is exposed since then only. How fast those who will have left do so is open. The first curve
+    is the mean of all speeds, weighted by likelihood; the others are the bounds of those that are nearly as likely
+    (profile likelihood). Shape (curves, tenures, weeks).
     """
     leaves = measure.panel.members(change.conditions)
     sign = float(np.sign(change.height)) * (1 if change.measure == CHURN else -1)
@@ -357,21 +370,27 @@ def leaving(measure: Measure, change: Change) -> Array:
     by_week = (growths * done).sum(1) / np.maximum(done.sum(0), 1)
     ones = np.ones(len(growths), int)
     bank = Bank(by_week.T, np.repeat(SLOPE, len(growths)), change.since * ones, -ones)
-    course = course_of(measure, replace(change, bank=bank.only(np.array([0]))))
+    course = course_of(measure, replace(change, bank=bank.only(ones[:1] * len(growths) // 2)))
     fits = fitted(course.clean, course.covariance, course.base, bank)
     t = -sign * fits.t[0]
     best = int(t.argmax())
+    if t[best] == 0:
+        # weeks of too few counts say nothing
+        return np.zeros((1, *exposed.shape))
     shown = replace(change, bank=bank.only(np.array([best])))
     wider = in_random_groups(measure, shown) * read(measure, shown).error / fits.error[0, best]
     deviance = np.where(t * t[best] > 0, t[best] ** 2 - t**2, np.inf) / wider**2
-    curves = []
-    for place in sorted(np.flatnonzero(deviance <= DATED_WITHIN), key=lambda each: deviance[each]):
+    curves, bounds = [], []
+    near = np.flatnonzero(deviance <= DATED_WITHIN)
+    for place in near:
         shown = replace(change, bank=bank.only(np.array([place])))
         height = fits.height[0, place]
         share = seen_share(measure, shown, height, growths[place])
         reach = math.sqrt(DATED_WITHIN - deviance[place]) * fits.error[0, place] * wider
-        curves += [growths[place] * (height + side * reach) / share for side in (0, 1, -1)]
-    return np.array(curves)
+        curves.append(growths[place] * height / share)
+        bounds += [growths[place] * (height + side * reach) / share for side in (1, -1)]
+    likeliest = np.average(curves, axis=0, weights=np.exp(-deviance[near] / 2))
+    return np.array([likeliest, *bounds])
 
 
 def exposed_weeks(measure: Measure, since: int) -> Array:

@@ -107,15 +107,18 @@ def parts(counts: Counts, name: str) -> tuple[Cells, Floats, Floats]:
         back = (weekly["active_users"] - weekly["retained_users"]) * later
         away = weekly["users"] - weekly["recent_users"] * later
         return counts.cells, np.maximum(back, 0), np.maximum(away, 0)
+    if name == SESSIONS:
+        return counts.cells, weekly["sessions"], weekly["active_days"]
     numerator, exposure = {
-        USE: (weekly["active_days"] * later, weekly["users"]),
-        ACTIVE_USERS: (weekly["active_users"] * later, weekly["users"]),
-        FREQUENCY: (weekly["active_days"] * later, weekly["active_users"] * later),
-        CHURN: (weekly["churned_users"] * later, weekly["recent_users"] * later),
-        RETENTION: (weekly["retained_users"] * later, weekly["recent_users"] * later),
-        SESSIONS: (weekly["sessions"], weekly["active_days"]),
+        USE: ("active_days", "users"),
+        ACTIVE_USERS: ("active_users", "users"),
+        FREQUENCY: ("active_days", "active_users"),
+        CHURN: ("churned_users", "recent_users"),
+        RETENTION: ("retained_users", "recent_users"),
     }[name]
-    return counts.cells, numerator, exposure
+    # users of the week of signup are not counted among them
+    could = weekly[exposure] if exposure == "users" else weekly[exposure] * later
+    return counts.cells, weekly[numerator] * later, could
 
 
 def of_all_tenures(cells: Cells, counts: Floats) -> Floats:
@@ -202,7 +205,7 @@ class Measure:
             values, place = np.unique(self.panel.attributes[name], return_inverse=True)
             marks = (place[None, :] == np.arange(len(values))[:, None]) * 1.0
             factor *= ((marks @ done + 1) / (marks @ (could * factor) + 1))[place]
-        return exposure * factor.astype(np.float32).ravel()[self.cells.row]
+        return exposure * factor.T.astype(np.float32).ravel()[self.cells.row]
 
     def fresh(self) -> Measure:
         """The same measure, to take changes out of while this one stays as it is."""

@@ -111,6 +111,12 @@ class Panel(Groups):
                 found.append(group)
         return found
 
+    def parts_of(self, group: Mapping[str, str]) -> list[Conditions]:
+        """The group's parts by one further attribute that enough users have."""
+        return [
+            part for part in super().parts_of(group) if self.users[self.members(part)].sum() >= LEAST_USERS
+        ]
+
     @cached_property
     def cumulative_users(self) -> Floats:
         """Users of each group who had signed up by a week; shape (groups, weeks)."""
@@ -311,14 +317,14 @@ def _counts(
     rows, place = rows[order], place[order]
     is_cell = users.ravel() > 0
     is_cell[place] = True
-    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place]
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place[first]]
     kept = np.flatnonzero(is_cell)
     numbers = np.unravel_index(kept, users.shape)
     of_tenure, of_week, leaf = (each.astype(np.int32) for each in numbers)
-    counted = {
-        name: np.bincount(cell, weekly[name].to_numpy()[rows], len(kept)).astype(np.float32)
-        for name in WEEKLY
-    }
+    counted = {name: np.zeros(len(kept), np.float32) for name in WEEKLY}
+    for name, counts in counted.items():
+        counts[cell] = np.add.reduceat(weekly[name].to_numpy()[rows], first)
     return Counts(
         Cells(leaf, of_tenure, of_week, (size, len(tenures), len(weeks))),
         {**counted, "users": users.ravel()[kept]},

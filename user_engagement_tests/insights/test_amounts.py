@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import user_engagement.insights.panel
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.effects import Effects, newer_beside_older, of_other_habits
 from user_engagement.insights.explain import Measures, new_user_changes
@@ -16,6 +17,7 @@ from user_engagement.insights.findings import amounts, shortfall, story_of
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import (
     BEHAVIOUR,
+    CHURN,
     DAYS,
     LENGTH,
     MIX,
@@ -166,6 +168,29 @@ def test_what_new_users_miss_is_covered_by_its_interval() -> None:
     assert lost.high - lost.low < before - now
 
 
+@pytest.mark.parametrize("a_week", [0.03, 0.1])
+def test_what_users_take_with_them_who_leave_sooner_is_covered(a_week: float) -> None:
+    """Whoever signs up after the change is exposed to it for less time: a rise by week alone told too little."""
+
+    def activity(rows: pd.DataFrame) -> np.ndarray:
+        stays = np.random.default_rng(1).geometric(a_week, rows.index.max() + 1)
+        leaves_at = np.maximum(rows.signup_week, SINCE) + stays[rows.index]
+        return np.where((rows.country == "US") & (rows.week >= leaves_at), 0.0, 1.0)
+
+    company = {"seed": 17, "users": 12_000}
+    panel, as_before = panel_of_company(**company, activity=activity), panel_of_company(**company)
+    bank = Measure(panel, USE).bank
+    step = bank.only(np.flatnonzero((bank.kinds == STEP) & (bank.since == SINCE)))
+    change = Change(CHURN, {"country": "US"}, BEHAVIOUR, 9.0, 1.0, 0.1, step, 81.0)
+    effects = Effects(Measures(panel), [change])
+    lost = effects.missing(effects.estimated(change), DAYS, LAST)
+    now, before = (
+        each.leaves.total(DAYS, np.ones(each.size, bool))[:, LAST].sum() / 4 for each in (panel, as_before)
+    )
+    assert lost.low < before - now < lost.high
+    assert lost.value == pytest.approx(before - now, rel=0.25)
+
+
 def test_users_by_week_of_signup_and_tenure_are_those_counted_one_by_one(fallen: Panel) -> None:
     signups = np.random.default_rng(1).integers(0, 50, len(WEEKS)).astype(float)
     expected = np.zeros((len(fallen.tenures), len(WEEKS)))
@@ -257,6 +282,18 @@ def test_what_a_mix_takes_is_what_as_many_other_users_would_have_done() -> None:
         covered += lost.low < expected < lost.high
         assert lost.high - lost.low < expected
     assert covered >= 18
+
+
+@pytest.mark.parametrize(("least", "parts"), [(100, ["0", "1"]), (1_500, [])])
+def test_a_pair_is_narrowed_to_a_part_of_enough_users_only(
+    fallen: Panel, monkeypatch: pytest.MonkeyPatch, least: int, parts: list[str]
+) -> None:
+    """Of six leaves of about 1,000 users each, pairs have two and triples one; 22 users were once told as a triple."""
+    monkeypatch.setattr(user_engagement.insights.panel, "LEAST_USERS", least)
+    values = {"a": "111100", "b": "110011", "c": "101010"}
+    panel = replace(fallen, attributes={name: np.array(list(each)) for name, each in values.items()})
+    found = panel.parts_of({"a": "1", "b": "1"})
+    assert [part["c"] for part in found] == parts
 
 
 def test_a_group_is_compared_without_the_users_that_are_left_out(fallen: Panel) -> None:
