@@ -38,8 +38,7 @@ lock:  ## Update requirements.lock and requirements-run.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --extra postgresql --extra snowflake --extra snowplow -c requirements.lock -o requirements-run.lock pyproject.toml
 
 run: .venv/run  ## Simulate a company and run the pipeline on it
-	$(SIMULATED) $(BIN)/user-engagement simulate
-	$(SIMULATED) $(BIN)/user-engagement run
+	$(SIMULATED) $(BIN)/user-engagement run --advance
 
 dev: .venv/run  ## Start Dagster's UI and the dashboard
 	$(SIMULATED) $(BIN)/user-engagement dev

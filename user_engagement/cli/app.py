@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from user_engagement.errors import RunFailedError, UserError
+from user_engagement.errors import RunFailedError, SettingsError, UserError
 from user_engagement.instance.gc_tuning import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings
 
@@ -93,6 +93,9 @@ def run(
         bool,
         typer.Option("--replace", help="Empty the home first: for another source than it was loaded from."),
     ] = False,
+    advance: Annotated[
+        bool, typer.Option("--advance", help="Advance the simulated company to yesterday first.")
+    ] = False,
 ) -> None:
     """Load what is new in the source, rebuild the marts, publish, and show the KPIs."""
     if path and source is None and os.environ.get(PREFIX + "SOURCE", "simulated") == "simulated":
@@ -100,6 +103,8 @@ def run(
     settings = configure(
         source=source, source_path=path, start=start, end=end, as_of=as_of, accept_loss=accept_loss or None
     )
+    if advance and settings.source != "simulated":
+        raise SettingsError(f"--advance is for the simulated company; the source is {settings.source}.")
     if replace:
         from user_engagement.instance.source_of_home import empty_home
 
@@ -125,8 +130,12 @@ def run(
         if settings.source == "simulated":
             # the simulator is imported for those who use it
             from user_engagement.cli.simulated_company import ensure_world
+            from user_engagement.cli.simulated_company import simulate as simulate_company
 
-            ensure_world(settings, progress.on_day)
+            if advance:
+                simulate_company(settings, users=None, through=settings.as_of, on_progress=progress.on_day)
+            else:
+                ensure_world(settings, progress.on_day)
         progress.show_step("checking the source")
         is_forced = full or rebuild or settings.start or settings.end
         if is_forced or not is_current(settings, datetime.now(UTC)):

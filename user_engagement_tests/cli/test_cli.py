@@ -125,6 +125,10 @@ def test_a_simulated_company_is_created_advanced_and_told_the_truth_about(
     told = command("simulate", "truth", str(tmp_path / "truth"))
     assert told.returncode == 0, told.stderr
     assert (tmp_path / "truth" / "stories.json").exists()
+    refused(command("run", "--advance", "--path", str(tmp_path)), "--advance", "the source is files")
+    loaded = command("run", "--advance", "--as-of", "2025-03-05")
+    assert loaded.returncode == 0, loaded.stderr
+    assert "Loaded 2025-01 to 2025-03" in loaded.stdout
 
 
 @pytest.mark.long
