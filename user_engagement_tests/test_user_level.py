@@ -53,7 +53,10 @@ def test_no_table_outside_the_schemas_of_users_has_a_column_of_users(full_path: 
     assert [table for table, has_users in users.items() if not has_users] == []
 
 
-@pytest.mark.parametrize("keep_emptied", [False, True], ids=["new", "used before"])
+@pytest.mark.parametrize(
+    "keep_emptied",
+    [pytest.param(False, id="new"), pytest.param(True, id="used before", marks=pytest.mark.exhaustive)],
+)
 def test_a_home_of_an_earlier_version_goes_on_with_the_rows_it_has_and_leaves_none_where_they_were(
     early_path: LoadPath, full_path: LoadPath, tmp_path: Path, keep_emptied: bool
 ) -> None:

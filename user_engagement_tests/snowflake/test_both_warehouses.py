@@ -101,6 +101,7 @@ def test_every_road_ends_where_it_ends_in_duckdb(
     assert_same_marts(path.marts(WORLD), wanted)
 
 
+@pytest.mark.exhaustive
 def test_an_account_of_an_earlier_version_goes_on_with_the_rows_it_has(
     snowflake: Snowflake, wanted: dict[str, pa.Table], tmp_path: Path
 ) -> None:
