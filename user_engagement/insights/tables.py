@@ -13,7 +13,6 @@ COMPARED_WEEKS = 4  # of either period
 
 OF_USERS = ("at_risk_users",)
 """Tables with a row per user: they are stored apart from the others, and not exported."""
-"""Tables with a row per user, which are not exported."""
 OBSERVED = {"observed_through": (DAY, "Last complete day of data.")}
 SEGMENT = {
     "segment_name": (TEXT, "The attribute that the row is about, `all` for everybody."),
