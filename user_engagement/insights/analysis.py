@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 
@@ -71,7 +72,9 @@ def analyse(
     rollups: Rollups, as_of: date, seed: int, marks: pd.DataFrame | None = None
 ) -> Mapping[str, pd.DataFrame]:
     """Every published insight table by its name, each with `observed_through`."""
-    tables = {**of_complete_weeks(rollups, seed, marks), **of_all_days(rollups, as_of, seed)}
+    with ThreadPoolExecutor(1) as beside:
+        daily = beside.submit(of_all_days, rollups, as_of, seed)
+        tables = {**of_complete_weeks(rollups, seed, marks), **daily.result()}
     return {name: table.assign(observed_through=as_of) for name, table in tables.items()}
 
 

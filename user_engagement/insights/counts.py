@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+
+from user_engagement.insights.threads import mapped, workers
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float32]
 
 FEW_GROUPS = 4
 """Up to which it costs more to look for zeros than to add them."""
+LEAST_CELLS = 100_000
+"""That are added up in more than one thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +71,20 @@ class Cells:
             counts = counts[kept]
         if kept is not None:
             leaf, starts = leaf[kept], np.searchsorted(kept, starts).astype(np.int32)
-        matrix = csr_array((counts, leaf, starts), shape=(len(starts) - 1, self.shape[0]))
-        return np.ascontiguousarray((matrix @ marks.T).T).reshape(len(marks), *self.shape[1:])
+        of_leaves = np.ascontiguousarray(marks.T)
+
+        def of_rows(bounds: tuple[int, int]) -> Array:
+            """Of a part of the tenures and weeks."""
+            part = starts[bounds[0] : bounds[1] + 1]
+            cells = slice(part[0], part[-1])
+            matrix = csr_array(
+                (counts[cells], leaf[cells], part - part[0]), shape=(len(part) - 1, len(of_leaves))
+            )
+            return matrix @ of_leaves
+
+        return np.ascontiguousarray(np.vstack(mapped(of_rows, shares(starts))).T).reshape(
+            len(marks), *self.shape[1:]
+        )
 
     def joined(self, leaf_of: NDArray[np.int64], leaves: int) -> tuple[Cells, NDArray[np.int64]]:
         """The cells of coarser leaves, and the number there of each cell; kept, so not to be written to.
@@ -144,6 +161,15 @@ class Counts:
     def by_week(self, name: str) -> Array:
         """A weekly count of all leaves together; shape (weeks,)."""
         return self.cells.by_week(self.weekly[name])
+
+
+def shares(starts: NDArray[np.int32]) -> list[tuple[int, int]]:
+    """Ranges of rows with about as many cells each, one for each thread; of few cells one range."""
+    rows = len(starts) - 1
+    parts = workers() if starts[-1] >= LEAST_CELLS else 1
+    inner = np.searchsorted(starts, starts[-1] * np.arange(1, parts) // parts)
+    bounds = np.unique([0, *inner, rows])
+    return list(pairwise(bounds.tolist()))
 
 
 def summed(number: NDArray[np.int64], counts: Array, size: int) -> Floats:

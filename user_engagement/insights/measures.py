@@ -50,6 +50,7 @@ from user_engagement.insights.shapes import (
     fit_noise,
     shared_variance,
 )
+from user_engagement.insights.threads import mapped
 
 COMPLETE = {SIGNUPS: "signups", ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}
 ROUNDS = 12
@@ -287,8 +288,9 @@ class Measure:
     def _difference(
         self, actual: Floats, exposure: Floats, other_actual: Floats, other_exposure: Floats
     ) -> tuple[Array, Array]:
-        own, count = self.course(actual, exposure)
-        others, other_count = self.course(other_actual, other_exposure)
+        (own, count), (others, other_count) = mapped(
+            lambda counts: self.course(*counts), [(actual, exposure), (other_actual, other_exposure)]
+        )
         if self.name == SIGNUPS:
             # a log ratio to what is expected by the group's usual share is nearly the root of its deviance where it is
             # weighed by the geometric mean of both counts

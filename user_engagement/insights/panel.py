@@ -19,6 +19,7 @@ from user_engagement.insights.cells import EVERYBODY, OTHER
 from user_engagement.insights.counts import Cells, Counts, Floats
 from user_engagement.insights.measurement import Outage
 from user_engagement.insights.scan import Conditions, Groups, singles_and_pairs
+from user_engagement.insights.threads import mapped
 
 HABITS = ("main_device", "interaction_type", "activity_level")
 LEVEL = "activity_level"
@@ -308,26 +309,30 @@ def _counts(
         since = max(0, age - earlier)
         users[band, since:] += signups_by_week[since + earlier - age : earlier + len(weeks) - age]
     rows = np.flatnonzero(weekly.cell_kind.to_numpy() == kind)
-    tenure = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy()[rows])
-    week_start = pd.to_datetime(weekly.week_start).to_numpy()[rows]
-    week = (week_start - weeks[0].to_datetime64()).astype("timedelta64[D]").astype(int) // 7
-    place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy()[rows]]
+    tenure = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy().take(rows))
+    week_start = weekly.week_start.to_numpy().take(rows).astype("datetime64[D]")
+    week = (week_start - weeks[0].to_datetime64().astype("datetime64[D]")).astype(int) // 7
+    place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy().take(rows)]
     # in order, so that memory is read and written along
     order = np.argsort(place, kind="stable")
     rows, place = rows[order], place[order]
     is_cell = users.ravel() > 0
     is_cell[place] = True
     first = np.flatnonzero(np.diff(place, prepend=-1))
-    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place[first]]
     kept = np.flatnonzero(is_cell)
+    cell = np.searchsorted(kept, place[first])
     numbers = np.unravel_index(kept, users.shape)
     of_tenure, of_week, leaf = (each.astype(np.int32) for each in numbers)
-    counted = {name: np.zeros(len(kept), np.float32) for name in WEEKLY}
-    for name, counts in counted.items():
-        counts[cell] = np.add.reduceat(weekly[name].to_numpy()[rows], first)
+
+    def counted(name: str) -> Floats:
+        counts = np.zeros(len(kept), np.float32)
+        counts[cell] = np.add.reduceat(weekly[name].to_numpy().take(rows), first)
+        return counts
+
+    weekly_counts = dict(zip(WEEKLY, mapped(counted, WEEKLY), strict=True))
     return Counts(
         Cells(leaf, of_tenure, of_week, (size, len(tenures), len(weeks))),
-        {**counted, "users": users.ravel()[kept]},
+        {**weekly_counts, "users": users.ravel()[kept]},
         {
             **{name: count[:, earlier : earlier + len(weeks)] for name, count in by_cohort.items()},
             "all_signups": signups,

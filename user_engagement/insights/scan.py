@@ -36,6 +36,7 @@ from user_engagement.insights.shapes import (
     without_odd_weeks,
 )
 from user_engagement.insights.statistics import ALPHA
+from user_engagement.insights.threads import mapped
 
 Conditions = dict[str, str]
 
@@ -230,9 +231,8 @@ def best_shapes(
     enough = usable.sum(1) >= min(20, series.shape[1] // 2)
     clean = without_odd_weeks(series, usable)
     first = np.argmax(usable, axis=1)
-    results = []
-    for start in range(0, len(series), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
+
+    def of_part(part: slice) -> tuple[NDArray[np.int64], Array, Array, Array, Array]:
         covariance = noise.covariance(sampling[part], shared[part])
         fits = fitted(clean[part], covariance, base, bank)
         t = fits.t / inflation
@@ -251,9 +251,9 @@ def best_shapes(
         likely = (t * inflation) ** 2 - bank.penalties - USUAL_SCORE * (inflation**2 - 1)
         place = np.where(np.abs(t) > 0, likely, -np.inf).argmax(1)
         row = np.arange(len(place))
-        results.append(
-            (place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place])
-        )
+        return place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place]
+
+    results = mapped(of_part, [slice(start, start + AT_ONCE) for start in range(0, len(series), AT_ONCE)])
     return Scan(*(np.concatenate(column) for column in zip(*results, strict=True)))
 
 
