@@ -151,11 +151,12 @@ def run(
     if planned.cohorts is None:
         return
     claim_home(settings)
-    definitions = build_definitions(settings, planned.source)
     state = {SOURCE_STATE: planned.state} if planned.state else {}
     rebuild = {REBUILD_TAG: "true"} if planned.rebuild else {}
     # what Dagster writes there is in its events and errors, too
     with contextlib.redirect_stderr(io.StringIO()), open_instance(settings) as instance:
+        # after the instance: the process that parses the dbt project needs the time
+        definitions = build_definitions(settings, planned.source)
         for step in planned.steps():
             job = definitions.resolve_job_def(settings.dagster_name(step.job))
             keys = job.asset_layer.executable_asset_keys

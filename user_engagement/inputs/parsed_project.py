@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
 import os
 import pickle
 import shutil
@@ -16,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import fields
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
 from user_engagement.hashing import digest
+from user_engagement.inputs import parser
 from user_engagement.inputs.dbt_project import prepare_project, profile_variables
 from user_engagement.inputs.fingerprints import project_fingerprint
+from user_engagement.inputs.parser import MANIFEST, PICKLED
 from user_engagement.settings import Settings
 
 # a parsed manifest has relation names, grants and references that depend on these
@@ -33,8 +33,6 @@ PARSED_VARIABLES = (
     "SNOWFLAKE_SCHEMA_PREFIX",
     "SNOWFLAKE_READER_ROLE",
 )
-PICKLED = "manifest.pickle"
-MANIFEST = "manifest.json"
 KEPT_PARSED = 3  # a process may still read what another one has just outdated
 _pickles: dict[Path, bytes] = {}
 _known: dict[str, Path] = {}  # folders of parsed projects by name, of whatever home
@@ -49,7 +47,7 @@ class ParsingProcess:
         self._temporary = tempfile.TemporaryDirectory(prefix="user-engagement-parsing-")
         self._folder = Path(self._temporary.name)
         self._errors = self._folder / "errors.txt"
-        command = [sys.executable, "-m", __name__, str(project_dir), target, str(self._folder)]
+        command = [sys.executable, "-m", parser.__name__, str(project_dir), target, str(self._folder)]
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **environment}, stdout=errors, stderr=errors
@@ -62,6 +60,9 @@ class ParsingProcess:
         Raises:
             RuntimeError: dbt cannot parse the project; the message is dbt's.
         """
+        # dbt is what this process runs next, and takes a while to import
+        import dbt.cli.main  # noqa: F401
+
         try:
             if self._process.wait():
                 reason = self._errors.read_text(errors="replace").strip()
@@ -149,23 +150,3 @@ def _remove_outdated(parse_dir: Path) -> None:
         folders = sorted(parse_dir.glob("pars*-*"), key=lambda folder: folder.stat().st_mtime)
         for outdated in folders[:-KEPT_PARSED]:
             shutil.rmtree(outdated, ignore_errors=True)
-
-
-def main(project_dir: str, target: str, folder: str) -> None:
-    """Parses the project, and leaves `manifest.json` and the pickle in ``folder``."""
-    gc.disable()  # the process ends before it needs the memory
-    from dbt.cli.main import dbtRunner
-
-    command = ["--log-level", "none", "parse", "--project-dir", project_dir, "--profiles-dir", project_dir]
-    command += ["--target", target, "--target-path", folder, "--log-path", folder]
-    result = dbtRunner().invoke(command)
-    if not result.success:
-        sys.exit(str(result.exception))
-    manifest: Any = result.result
-    # field by field: pickled as a whole, a manifest of dbt 1.11 has its lookups in each other's places
-    content = {f.name: getattr(manifest, f.name) for f in fields(manifest) if not f.name.startswith("_")}
-    Path(folder, PICKLED).write_bytes(pickle.dumps(content))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
