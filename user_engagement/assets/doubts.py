@@ -13,6 +13,7 @@ from math import sqrt
 from statistics import median
 
 from user_engagement import formatting as fmt
+from user_engagement.contracts.marts import USER_LEVEL
 from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
 from user_engagement.inputs.first_days import begin_after_strays
 from user_engagement.inputs.held_up import ends_before, remembered
@@ -232,13 +233,17 @@ def most_left_out(loaded: Loaded) -> Iterator[str]:
 
 def ids_written_otherwise(loaded: Loaded) -> Iterator[str]:
     """Unknown users whose ids are those of known ones but for capitals and leading zeros."""
-    for table in (USER_ENGAGEMENT, CHURN_DATA):
+    alike = "lower(ltrim(user_id, '0'))"
+    # events are many: their unknown ids are kept by day
+    for table, rows in (
+        (USER_ENGAGEMENT, f"(select unknown_user_id as user_id from {USER_LEVEL}.user_days)"),
+        (CHURN_DATA, f"raw.{CHURN_DATA.name}"),
+    ):
         if not loaded.reasons.get((table.name, "orphan")):
             continue
-        alike = "lower(ltrim(user_id, '0'))"
-        ids = "select distinct user_id, {} as alike from raw.{} where user_id is not null"
+        ids = f"select distinct user_id, {alike} as alike from {{}} as listed where user_id is not null"
         (found,) = loaded.reader.query(f"""
-            with known as ({ids.format(alike, USER_SIGNUPS.name)}), named as ({ids.format(alike, table.name)}),
+            with known as ({ids.format(f"raw.{USER_SIGNUPS.name}")}), named as ({ids.format(rows)}),
             unknown as (select * from named where user_id not in (select user_id from known) and alike <> '')
             select count(*) as users, min(user_id) as first_id
             from unknown where alike in (select alike from known)

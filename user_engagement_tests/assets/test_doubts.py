@@ -49,10 +49,9 @@ def loaded(tmp_path: Path) -> Iterator[Any]:
         connection.execute(
             "create table raw.user_signups as select '7' as user_id, date '2025-01-01' as signup_date"
         )
-        for table in ("user_engagement", "churn_data"):
-            connection.execute(
-                f"create table raw.{table} as select unnest(['7', '007', '8', 'x', null]) as user_id"
-            )
+        unknown = "select unnest(['007', '8', 'x', null])"
+        connection.execute(f"create table raw.churn_data as {unknown} as user_id")
+        connection.execute(f"create table user_level.user_days as {unknown} as unknown_user_id")
     with warehouse.reader() as reader:
 
         def make(
