@@ -90,7 +90,8 @@ def parts(counts: Counts, name: str) -> tuple[Cells, Floats, Floats]:
                 signups,
             )
         if name == SIGNUPS:
-            return cells, signups, np.ones_like(signups)
+            # how sure their logarithm is depends on them as they were, whatever is taken out
+            return cells, signups, signups
         numerator = {ACTIVATION: "activated_users", NEW_USERS: "early_active_days"}[name]
         return cells, cohorts[numerator].T.ravel(), signups
     if name in (DURATION, LENGTH):
@@ -268,10 +269,9 @@ class Measure:
         Returns two arrays of shape (groups, weeks).
         """
         if self.name == SIGNUPS:
-            counts = np.maximum(actual[:, 0], 0)
-            return np.log(counts + HALF), np.maximum(
-                smoothed(counts), FEW_SIGNUPS * counts.mean(1, keepdims=True)
-            )
+            counts = np.maximum(exposure[:, 0], 0)
+            usual = np.maximum(smoothed(counts), FEW_SIGNUPS * counts.mean(1, keepdims=True))
+            return np.log(np.maximum(actual[:, 0], 0) + HALF), usual
         if self.panel.unrecorded.any():
             recorded = (~self.panel.unrecorded).astype(np.float32)
             actual, exposure = actual * recorded, exposure * recorded
@@ -294,7 +294,7 @@ class Measure:
         if self.name == SIGNUPS:
             # a log ratio to what is expected by the group's usual share is nearly the root of its deviance where it is
             # weighed by the geometric mean of both counts
-            share = actual.sum((1, 2)) / np.maximum(other_actual.sum((1, 2)), 1)
+            share = exposure.sum((1, 2)) / np.maximum(other_exposure.sum((1, 2)), 1)
             usual = share[:, None] * other_count
             count = np.sqrt(count * np.maximum(count, usual))
         elif self.name in (NEW_USERS, ACTIVATION):

@@ -95,6 +95,13 @@ def test_noise_that_a_group_shares_in_a_week_is_found_beyond_that_of_its_users()
     assert shared_variance(own + rng.normal(0, 0.1, 400), sampling, noise) == pytest.approx(0.02, rel=0.5)
 
 
+def test_few_counts_do_not_look_as_if_their_users_shared_something() -> None:
+    expected = np.linspace(4, 8, 400)
+    counts = np.random.default_rng(3).poisson(expected)
+    series = np.log((counts + 0.5) / expected)
+    assert shared_variance(series, 1 / expected, Noise(1.0, 0.0, 0.95)) == 0.0
+
+
 def test_one_odd_week_is_no_change_but_the_last_two_weeks_stay() -> None:
     series = np.random.default_rng(7).normal(0, 0.01, (1, 50))
     series[0, 20], series[0, 49] = -2.0, -2.0
