@@ -37,7 +37,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import Panel
+from user_engagement.insights.panel import LEVEL, Panel
 from user_engagement.insights.readings import (
     Amount,
     Reading,
@@ -189,9 +189,11 @@ def is_earlier(change: Change, cause: Change) -> bool:
         return is_near and not is_slow and change.height * cause.height > 0 and abs(change.t) > abs(cause.t)
     if (cause.measure, change.measure) != (USE, RESURRECTION) or min(change.height, cause.height) < 0:
         return False
-    # users who are brought back stay for a while: all at once in a burst, or more every week
+    # users who are brought back stay for a while: all at once in a burst, or more every week; those of low activity are
+    # most of them
     at_once = change.shape == EPISODE and cause.shape in (STEP, RAMP)
-    return at_once or (change.shape == STEP and cause.shape == SLOPE)
+    is_of_level = LEVEL in cause.conditions and LEVEL not in change.conditions
+    return at_once or is_of_level or (change.shape == STEP and cause.shape == SLOPE)
 
 
 def follows(change: Change, cause: Change) -> bool:
@@ -201,6 +203,9 @@ def follows(change: Change, cause: Change) -> bool:
     if cause.measure == change.measure and cause.kind != MEASUREMENT:
         return False
     mine, theirs = change.conditions.items(), cause.conditions.items()
+    if change.measure == RESURRECTION and cause.measure == USE and min(change.height, cause.height) > 0:
+        # of which levels of activity say nothing
+        theirs = {name: value for name, value in cause.conditions.items() if name != LEVEL}.items()
     is_near = abs(change.since - cause.since) <= NEAR_WEEKS
     if mine == theirs:
         # who is active on ever fewer days pauses more, and so returns more

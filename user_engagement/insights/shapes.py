@@ -369,7 +369,11 @@ def without_odd_weeks(series: Array, usable: NDArray[np.bool_]) -> Array:
         padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
         middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5, axis=1), axis=2)
         scatter = np.sqrt(robust_variance(np.diff(values)) / 2)[:, None] + 1e-9
-        odd = (np.abs(values - middle) > 4 * scatter) & (np.arange(len(places)) < len(places) - 2)
+        away = (values - middle) / scatter
+        after = np.pad(values, ((0, 0), (0, 1)), mode="edge")[:, 1:]
+        # not a burst that fades: of users who are brought back some come in the week after
+        is_single = (away < 0) | (after - middle < 2 * scatter)
+        odd = (np.abs(away) > 4) & is_single & (np.arange(len(places)) < len(places) - 2)
         result[np.ix_(rows, places)] = np.where(odd, middle, values)
     return result
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,16 @@ def told(*changes: Change) -> list[tuple[str, tuple[str, ...]]]:
 
 def test_users_brought_back_in_a_burst_are_told_as_returning_and_not_as_staying() -> None:
     assert told(change(USE, STEP, 0.3), change(RESURRECTION, EPISODE, 1.0)) == [(RESURRECTION, (RETENTION,))]
+
+
+@pytest.mark.parametrize("shape", [EPISODE, STEP])
+def test_users_of_low_activity_who_return_stand_for_all_users_who_had_left(shape: str) -> None:
+    """Who had left was mostly active on few days before: of 15 % who were brought back, they were told alone."""
+    rarely_active = replace(change(USE, STEP, 1.3, t=15.0), conditions={"activity_level": "low"})
+    back = change(RESURRECTION, shape, 1.3)
+    assert told(rarely_active, back) == [(RESURRECTION, (RETENTION,))]
+    fewer = replace(change(USE, STEP, -1.3, t=15.0), conditions={"activity_level": "low"})
+    assert told(fewer, back) == [(USE, ()), (RESURRECTION, ())]
 
 
 def test_users_who_return_more_from_a_week_on_date_the_slow_rise_that_follows() -> None:

@@ -108,3 +108,10 @@ def test_one_odd_week_is_no_change_but_the_last_two_weeks_stay() -> None:
     clean = without_odd_weeks(series, np.ones((1, 50), dtype=bool))
     assert abs(clean[0, 20]) < 0.05
     assert clean[0, 49] == -2.0
+
+
+def test_a_burst_that_fades_within_two_weeks_stays() -> None:
+    """Users who are brought back come in one week, and some in the next."""
+    series = np.random.default_rng(7).normal(0, 0.1, (1, 50))
+    series[0, 20:22] = 1.6, 0.8
+    assert without_odd_weeks(series, np.ones((1, 50), dtype=bool))[0, 20] == 1.6
