@@ -1,14 +1,47 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_outdated',
+    on_schema_change='sync_all_columns',
+    meta={'built_from': 'week_count_checksums', 'month_column': 'week_month'},
+) }}
+
 -- What users did in each complete Monday week, by group and tenure; and the same for random buckets of users, whose
 -- differences show how much users vary by themselves.
-with users as (
+with outdated as (
+
+    select distinct
+        week_start,
+        week_month,
+        built_from
+    from ({{ outdated_days(ref('week_count_checksums')) }}) as days
+
+),
+
+users as (
 
     select
         user_number,
         group_cell,
         bucket,
-        {{ week_start('signup_date') }} as signup_week,
-        {{ week_start('churn_date') }} as churn_week
+        {{ week_start('signup_date') }} as signup_week
     from {{ ref('user_traits') }}
+
+),
+
+-- a count looks back four weeks
+months as (
+
+    select week_month from outdated
+    union
+    select {{ add_months('week_month', -1) }} as week_month from outdated
+
+),
+
+user_weeks as (
+
+    select user_weeks.*
+    from {{ ref('user_weeks') }} as user_weeks
+    inner join months on user_weeks.week_month = months.week_month
 
 ),
 
@@ -19,7 +52,7 @@ followed as (
         cast(
             (lead(week_start) over (partition by user_number order by week_start) - week_start) / 7 as integer
         ) as weeks_until_next
-    from {{ ref('user_weeks') }}
+    from user_weeks
     where active_days > 0
 
 ),
@@ -42,8 +75,8 @@ measured as (
     union all
 
     select
-        user_number,
-        churn_week as week_start,
+        churns.user_number,
+        outdated.week_start,
         0 as weeks_followed,
         0 as active_users,
         0 as active_days,
@@ -52,8 +85,8 @@ measured as (
         0 as log_seconds,
         1 as churned_users,
         0 as days_by_vanished
-    from users
-    where churn_week is not null
+    from {{ ref('user_churns') }} as churns
+    inner join outdated on {{ week_start('churns.churn_date') }} = outdated.week_start
 
     union all
 
@@ -68,7 +101,7 @@ measured as (
         0 as log_seconds,
         0 as churned_users,
         all_active_days - active_days as days_by_vanished
-    from {{ ref('user_weeks') }}
+    from user_weeks
     where all_active_days > active_days
 
 ),
@@ -136,9 +169,12 @@ final as (
         {{ count_of('sum(case when spread.weeks = 0 then spread.' ~ count ~ ' end)') }} as {{ count }},
         {% endfor -%}
         {% for amount in ['session_seconds', 'log_seconds'] -%}
-        sum(case when spread.weeks = 0 then spread.{{ amount }} else 0 end) as {{ amount }}{{ ',' if not loop.last }}
-        {% endfor %}
+        sum(case when spread.weeks = 0 then spread.{{ amount }} else 0 end) as {{ amount }},
+        {% endfor -%}
+        min(outdated.week_month) as week_month,
+        min(outdated.built_from) as built_from
     from spread
+    inner join outdated on spread.week_of_count = outdated.week_start
     cross join {{ ref('complete_weeks') }} as weeks
     where spread.week_of_count >= weeks.first_monday and spread.week_of_count <= weeks.last_day
     group by
