@@ -75,7 +75,9 @@ def first_week_retention(first_week_curves: pd.DataFrame) -> pd.DataFrame:
         One row per behaviour, showed_it and week_number with anybody eligible; of `all` only users who showed it.
         retention_rate is in [0, 1], with its interval.
     """
-    counts = first_week_curves.groupby(["behaviour", "week_number"])[["eligible_users", "retained_users"]].sum()
+    counts = first_week_curves.groupby(["behaviour", "week_number"])[
+        ["eligible_users", "retained_users"]
+    ].sum()
     everybody = counts.loc[[EVERYBODY]].droplevel("behaviour")
     others = counts.drop(EVERYBODY, level="behaviour", errors="ignore")
     without = everybody.reindex(others.index, level="week_number") - others

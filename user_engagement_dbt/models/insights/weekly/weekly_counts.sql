@@ -37,11 +37,11 @@ months as (
 
 ),
 
-user_weeks as (
+weeks_of_months as (
 
-    select user_weeks.*
-    from {{ ref('user_weeks') }} as user_weeks
-    inner join months on user_weeks.week_month = months.week_month
+    select weeks.*
+    from {{ ref('user_weeks') }} as weeks
+    inner join months on weeks.week_month = months.week_month
 
 ),
 
@@ -52,7 +52,7 @@ followed as (
         cast(
             (lead(week_start) over (partition by user_number order by week_start) - week_start) / 7 as integer
         ) as weeks_until_next
-    from user_weeks
+    from weeks_of_months
     where active_days > 0
 
 ),
@@ -101,7 +101,7 @@ measured as (
         0 as log_seconds,
         0 as churned_users,
         all_active_days - active_days as days_by_vanished
-    from user_weeks
+    from weeks_of_months
     where all_active_days > active_days
 
 ),
