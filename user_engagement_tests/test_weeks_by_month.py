@@ -39,10 +39,9 @@ WITHHELD = {
 """What the source lacks at first."""
 MARKED = {
     "insights.first_week_curves": ("signup_month", "eligible_users"),
-    "insights.daily_kinds": ("week_month", "sessions"),
     "insights.habit_sessions": ("week_month", "sessions"),
     "user_level.user_weeks": ("week_month", "log_seconds"),
-    "insights.weekly_counts": ("week_month", "log_seconds"),
+    "insights.weekly_counts": ("week_month", "session_seconds"),
 }
 """Of some tables the month, and a number that nothing notices if it is large."""
 PRODUCTS = "case when product_type = 'basic' then 'standard' else 'basic' end as product_type"
@@ -209,7 +208,7 @@ def test_late_rows_of_the_week_before_leave_the_months_that_do_not_depend_on_the
         built[table] = {month for month, most in months.items() if most < 1e6}
         assert built[table] == {month for month in months if month >= min(built[table])}
     december, january = date(2025, 12, 1), date(2026, 1, 1)
-    assert built["insights.daily_kinds"] == built["user_level.user_weeks"] == {january}
+    assert built["user_level.user_weeks"] == {january}
     # whose first twelve weeks after the first have such days
     assert min(built["insights.first_week_curves"]) == date(2025, 10, 1)
     # habits are those of the first eight weeks
