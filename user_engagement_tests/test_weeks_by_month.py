@@ -77,7 +77,7 @@ class Company:
                     f"select * from ({query}) where not ({of_may}) union all by name "
                     f"select * replace ({replaced}) from ({query}) where {of_may}"
                 )
-            duckdb.sql(query).write_parquet(str(self.source / f"{table}.parquet"))
+            duckdb.execute(f"copy ({query}) to '{self.source / table}.parquet'")
 
     def load(self, as_of: date = AS_OF, rebuild: bool = False) -> None:
         with at_home(self.folder / "home"):

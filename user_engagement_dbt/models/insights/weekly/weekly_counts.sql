@@ -28,6 +28,7 @@ users as (
 
 ),
 
+{% if is_incremental() -%}
 -- a count looks back four weeks
 months as (
 
@@ -37,23 +38,19 @@ months as (
 
 ),
 
-weeks_of_months as (
-
-    select weeks.*
-    from {{ ref('user_weeks') }} as weeks
-    inner join months on weeks.week_month = months.week_month
-
-),
-
+{% endif -%}
 followed as (
 
     select
-        *,
-        cast(
-            (lead(week_start) over (partition by user_number order by week_start) - week_start) / 7 as integer
-        ) as weeks_until_next
-    from weeks_of_months
-    where active_days > 0
+        weeks.*,
+        cast((
+            lead(weeks.week_start) over (partition by weeks.user_number order by weeks.week_start) - weeks.week_start
+        ) / 7 as integer) as weeks_until_next
+    from {{ ref('user_weeks') }} as weeks
+    {%- if is_incremental() %}
+    inner join months on weeks.week_month = months.week_month
+    {%- endif %}
+    where weeks.active_days > 0
 
 ),
 
@@ -91,8 +88,8 @@ measured as (
     union all
 
     select
-        user_number,
-        week_start,
+        weeks.user_number,
+        weeks.week_start,
         0 as weeks_followed,
         0 as active_users,
         0 as active_days,
@@ -100,9 +97,10 @@ measured as (
         0 as session_seconds,
         0 as log_seconds,
         0 as churned_users,
-        all_active_days - active_days as days_by_vanished
-    from weeks_of_months
-    where all_active_days > active_days
+        weeks.all_active_days - weeks.active_days as days_by_vanished
+    from {{ ref('user_weeks') }} as weeks
+    inner join outdated on weeks.week_start = outdated.week_start
+    where weeks.all_active_days > weeks.active_days
 
 ),
 
