@@ -24,7 +24,7 @@ activity as (
         {{ sum_of_hashes(['days.activity_date', 'days.hash_sum']) }} as hash_sum
     from cohorts
     inner join {{ ref('complete_day_checksums') }} as days
-        on days.activity_date >= cohorts.signup_month and days.activity_date <= cohorts.followed_to
+        on cohorts.signup_month <= days.activity_date and cohorts.followed_to >= days.activity_date
     group by cohorts.signup_month
 
 ),
