@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 WEEK_BEFORE, SUNDAY = date(2024, 4, 8), date(2024, 4, 14)
 MONDAY, WEDNESDAY = date(2024, 4, 15), date(2024, 4, 17)
-MARK = "update insights.weekly_counts set log_seconds = log_seconds + 1000"
+MARK = "update insights.cohort_counts set early_active_days = early_active_days - 1000"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def monday(tmp_path_factory: pytest.TempPathFactory) -> LoadPath:
 
 @pytest.fixture
 def path(monday: LoadPath, tmp_path: Path) -> LoadPath:
-    """The state of Monday, with a mark on a table of complete weeks that no data test notices."""
+    """The state of Monday, with a mark on a whole table of complete weeks that no data test notices."""
     shutil.copytree(monday.folder, tmp_path / "copy", symlinks=True)
     (tmp_path / "copy" / "home" / "source.json").unlink()
     copied = LoadPath(tmp_path / "copy")
@@ -44,8 +44,8 @@ def path(monday: LoadPath, tmp_path: Path) -> LoadPath:
 
 def is_marked(path: LoadPath) -> bool:
     with at_home(path.folder / "home"), open_warehouse(path.settings(WORLD)).reader() as reader:
-        seconds = reader.query("select max(log_seconds) as most from insights.weekly_counts")
-    return seconds.column(0)[0].as_py() > 900
+        days = reader.query("select min(early_active_days) as least from insights.cohort_counts")
+    return days.column(0)[0].as_py() < 0
 
 
 def fresh(folder: Path, as_of: date) -> LoadPath:

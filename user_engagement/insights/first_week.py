@@ -68,14 +68,16 @@ def first_week_retention(first_week_curves: pd.DataFrame) -> pd.DataFrame:
     """Activity in the weeks after the first, of users with and without each first-week behaviour.
 
     Args:
-        first_week_curves: eligible_users and retained_users by behaviour and week_number; the behaviour `all` has
-            everybody.
+        first_week_curves: eligible_users and retained_users by behaviour, signup_month and week_number; the behaviour
+            `all` has everybody.
 
     Returns:
         One row per behaviour, showed_it and week_number with anybody eligible; of `all` only users who showed it.
         retention_rate is in [0, 1], with its interval.
     """
-    counts = first_week_curves.set_index(["behaviour", "week_number"])[["eligible_users", "retained_users"]]
+    counts = first_week_curves.groupby(["behaviour", "week_number"])[
+        ["eligible_users", "retained_users"]
+    ].sum()
     everybody = counts.loc[[EVERYBODY]].droplevel("behaviour")
     others = counts.drop(EVERYBODY, level="behaviour", errors="ignore")
     without = everybody.reindex(others.index, level="week_number") - others

@@ -209,12 +209,10 @@ def panel_of(
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
     # a bucket of users who were never active has signups alone
     buckets = (counts[counts.cell_kind == "bucket"].cell.max() for counts in (weekly_counts, cohort_counts))
-    bucket_of = np.arange(max(buckets) + 1)
-    number_of = np.full(leaf_of.index.max() + 1, -1)
-    number_of[leaf_of.index] = leaf_of
+    bucket_of = pd.Series(np.arange(max(buckets) + 1))
     parts = {
         kind: _counts(weekly_counts, cohort_counts, kind, numbers, weeks, tenures)
-        for kind, numbers in (("group", number_of), ("bucket", bucket_of))
+        for kind, numbers in (("group", leaf_of), ("bucket", bucket_of))
     }
     last_day = weeks[-1] + pd.Timedelta(days=6)
     observed = {
@@ -282,21 +280,21 @@ def _counts(
     weekly: pd.DataFrame,
     cohorts: pd.DataFrame,
     kind: str,
-    number_of: NDArray[np.int64],
+    number_of: pd.Series,
     weeks: pd.DatetimeIndex,
     tenures: NDArray[np.int64],
 ) -> Counts:
     """The counts of cells of a kind.
 
     Args:
-        number_of: the leaf of each group cell or bucket, -1 of numbers that there are not.
+        number_of: the leaf of each group cell or bucket.
     """
     cohorts = cohorts.loc[cohorts.cell_kind == kind]
     size = int(number_of.max()) + 1
     first_signups = min(cohorts.signup_week.min(), weeks[0])
     earlier = (weeks[0] - first_signups).days // 7
     by_cohort = _summed(
-        number_of[cohorts.cell],
+        number_of[cohorts.cell].to_numpy(),
         (cohorts.signup_week - first_signups).dt.days.to_numpy() // 7,
         cohorts[list(COHORT)],
         (size, earlier + len(weeks) + 1),
@@ -312,7 +310,7 @@ def _counts(
     tenure = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy().take(rows))
     week_start = weekly.week_start.to_numpy().take(rows).astype("datetime64[D]")
     week = (week_start - weeks[0].to_datetime64().astype("datetime64[D]")).astype(int) // 7
-    place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy().take(rows)]
+    place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy().take(rows)].to_numpy()
     # in order, so that memory is read and written along
     order = np.argsort(place, kind="stable")
     rows, place = rows[order], place[order]

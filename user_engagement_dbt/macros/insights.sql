@@ -62,3 +62,50 @@
 {% macro user_bucket(user_id) -%} {{ return(adapter.dispatch('user_bucket')(user_id)) }} {%- endmacro %}
 {% macro default__user_bucket(user_id) -%} cast(hash({{ user_id }}) % 64 as integer) {%- endmacro %}
 {% macro snowflake__user_bucket(user_id) -%} mod(abs(hash({{ user_id }})), 64) {%- endmacro %}
+
+{#-
+  A number for a combination of traits that is the same in every warehouse, and stays when others come or go. One bit
+  less than a hash has, as it is a BIGINT.
+-#}
+{% macro group_cell(traits) -%} {{ return(adapter.dispatch('group_cell')(traits)) }} {%- endmacro %}
+{% macro default__group_cell(traits) -%} cast({{ hash64(traits) }} >> 1 as bigint) {%- endmacro %}
+{% macro snowflake__group_cell(traits) -%} cast(bitshiftright({{ hash64(traits) }}, 1) as bigint) {%- endmacro %}
+
+{#- What else the tables of complete weeks depend on: the models that make them, and the lists in these macros. -#}
+{% macro code_of_weeks() %}
+  {%- set names = ['active_kinds'] -%}
+  {%- for node in (graph.nodes.values() if execute else [])
+      if node.resource_type == 'model' and node.fqn[1:3] == ['insights', 'weekly'] -%}
+    {%- do names.append(node.name) -%}
+  {%- endfor -%}
+  {{ return(code_of(names | sort, tojson([tenure_bands(), first_week_behaviours(), days_before_signup()]))) }}
+{% endmacro %}
+
+{#- In a model by month of signup: the days of the first weeks of its outdated months, and of `data_start`. -#}
+{% macro first_days(days) -%}
+    select distinct calendar.calendar_date
+    from {{ ref('calendar') }} as calendar
+    cross join {{ ref('horizon') }} as horizon
+    cross join {{ ref('complete_weeks') }} as weeks
+    inner join outdated
+        on
+            calendar.calendar_date >= outdated.signup_month
+            and calendar.calendar_date < {{ add_days(
+                'greatest(' ~ add_months('outdated.signup_month', 1) ~ ', horizon.data_start)', days
+            ) }}
+    where calendar.calendar_date <= weeks.last_day
+{%- endmacro %}
+
+{#- In a model by month of the week's Monday: the days of its outdated months. -#}
+{% macro outdated_days(upstream) -%}
+    select
+        calendar.calendar_date,
+        calendar.week_start,
+        outdated.week_month,
+        outdated.built_from
+    from ({{ outdated_months(upstream) }}) as outdated
+    inner join {{ ref('calendar') }} as calendar
+        on outdated.week_month = {{ month_start('calendar.week_start') }}
+    cross join {{ ref('complete_weeks') }} as weeks
+    where calendar.calendar_date <= weeks.last_day
+{%- endmacro %}

@@ -2,8 +2,9 @@
   incremental_strategy: replace_outdated
 
   Replaces the months whose rows were built from something else than what there is now, in one transaction. Every row
-  carries its month, `activity_month`, and in `built_from` the checksum of what the month was built from.
-  config(meta={'built_from': ...}) names the model that has the checksums of now.
+  carries its month, and in `built_from` the checksum of what the month was built from.
+  config(meta={'built_from': ..., 'month_column': ...}) names the model that has the checksums of now, and the column of
+  the month in both, `activity_month` unless told.
 
   The checksums are of contents: whichever months a run loads, in whatever order, and wherever it ends, the next run
   finds what is outdated, and the table holds what building it whole would give.
@@ -13,39 +14,45 @@
   {%- set made_from = graph.nodes['model.user_engagement_dbt.' ~ config.meta_require('built_from')] -%}
   {%- set upstream = target.incorporate(path={'schema': made_from.schema, 'identifier': made_from.name}) -%}
   {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
-  {%- set kept -%} coalesce(activity_month in ({{ months_up_to_date(upstream, target) }}), false) {%- endset -%}
+  {%- set month = month_column() -%}
+  {%- set kept -%} coalesce({{ month }} in ({{ months_up_to_date(upstream, target) }}), false) {%- endset -%}
   {%- set dml -%}
     delete from {{ target }} where not {{ kept }};
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
   {%- endset -%}
-  {%- set replaced = 'activity_month in (select activity_month from ' ~ arg_dict['temp_relation'] ~ ')' -%}
+  {%- set replaced = month ~ ' in (select ' ~ month ~ ' from ' ~ arg_dict['temp_relation'] ~ ')' -%}
   {% do return(adapter.dispatch('in_transaction')(dml, arg_dict, replaced)) %}
 {% endmacro %}
 
 {#- The months to build in a model of this strategy, and the checksums that their rows carry. -#}
 {% macro outdated_months(upstream) -%}
-  select checksums.activity_month, checksums.built_from
+  {%- set month = month_column() -%}
+  select checksums.{{ month }}, checksums.built_from
   from ({{ checksums_of(upstream) }}) as checksums
   {%- if is_incremental() and 'built_from' in column_names(this) %}
-  left join ({{ months_up_to_date(upstream, this) }}) as kept on checksums.activity_month = kept.activity_month
-  where kept.activity_month is null
+  left join ({{ months_up_to_date(upstream, this) }}) as kept on checksums.{{ month }} = kept.{{ month }}
+  where kept.{{ month }} is null
   {%- endif %}
 {%- endmacro %}
 
 {% macro months_up_to_date(upstream, target) -%}
-  select built.activity_month
+  {%- set month = month_column() -%}
+  select built.{{ month }}
   from ({{ checksums_of(target) }}) as built
   inner join ({{ checksums_of(upstream) }}) as current_checksums
     on
-      built.activity_month = current_checksums.activity_month
+      built.{{ month }} = current_checksums.{{ month }}
       and built.built_from = current_checksums.built_from
   where {{ 'false' if var('rebuild') else 'true' }}
 {%- endmacro %}
 
 {% macro checksums_of(relation) -%}
-  select activity_month, min(built_from) as built_from from {{ relation }} group by activity_month
+  {%- set month = month_column() -%}
+  select {{ month }}, min(built_from) as built_from from {{ relation }} group by {{ month }}
 {%- endmacro %}
+
+{% macro month_column() %}{{ return(config.meta_get('month_column', 'activity_month')) }}{% endmacro %}
 
 {% macro column_names(relation) %}
   {{ return(adapter.get_columns_in_relation(relation) | map(attribute='name') | map('lower') | list) }}
@@ -53,9 +60,13 @@
 
 {#- What else the rows of a month depend on: the models that make them, and a setting. -#}
 {% macro code_of_months() %}
+  {{ return(code_of(['counted_days', 'active_days', 'user_months', 'gaps_within_months'], retention_bits())) }}
+{% endmacro %}
+
+{% macro code_of(names, settings) %}
   {%- set code = [] -%}
-  {%- for name in ['counted_days', 'active_days', 'user_months', 'gaps_within_months'] if execute -%}
+  {%- for name in names if execute -%}
     {%- do code.append(graph.nodes['model.user_engagement_dbt.' ~ name].checksum.checksum) -%}
   {%- endfor -%}
-  {{ return(local_md5(code | join ~ retention_bits())) }}
+  {{ return(local_md5(code | join ~ settings)) }}
 {% endmacro %}

@@ -1,9 +1,7 @@
 -- Who is absent from a behaviour's row did not do it: the row `all` has everybody.
 with observed as (
 
-    select
-        *,
-        {{ month_start('signup_date') }} as signup_month
+    select *
     from {{ ref('user_starts') }}
     where is_retention_observed
 

@@ -1,11 +1,12 @@
+-- Read in the order of its columns, so that nothing depends on the numbers.
 with final as (
 
     select distinct
-        group_cell,
         segment_cell,
         main_device,
         interaction_type,
-        activity_level
+        activity_level,
+        group_cell
     from {{ ref('user_traits') }}
 
 )

@@ -1,14 +1,25 @@
 -- Weekly active users and sessions by interaction type. A user counts in the type of most of their sessions of the
 -- period, a session in its own.
-with days as (
+with period_days as (
 
     select
+        calendar.calendar_date,
         periods.period,
-        periods.first_day,
+        periods.first_day
+    from {{ ref('calendar') }} as calendar
+    inner join {{ ref('compared_periods') }} as periods
+        on calendar.calendar_date >= periods.first_day and calendar.calendar_date <= periods.last_day
+
+),
+
+days as (
+
+    select
+        period_days.period,
+        period_days.first_day,
         days.*
     from {{ ref('active_kinds') }} as days
-    inner join {{ ref('compared_periods') }} as periods
-        on days.activity_date >= periods.first_day and days.activity_date <= periods.last_day
+    inner join period_days on days.activity_date = period_days.calendar_date
 
 ),
 

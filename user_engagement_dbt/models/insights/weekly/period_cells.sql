@@ -41,12 +41,13 @@ measured as (
         'churn' as metric,
         periods.period,
         traits.user_number,
-        case when traits.churn_date <= periods.last_day then 1 else 0 end as measure
+        case when churns.churn_date <= periods.last_day then 1 else 0 end as measure
     from {{ ref('user_traits') }} as traits
+    left join {{ ref('user_churns') }} as churns on traits.user_number = churns.user_number
     inner join {{ ref('compared_periods') }} as periods
         on
             traits.signup_date < periods.first_day
-            and (traits.churn_date >= periods.first_day or traits.churn_date is null)
+            and (churns.churn_date >= periods.first_day or churns.churn_date is null)
     where traits.in_scope
 
     {% for metric, measure in {'activation': 'is_activated', 'new_user_retention': 'is_retained'}.items() %}

@@ -1,17 +1,36 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_outdated',
+    on_schema_change='sync_all_columns',
+    meta={'built_from': 'user_week_checksums', 'month_column': 'week_month'},
+) }}
+
 -- Without the sessions of kinds that have vanished, in all weeks: what the others show is comparable over time.
-with vanished as (
+with outdated as (
+
+    {{ outdated_days(ref('user_week_checksums')) }}
+
+),
+
+vanished_numbers as (
+
+    select kind_number
+    from {{ ref('session_kinds') }}
+    where
+        device_type in (select value from {{ ref('vanished_kinds') }} where attribute = 'device_type')
+        or interaction_type in (select value from {{ ref('vanished_kinds') }} where attribute = 'interaction_type')
+
+),
+
+vanished as (
 
     select
         days.user_number,
         days.activity_date,
         sum(days.sessions) as sessions
     from {{ ref('active_kinds') }} as days
-    inner join {{ ref('session_kinds') }} as kinds on days.kind_number = kinds.kind_number
-    where
-        kinds.device_type in (select value from {{ ref('vanished_kinds') }} where attribute = 'device_type')
-        or kinds.interaction_type in (
-            select value from {{ ref('vanished_kinds') }} where attribute = 'interaction_type'
-        )
+    inner join outdated on days.activity_date = outdated.calendar_date
+    inner join vanished_numbers on days.kind_number = vanished_numbers.kind_number
     group by days.user_number, days.activity_date
 
 ),
@@ -20,15 +39,16 @@ days as (
 
     select
         days.user_number,
-        {{ week_start('days.activity_date') }} as week_start,
+        outdated.week_start,
+        outdated.week_month,
+        outdated.built_from,
         days.sessions as all_sessions,
         days.sessions - coalesce(vanished.sessions, 0) as sessions,
         days.session_seconds
     from {{ ref('active_days') }} as days
+    inner join outdated on days.activity_date = outdated.calendar_date
     left join vanished
         on days.user_number = vanished.user_number and days.activity_date = vanished.activity_date
-    cross join {{ ref('complete_weeks') }} as weeks
-    where days.activity_date <= weeks.last_day
 
 ),
 
@@ -45,7 +65,9 @@ final as (
         -- of a day's mean: means of logarithms are not moved by a few sessions that were left open
         sum(case
             when session_seconds > 0 then sessions * ln(cast(session_seconds as double) / all_sessions) else 0
-        end) as log_seconds
+        end) as log_seconds,
+        min(week_month) as week_month,
+        min(built_from) as built_from
     from days
     group by user_number, week_start
 

@@ -1,26 +1,56 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_outdated',
+    on_schema_change='sync_all_columns',
+    meta={'built_from': 'week_count_checksums', 'month_column': 'week_month'},
+) }}
+
 -- What users did in each complete Monday week, by group and tenure; and the same for random buckets of users, whose
 -- differences show how much users vary by themselves.
-with users as (
+with outdated as (
+
+    select distinct
+        week_start,
+        week_month,
+        built_from
+    from ({{ outdated_days(ref('week_count_checksums')) }}) as days
+
+),
+
+users as (
 
     select
         user_number,
         group_cell,
         bucket,
-        {{ week_start('signup_date') }} as signup_week,
-        {{ week_start('churn_date') }} as churn_week
+        {{ week_start('signup_date') }} as signup_week
     from {{ ref('user_traits') }}
 
 ),
 
+{% if is_incremental() -%}
+-- a count looks back four weeks
+months as (
+
+    select week_month from outdated
+    union
+    select {{ add_months('week_month', -1) }} as week_month from outdated
+
+),
+
+{% endif -%}
 followed as (
 
     select
-        *,
-        cast(
-            (lead(week_start) over (partition by user_number order by week_start) - week_start) / 7 as integer
-        ) as weeks_until_next
-    from {{ ref('user_weeks') }}
-    where active_days > 0
+        weeks.*,
+        cast((
+            lead(weeks.week_start) over (partition by weeks.user_number order by weeks.week_start) - weeks.week_start
+        ) / 7 as integer) as weeks_until_next
+    from {{ ref('user_weeks') }} as weeks
+    {%- if is_incremental() %}
+    inner join months on weeks.week_month = months.week_month
+    {%- endif %}
+    where weeks.active_days > 0
 
 ),
 
@@ -42,8 +72,8 @@ measured as (
     union all
 
     select
-        user_number,
-        churn_week as week_start,
+        churns.user_number,
+        outdated.week_start,
         0 as weeks_followed,
         0 as active_users,
         0 as active_days,
@@ -52,14 +82,14 @@ measured as (
         0 as log_seconds,
         1 as churned_users,
         0 as days_by_vanished
-    from users
-    where churn_week is not null
+    from {{ ref('user_churns') }} as churns
+    inner join outdated on {{ week_start('churns.churn_date') }} = outdated.week_start
 
     union all
 
     select
-        user_number,
-        week_start,
+        weeks.user_number,
+        weeks.week_start,
         0 as weeks_followed,
         0 as active_users,
         0 as active_days,
@@ -67,9 +97,10 @@ measured as (
         0 as session_seconds,
         0 as log_seconds,
         0 as churned_users,
-        all_active_days - active_days as days_by_vanished
-    from {{ ref('user_weeks') }}
-    where all_active_days > active_days
+        weeks.all_active_days - weeks.active_days as days_by_vanished
+    from {{ ref('user_weeks') }} as weeks
+    inner join outdated on weeks.week_start = outdated.week_start
+    where weeks.all_active_days > weeks.active_days
 
 ),
 
@@ -136,9 +167,12 @@ final as (
         {{ count_of('sum(case when spread.weeks = 0 then spread.' ~ count ~ ' end)') }} as {{ count }},
         {% endfor -%}
         {% for amount in ['session_seconds', 'log_seconds'] -%}
-        sum(case when spread.weeks = 0 then spread.{{ amount }} else 0 end) as {{ amount }}{{ ',' if not loop.last }}
-        {% endfor %}
+        sum(case when spread.weeks = 0 then spread.{{ amount }} else 0 end) as {{ amount }},
+        {% endfor -%}
+        min(outdated.week_month) as week_month,
+        min(outdated.built_from) as built_from
     from spread
+    inner join outdated on spread.week_of_count = outdated.week_start
     cross join {{ ref('complete_weeks') }} as weeks
     where spread.week_of_count >= weeks.first_monday and spread.week_of_count <= weeks.last_day
     group by
