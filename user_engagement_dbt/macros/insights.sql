@@ -64,12 +64,12 @@
 {% macro snowflake__user_bucket(user_id) -%} mod(abs(hash({{ user_id }})), 64) {%- endmacro %}
 
 {#-
-  A number for a combination of traits that is the same in every warehouse, and stays when others come or go. One bit
-  less than a hash has, as it is a BIGINT.
+  A number for a combination of values that is the same in every warehouse, and stays when others come or go. One bit
+  less than a hash has, as it is a BIGINT, which Python reads.
 -#}
-{% macro group_cell(traits) -%} {{ return(adapter.dispatch('group_cell')(traits)) }} {%- endmacro %}
-{% macro default__group_cell(traits) -%} cast({{ hash64(traits) }} >> 1 as bigint) {%- endmacro %}
-{% macro snowflake__group_cell(traits) -%} cast(bitshiftright({{ hash64(traits) }}, 1) as bigint) {%- endmacro %}
+{% macro hash63(columns) -%} {{ return(adapter.dispatch('hash63')(columns)) }} {%- endmacro %}
+{% macro default__hash63(columns) -%} cast({{ hash64(columns) }} >> 1 as bigint) {%- endmacro %}
+{% macro snowflake__hash63(columns) -%} cast(bitshiftright({{ hash64(columns) }}, 1) as bigint) {%- endmacro %}
 
 {#- What else the tables of complete weeks depend on: the models that make them, and the lists in these macros. -#}
 {% macro code_of_weeks() %}

@@ -33,7 +33,7 @@ final as (
 
     select
         cohorts.signup_month,
-        {{ hash64([
+        {{ hash63([
             'cohorts.hash_sum',
             'activity.hash_sum',
             'greatest(cohorts.signup_month, cohorts.data_start)',

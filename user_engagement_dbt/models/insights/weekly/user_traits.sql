@@ -117,7 +117,7 @@ final as (
 
     select
         *,
-        {{ group_cell(['segment_cell', 'main_device', 'interaction_type', 'activity_level']) }} as group_cell
+        {{ hash63(['segment_cell', 'main_device', 'interaction_type', 'activity_level']) }} as group_cell
     from habits
 
 )

@@ -9,7 +9,7 @@ final as (
 
     select
         weeks.week_month,
-        {{ hash64(['weeks.built_from', 'vanished.hash_sum']) }} as built_from
+        {{ hash63(['weeks.built_from', 'vanished.hash_sum']) }} as built_from
     from {{ ref('week_checksums') }} as weeks
     cross join vanished
 

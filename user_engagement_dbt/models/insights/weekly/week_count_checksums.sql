@@ -67,7 +67,7 @@ final as (
 
     select
         months.week_month,
-        {{ hash64([
+        {{ hash63([
             sum_of_hashes(['parts.part', 'parts.month_of_part', 'parts.hash_sum']),
             'months.data_start',
             'months.first_monday',
