@@ -25,8 +25,9 @@ SHARED_PERSISTENCE = 0.5
 PERSISTENCES = (0.9, 0.95, 0.98)
 PERSISTENT_RATIOS = (0.0, 0.1, 0.3, 1.0, 3.0, 8.0)
 MOST_VARIANCE = 0.25
-MOST_SHARING_VARIANCE = 0.1
 """Of a log ratio: weeks with more hold too few counts for a normal logarithm."""
+MOST_SHARING_VARIANCE = 0.1
+"""The same for weeks that say what users share, of which few counts would say too much."""
 LEAST_WEEKS_USED = 10
 LEAST_RANDOM_GROUPS = 9
 LEAST_BEFORE = 6
@@ -402,7 +403,6 @@ def understatement(residual: Array, covariance: Array, usable: NDArray[np.bool_]
 
 def shared_variance(series: Array, sampling: Array, noise: Noise) -> float:
     """Variance of what the users of a group share in a week, beyond the noise of the users themselves; one series."""
-    # of few counts the logarithm is no normal variable, and looks as if its users shared something
     usable = noise.total() * sampling < MOST_SHARING_VARIANCE
     pairs = usable[1:] & usable[:-1]
     if pairs.sum() < LEAST_WEEKS_USED:
