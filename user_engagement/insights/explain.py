@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from user_engagement.insights.leavers import leaver_changes
 from user_engagement.insights.measurement import GONE, HABIT_OF, TWICE, UNIT, Outage, Vanished
 from user_engagement.insights.measures import Measure, older, untold
 from user_engagement.insights.names import (
@@ -80,14 +81,14 @@ class Measures:
 
 def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     """Every change of a company that is beyond chance."""
-    panel, use = measures.panel, measures.to_scan(USE)
+    panel, use, churn = measures.panel, measures.to_scan(USE), measures.to_scan(CHURN)
     found = [outage_change(panel, outage) for outage in panel.outages]
     found += [change for each in vanished if (change := recording_change(use, each))]
     found += new_user_changes(measures, use)
+    found += leaver_changes(use, churn)
     found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]
     found += signup_changes(measures.to_scan(SIGNUPS))
-    for name in (CHURN, RESURRECTION, SESSIONS, LENGTH):
-        measure = measures.to_scan(name)
+    for measure in (churn, *(measures.to_scan(name) for name in (RESURRECTION, SESSIONS, LENGTH))):
         if measure.actual.any():
             found += Explainer(measure, found).explain(3)
     return [of_recording(change) for change in found]

@@ -215,6 +215,9 @@ def follows(change: Change, cause: Change) -> bool:
         return is_near or (lasting and is_of_use and change.since > cause.since)
     if change.measure in (SESSIONS, LENGTH):
         return False
+    if (cause.measure, change.measure) == (CHURN, RESURRECTION) and mine <= theirs:
+        # who has left for good is missed among those who return, in the whole that they were a part of as well
+        return cause.height > 0 > change.height and change.since > cause.since
     # what all users went through sets no group apart from the others
     is_part = bool(theirs) and theirs <= mine
     return is_near and (is_part or (cause.kind == MEASUREMENT and (theirs <= mine or mine <= theirs)))
@@ -543,7 +546,8 @@ def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     panel, findings = readers.panel, []
     for found, also in causes:
         is_blurred = found.shape == RAMP or (found.shape == STEP and found.measure == CHURN)
-        change = dated(readers.measure(found.measure), found) if is_blurred else found
+        is_open = is_blurred and not found.is_dated
+        change = dated(readers.measure(found.measure), found) if is_open else found
         effect = effects.estimated(change, also)
         finding = finding_of(readers, effects, effect, also)
         if finding.is_confirmed:

@@ -11,7 +11,7 @@ that know the users' tenures.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +27,7 @@ from user_engagement.insights.names import BEHAVIOUR, RAMP, SIGNUPS, SLOPE, STEP
 from user_engagement.insights.shapes import (
     Array,
     Bank,
+    Fits,
     Noise,
     NullTail,
     bank_of,
@@ -44,7 +45,7 @@ USUAL_SCORE = 12.0
 """The best score of a series without a change, about."""
 PAIR_PENALTY = 6.0
 LEAST_HELD = 20.0
-"""Inverse variances that the weeks of a shape add up to: a few weeks of few counts have no normal logarithm."""
+"""Inverse variances that the weeks of a shape, and those without it, add up to: few counts have no normal logarithm."""
 MOST_CANDIDATES = 25
 AT_ONCE = 40
 LEFT_T, LEFT_SHARE = 2.8, 0.4
@@ -169,7 +170,11 @@ class Compared(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a measure in a group of users: `height` is the log ratio where its shape, a bank of one, is 1."""
+    """A change of a measure in a group of users: `height` is the log ratio where its shape, a bank of one, is 1.
+
+    Attributes:
+        is_dated: whether its week follows from more than its own measure.
+    """
 
     measure: str
     conditions: Conditions
@@ -180,6 +185,7 @@ class Change:
     bank: Bank
     score: float
     q_value: float = 0.0
+    is_dated: bool = False
 
     @property
     def values(self) -> Array:
@@ -210,7 +216,7 @@ class Scan:
     error: Array
 
 
-def best_shapes(
+def fits_of(
     noise: Noise,
     series: Array,
     sampling: Array,
@@ -219,42 +225,50 @@ def best_shapes(
     bank: Bank,
     inflation: Array,
     allowed: NDArray[np.bool_] | None = None,
-    sign: float = 0.0,
-) -> Scan:
-    """Scans series, shape (series, weeks), for the shape of the bank that explains each of them most.
+    least_held: float = LEAST_HELD,
+) -> Fits:
+    """How each shape fits each series, shape (series, weeks), t as in random groups; 0 where counts say too little.
 
     Args:
         allowed: shapes that may be found; shape (series, shapes).
-        sign: of the heights that may be found; 0 for both.
+        least_held: inverse variances that the weeks of a shape, and those without it, add up to.
     """
     usable = noise.usable(sampling)
     enough = usable.sum(1) >= min(20, series.shape[1] // 2)
     clean = without_odd_weeks(series, usable)
     first = np.argmax(usable, axis=1)
 
-    def of_part(part: slice) -> tuple[NDArray[np.int64], Array, Array, Array, Array]:
-        covariance = noise.covariance(sampling[part], shared[part])
-        fits = fitted(clean[part], covariance, base, bank)
+    def of_part(part: slice) -> Fits:
+        fits = fitted(clean[part], noise.covariance(sampling[part], shared[part]), base, bank)
         t = fits.t / inflation
         if len(bank.since) > 1:
             late = bank.since[None, :] >= first[part, None] + 8
             t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
-        held = (usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)) @ bank.covers
-        t = np.where(enough[part, None] & (held > LEAST_HELD), t, 0)
-        if allowed is not None:
-            t = np.where(allowed[part], t, 0)
-        if sign:
-            t = np.where(t * sign > 0, t, 0)
-        score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
-        # of a large change the likelihood alone says which shape it has: what random groups show is taken off, not
-        # divided by
-        likely = (t * inflation) ** 2 - bank.penalties - USUAL_SCORE * (inflation**2 - 1)
-        place = np.where(np.abs(t) > 0, likely, -np.inf).argmax(1)
-        row = np.arange(len(place))
-        return place, score[row, place], t[row, place], fits.height[row, place], fits.error[row, place]
+        said = usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)
+        during, otherwise = said @ bank.covers, said @ (1 - bank.covers)
+        # a slope of the whole history needs no weeks without it
+        held = np.where(bank.kinds == SLOPE, during, np.minimum(during, otherwise))
+        t = np.where(enough[part, None] & (held > least_held), t, 0)
+        return replace(fits, t=t if allowed is None else np.where(allowed[part], t, 0))
 
-    results = mapped(of_part, [slice(start, start + AT_ONCE) for start in range(0, len(series), AT_ONCE)])
-    return Scan(*(np.concatenate(column) for column in zip(*results, strict=True)))
+    parts = mapped(of_part, [slice(start, start + AT_ONCE) for start in range(0, len(series), AT_ONCE)])
+    return Fits(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("t", "height", "error")))
+
+
+def best_shapes(fits: Fits, bank: Bank, inflation: Array, sign: float = 0.0) -> Scan:
+    """The shape of the bank that explains each series most.
+
+    Args:
+        sign: of the heights that may be found; 0 for both.
+    """
+    t = np.where(fits.t * sign > 0, fits.t, 0) if sign else fits.t
+    score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
+    # of a large change the likelihood alone says which shape it has: what random groups show is taken off, not
+    # divided by
+    likely = (t * inflation) ** 2 - bank.penalties - USUAL_SCORE * (inflation**2 - 1)
+    place = np.where(np.abs(t) > 0, likely, -np.inf).argmax(1)
+    row = np.arange(len(place))
+    return Scan(place, *(each[row, place] for each in (score, t, fits.height, fits.error)))
 
 
 class Explainer:
@@ -277,9 +291,22 @@ class Explainer:
         panel, measure = self.panel, self.measure
         if not panel.groups:
             return [], np.zeros(0)
+        fits, shared = self.fits_of_groups()
+        scan = best_shapes(fits, measure.bank, measure.inflation)
+        candidates = []
+        for place, group in enumerate(panel.groups):
+            pair = len(group) > 1
+            change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
+            if change.q_value < ALPHA:
+                candidates.append(change)
+        return sorted(candidates, key=lambda each: -each.score), shared
+
+    def fits_of_groups(self, least_held: float = LEAST_HELD) -> tuple[Fits, Array]:
+        """How each shape fits each group's course beside that of all others; and the shared noise of each group."""
+        panel, measure = self.panel, self.measure
         series, sampling = measure.contrasts(panel.membership, panel.groups)
         shared = self.shared_by_attribute(series, sampling)
-        scan = best_shapes(
+        fits = fits_of(
             measure.noise,
             series,
             sampling,
@@ -288,14 +315,9 @@ class Explainer:
             measure.bank,
             measure.inflation,
             allowed=measure.known_groups(),
+            least_held=least_held,
         )
-        candidates = []
-        for place, group in enumerate(panel.groups):
-            pair = len(group) > 1
-            change = self.change(scan, place, group, float(scan.score[place] - PAIR_PENALTY * pair))
-            if change.q_value < ALPHA:
-                candidates.append(change)
-        return sorted(candidates, key=lambda each: -each.score), shared
+        return fits, shared
 
     def change(self, scan: Scan, place: int, group: Conditions, score: float) -> Change:
         return Change(
@@ -332,7 +354,7 @@ class Explainer:
         """What everybody's own course shows beside the season."""
         measure = self.measure
         course, sampling, shared = measure.own_residual(self.panel.members({}))
-        scan = best_shapes(
+        fits = fits_of(
             measure.noise,
             course,
             sampling,
@@ -341,8 +363,8 @@ class Explainer:
             measure.bank,
             measure.own_inflation,
             allowed=None if allowed is None else allowed[None],
-            sign=sign,
         )
+        scan = best_shapes(fits, measure.bank, measure.own_inflation, sign)
         return self.change(scan, 0, {}, float(scan.score[0])) if scan.score[0] > 0 else None
 
     def given_shape(
@@ -413,10 +435,15 @@ class Explainer:
             and abs(change.t) < abs(whole.t)
         )
 
-    def promoted(self, change: Change, shared: float) -> Change:
-        """The parent of a pair, where the rest of the parent changed as well."""
+    def of_pair(self, change: Change, shared: float) -> Change:
+        """A pair's change, or that of its parent, or of a part of it; a change of another group as it is."""
         if len(change.conditions) != 2:
             return change
+        likely = self.promoted(change, shared)
+        return self.narrowed(likely, shared) if len(likely.conditions) == 2 else likely
+
+    def promoted(self, change: Change, shared: float) -> Change:
+        """The parent of a pair, where the rest of the parent changed as well."""
         pair, best = self.panel.members(change.conditions), change
         for name, value in change.conditions.items():
             parent = {name: value}
@@ -429,21 +456,24 @@ class Explainer:
                     best = replace(change, conditions=parent, t=t, height=height)
         return best
 
-    def narrowed(self, change: Change, shared: float) -> Change:
-        """The part of a pair that a third attribute tells apart, where it shows more and the rest of the pair nothing.
+    def narrowed(self, change: Change, shared: float, names: Collection[str] | None = None) -> Change:
+        """The part of a group that a further attribute tells apart, where it shows more and the rest of it nothing.
 
         Groups of three are not scanned all, of which there are many: the cause of one shows in its pairs as well.
+
+        Args:
+            names: attributes that may tell the part apart; all by default.
         """
-        if len(change.conditions) != 2:
-            return change
-        pair, best = self.panel.members(change.conditions), change
+        whole, best = self.panel.members(change.conditions), change
         for part in self.panel.parts_of(change.conditions):
+            if names is not None and not part.keys() <= set(names):
+                continue
             inside = self.panel.members(part)
             t, height = self.given_shape(inside, change, shared, part)
             if t * np.sign(change.height) < 0 or t**2 - PAIR_PENALTY < best.t**2:
                 continue
             with self.measure.without(inside):
-                rest, left = self.given_shape(pair & ~inside, change, shared)
+                rest, left = self.given_shape(whole & ~inside, change, shared)
             if rest * np.sign(change.height) < LEFT_T or left / height < LEFT_SHARE:
                 best = replace(change, conditions=part, t=t, height=height)
         return best
@@ -522,7 +552,7 @@ class Explainer:
         if fresh:
             noise = float(shared[self.panel.groups.index(fresh.conditions)])
             whole = self.of_everybody(fresh) or self.of_all_values(fresh)
-            return whole or self.of_two(self.narrowed(self.promoted(fresh, noise), noise))
+            return whole or self.of_two(self.of_pair(fresh, noise))
         everybody = self.scan_everybody()
         if everybody and everybody.q_value < ALPHA:
             return None if self.is_told(everybody) else everybody

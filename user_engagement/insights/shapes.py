@@ -250,21 +250,30 @@ class NullTail:
         return float(self.start - self.scale * np.log(p_value / (1 - TAIL_FROM)))
 
 
-def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Generator) -> NullTail:
-    """Scans series that hold nothing but noise of one covariance, shape (1, weeks, weeks).
+def drawn_without_change(covariance: Array, rng: np.random.Generator) -> Array:
+    """Series that hold nothing but noise of one covariance, shape (1, weeks, weeks); shape (draws, weeks).
 
     The noise of a real series is itself estimated: each draw has a variance of its own, inverse chi-square.
     """
     drawn = rng.standard_normal((NULL_DRAWS, covariance.shape[1])) @ np.linalg.cholesky(covariance[0]).T
-    drawn *= np.sqrt(NULL_FREEDOM / rng.chisquare(NULL_FREEDOM, NULL_DRAWS))[:, None]
-    pulled, length = _beside(drawn, covariance, base, bank)
+    return drawn * np.sqrt(NULL_FREEDOM / rng.chisquare(NULL_FREEDOM, NULL_DRAWS))[:, None]
+
+
+def tail_of(scores: Array) -> NullTail:
+    """The tail of the best scores of series without a change; shape (draws,)."""
+    start = float(np.quantile(scores, TAIL_FROM))
+    return NullTail(start, float((scores[scores > start] - start).mean()))
+
+
+def simulated_tail(covariance: Array, base: Array, bank: Bank, rng: np.random.Generator) -> NullTail:
+    """Scans series that hold nothing but noise of one covariance, shape (1, weeks, weeks)."""
+    pulled, length = _beside(drawn_without_change(covariance, rng), covariance, base, bank)
     scores = np.full(NULL_DRAWS, -1.0)
     for is_flat in (True, False):
         places = np.flatnonzero((length[0] > 0) & (bank.is_flat == is_flat))
         if len(places):
             scores = np.maximum(scores, _largest(pulled, length[0, places], bank.only(places)))
-    start = float(np.quantile(scores, TAIL_FROM))
-    return NullTail(start, float((scores[scores > start] - start).mean()))
+    return tail_of(scores)
 
 
 def _largest(pulled: Array, length: Array, bank: Bank) -> Array:
@@ -324,10 +333,14 @@ class RandomGroups:
     @cached_property
     def null(self) -> NullTail:
         """The tail of the best score of a series with the noise of a typical group."""
-        middle = np.median(self.sampling, axis=0, keepdims=True)
-        covariance = self.noise.covariance(middle, np.zeros(1))
         flat = np.ones((self.sampling.shape[1], 1))
-        return simulated_tail(covariance, flat, self.bank, np.random.default_rng(0))
+        return simulated_tail(self.typical, flat, self.bank, np.random.default_rng(0))
+
+    @cached_property
+    def typical(self) -> Array:
+        """The covariance of a typical group; shape (1, weeks, weeks)."""
+        middle = np.median(self.sampling, axis=0, keepdims=True)
+        return self.noise.covariance(middle, np.zeros(1))
 
 
 def fit_noise(contrasts: Array, sampling: Array) -> Noise:
