@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from user_engagement.insights.leavers import leaver_changes
+from user_engagement.insights.leavers import find_leavers
 from user_engagement.insights.measurement import GONE, HABIT_OF, TWICE, UNIT, Outage, Vanished
 from user_engagement.insights.measures import Measure, older, untold
 from user_engagement.insights.names import (
@@ -81,14 +81,18 @@ class Measures:
 
 def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     """Every change of a company that is beyond chance."""
-    panel, use, churn = measures.panel, measures.to_scan(USE), measures.to_scan(CHURN)
+    panel, use = measures.panel, measures.to_scan(USE)
     found = [outage_change(panel, outage) for outage in panel.outages]
     found += [change for each in vanished if (change := recording_change(use, each))]
     found += new_user_changes(measures, use)
-    found += leaver_changes(use, churn)
-    found += [dated_by_fact(change, vanished) for change in Explainer(use).explain(6)]
+    in_use, in_churn = Explainer(use), Explainer(measures.to_scan(CHURN), found)
+    found += [dated_by_fact(change, vanished) for change in in_use.explain(6)]
     found += signup_changes(measures.to_scan(SIGNUPS))
-    for measure in (churn, *(measures.to_scan(name) for name in (RESURRECTION, SESSIONS, LENGTH))):
+    in_churn.explain(3, in_everybody=False)
+    find_leavers(in_use, in_churn)
+    found += in_churn.explain(3)
+    for name in (RESURRECTION, SESSIONS, LENGTH):
+        measure = measures.to_scan(name)
         if measure.actual.any():
             found += Explainer(measure, found).explain(3)
     return [of_recording(change) for change in found]
@@ -209,9 +213,9 @@ def signup_changes(measure: Measure) -> list[Change]:
         kind = signup_kind(explainer, inside, change)
         explainer.found.append(replace(change, kind=kind))
         if kind == MIX:
-            take_out_mix(measure, inside, change)
+            take_out_mix(explainer, inside, change)
         else:
-            measure.take_out(inside, change.height, change.values)
+            explainer.take_out(inside, change.height, change.values)
     return explainer.found
 
 
@@ -227,11 +231,11 @@ def signup_kind(explainer: Explainer, inside: NDArray[np.bool_], change: Change)
     return MIX if abs(together) < abs(added) / 2 else ACQUISITION
 
 
-def take_out_mix(measure: Measure, inside: NDArray[np.bool_], change: Change) -> None:
-    signups = measure.panel.leaves.cohorts["signups"]
+def take_out_mix(explainer: Explainer, inside: NDArray[np.bool_], change: Change) -> None:
+    signups = explainer.panel.leaves.cohorts["signups"]
     late = change.values > 0.5
     share = signups[inside][:, late].sum() / max(signups[:, late].sum(), 1)
     odds = share / (1 - share) * np.exp(-change.height)
     before = odds / (1 + odds)
-    measure.take_out(inside, float(np.log(share / before)), change.values)
-    measure.take_out(~inside, float(np.log((1 - share) / (1 - before))), change.values)
+    explainer.take_out(inside, float(np.log(share / before)), change.values)
+    explainer.take_out(~inside, float(np.log((1 - share) / (1 - before))), change.values)

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
 from user_engagement.insights.counts import Cells, Counts, Floats, summed
 from user_engagement.insights.names import (
@@ -67,6 +68,7 @@ HALF = 0.5
 """Added to counts whose logarithm is taken."""
 FEW_SIGNUPS = 0.25
 """Of the mean of all weeks: what is expected of a week at least, so that signups that stop are seen."""
+FEW_COUNTS = 30.0
 LAPSE_WEEKS = 4
 """Before a week, whose activity says who is retained or returns in it."""
 PRIOR_WEEKS = 26
@@ -421,6 +423,15 @@ class Measure:
     def total(self, leaves: NDArray[np.bool_]) -> float:
         """The numerator of some leaves over all weeks."""
         return float(self.actual[leaves[self.cells.leaf]].sum())
+
+    def most_squared_t(self, leaves: NDArray[np.bool_], height: float, during: Array) -> float:
+        """The Poisson deviance of a fall to few counts, whose logarithms are far from normal."""
+        chosen = leaves[self.cells.leaf] & (during > 0)[self.cells.week]
+        count = float(self.actual[chosen].sum())
+        if count >= FEW_COUNTS or height > 0:
+            return np.inf
+        usual = (count + HALF) * np.exp(-height)
+        return float(2 * (xlogy(count, count / usual) - count + usual))
 
     # -- taking out ----------------------------------------------------------------------------------------
 

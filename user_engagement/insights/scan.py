@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Protocol
@@ -160,6 +160,10 @@ class Compared(Protocol):
         """What leaves count together."""
         ...
 
+    def most_squared_t(self, leaves: NDArray[np.bool_], height: float, during: Array) -> float:
+        """That counts of leaves in some weeks allow a change of this height at most; during of shape (weeks,)."""
+        ...
+
     def without(self, leaves: NDArray[np.bool_]) -> AbstractContextManager[None]: ...
 
     def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None: ...
@@ -216,6 +220,20 @@ class Scan:
     error: Array
 
 
+@dataclass(frozen=True)
+class Shown(Fits):
+    """How shapes fit series, t as in random groups; `held` are inverse variances, of shape (series, shapes).
+
+    The weeks of a shape, and those without it, add up to them at least.
+    """
+
+    held: Array
+
+    def told(self, least_held: float) -> Array:
+        """t, and 0 where the counts say too little."""
+        return np.where(self.held > least_held, self.t, 0.0)
+
+
 def fits_of(
     noise: Noise,
     series: Array,
@@ -225,43 +243,45 @@ def fits_of(
     bank: Bank,
     inflation: Array,
     allowed: NDArray[np.bool_] | None = None,
-    least_held: float = LEAST_HELD,
-) -> Fits:
-    """How each shape fits each series, shape (series, weeks), t as in random groups; 0 where counts say too little.
+) -> Shown:
+    """How each shape fits each series, shape (series, weeks).
 
     Args:
         allowed: shapes that may be found; shape (series, shapes).
-        least_held: inverse variances that the weeks of a shape, and those without it, add up to.
     """
     usable = noise.usable(sampling)
     enough = usable.sum(1) >= min(20, series.shape[1] // 2)
     clean = without_odd_weeks(series, usable)
     first = np.argmax(usable, axis=1)
 
-    def of_part(part: slice) -> Fits:
+    def of_part(part: slice) -> Shown:
         fits = fitted(clean[part], noise.covariance(sampling[part], shared[part]), base, bank)
         t = fits.t / inflation
+        said = usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)
+        held = said @ bank.covers
         if len(bank.since) > 1:
             late = bank.since[None, :] >= first[part, None] + 8
             t = np.where(late | (bank.kinds == SLOPE)[None, :], t, 0)
-        said = usable[part] / np.maximum(noise.total() * sampling[part], 1e-9)
-        during, otherwise = said @ bank.covers, said @ (1 - bank.covers)
-        # a slope of the whole history needs no weeks without it
-        held = np.where(bank.kinds == SLOPE, during, np.minimum(during, otherwise))
-        t = np.where(enough[part, None] & (held > least_held), t, 0)
-        return replace(fits, t=t if allowed is None else np.where(allowed[part], t, 0))
+            # a slope of the whole history needs no weeks without it
+            held = np.where(bank.kinds == SLOPE, held, np.minimum(held, said @ (1 - bank.covers)))
+        if allowed is not None:
+            t = np.where(allowed[part], t, 0)
+        return Shown(np.where(enough[part, None], t, 0), fits.height, fits.error, held)
 
     parts = mapped(of_part, [slice(start, start + AT_ONCE) for start in range(0, len(series), AT_ONCE)])
-    return Fits(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("t", "height", "error")))
+    names = [each.name for each in fields(Shown)]
+    return Shown(*(np.concatenate([getattr(each, name) for each in parts]) for name in names))
 
 
-def best_shapes(fits: Fits, bank: Bank, inflation: Array, sign: float = 0.0) -> Scan:
+def best_shapes(fits: Shown, bank: Bank, inflation: Array, sign: float = 0.0) -> Scan:
     """The shape of the bank that explains each series most.
 
     Args:
         sign: of the heights that may be found; 0 for both.
     """
-    t = np.where(fits.t * sign > 0, fits.t, 0) if sign else fits.t
+    t = fits.told(LEAST_HELD)
+    if sign:
+        t = np.where(t * sign > 0, t, 0)
     score = np.where(np.abs(t) > 0, t**2 - bank.penalties, -1)
     # of a large change the likelihood alone says which shape it has: what random groups show is taken off, not
     # divided by
@@ -284,6 +304,7 @@ class Explainer:
         weeks = len(measure.bank.values)
         self.flat = np.ones((weeks, min(weeks - 1, 1)))
         self.found: list[Change] = []
+        self._fits: tuple[Shown, Array] | None = None
         self.causes = [each for each in causes if each.conditions.keys() <= self.panel.attributes.keys()]
 
     def scan_groups(self) -> tuple[list[Change], Array]:
@@ -301,23 +322,36 @@ class Explainer:
                 candidates.append(change)
         return sorted(candidates, key=lambda each: -each.score), shared
 
-    def fits_of_groups(self, least_held: float = LEAST_HELD) -> tuple[Fits, Array]:
-        """How each shape fits each group's course beside that of all others; and the shared noise of each group."""
-        panel, measure = self.panel, self.measure
-        series, sampling = measure.contrasts(panel.membership, panel.groups)
-        shared = self.shared_by_attribute(series, sampling)
-        fits = fits_of(
-            measure.noise,
-            series,
-            sampling,
-            shared,
-            self.flat,
-            measure.bank,
-            measure.inflation,
-            allowed=measure.known_groups(),
-            least_held=least_held,
+    def is_of_enough(self, change: Change) -> bool:
+        """Whether a change is beyond chance by the deviance of its counts as well, which may be few."""
+        most = self.measure.most_squared_t(
+            self.panel.members(change.conditions), change.height, change.bank.covers[:, 0]
         )
-        return fits, shared
+        return self.q_value(min(change.score, most - change.t**2 + change.score)) < ALPHA
+
+    def fits_of_groups(self) -> tuple[Shown, Array]:
+        """How shapes fit each group's course beside that of all others; and the shared noise of each group."""
+        panel, measure = self.panel, self.measure
+        if self._fits is None:
+            series, sampling = measure.contrasts(panel.membership, panel.groups)
+            shared = self.shared_by_attribute(series, sampling)
+            fits = fits_of(
+                measure.noise,
+                series,
+                sampling,
+                shared,
+                self.flat,
+                measure.bank,
+                measure.inflation,
+                allowed=measure.known_groups(),
+            )
+            self._fits = fits, shared
+        return self._fits
+
+    def take_out(self, leaves: NDArray[np.bool_], height: float, shape: Array) -> None:
+        """Explains a change away."""
+        self.measure.take_out(leaves, height, shape)
+        self._fits = None
 
     def change(self, scan: Scan, place: int, group: Conditions, score: float) -> Change:
         return Change(
@@ -525,7 +559,7 @@ class Explainer:
             return None
         for each in alike:
             self.found.remove(each)
-            self.measure.take_out(self.panel.members(each.conditions), -each.height, each.values)
+            self.take_out(self.panel.members(each.conditions), -each.height, each.values)
         surest = max(alike, key=lambda each: abs(each.t))
         t, height = self.own_shape(surest)
         return replace(surest, conditions={}, t=t, height=height, error=height / t)
@@ -546,25 +580,27 @@ class Explainer:
 
     # -- all of them -------------------------------------------------------------------------------------------
 
-    def next_change(self) -> Change | None:
+    def next_change(self, in_everybody: bool = True) -> Change | None:
         candidates, shared = self.scan_groups()
-        fresh = next((each for each in candidates[:MOST_CANDIDATES] if not self.is_told(each)), None)
+        likely = candidates[:MOST_CANDIDATES]
+        fresh = next((each for each in likely if not self.is_told(each) and self.is_of_enough(each)), None)
         if fresh:
             noise = float(shared[self.panel.groups.index(fresh.conditions)])
             whole = self.of_everybody(fresh) or self.of_all_values(fresh)
             return whole or self.of_two(self.of_pair(fresh, noise))
-        everybody = self.scan_everybody()
+        everybody = self.scan_everybody() if in_everybody else None
         if everybody and everybody.q_value < ALPHA:
             return None if self.is_told(everybody) else everybody
         return None
 
-    def explain(self, most: int) -> list[Change]:
+    def explain(self, most: int, in_everybody: bool = True) -> list[Change]:
+        """All that is found: so many further changes at most, of groups, and of everybody where that is asked for."""
         for _ in range(most):
-            change = self.next_change()
+            change = self.next_change(in_everybody)
             if change is None:
                 break
             self.found.append(change)
-            self.measure.take_out(self.panel.members(change.conditions), change.height, change.values)
+            self.take_out(self.panel.members(change.conditions), change.height, change.values)
         return self.found
 
 
@@ -650,6 +686,10 @@ class Leaves:
 
     def total(self, leaves: NDArray[np.bool_]) -> float:
         return float(self.actual[leaves].sum())
+
+    def most_squared_t(self, leaves: NDArray[np.bool_], height: float, during: Array) -> float:
+        # what these count, and in which unit, is unknown
+        return np.inf
 
     def own_base(self) -> Array:
         weeks = self.actual.shape[1]
