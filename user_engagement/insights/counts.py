@@ -58,6 +58,11 @@ class Cells:
         """The number of each cell's tenure and leaf."""
         return self.tenure * np.int64(self.shape[0]) + self.leaf
 
+    @cached_property
+    def of_all_tenures(self) -> NDArray[np.int64]:
+        """The number of each cell's week and leaf, as in `of_cohorts`."""
+        return self.week * np.int64(self.shape[0]) + self.leaf
+
     def totals(self, marks: Array, counts: Array, kept: NDArray[np.int64] | None = None) -> Array:
         """Sums of counts weighted by leaf; shape (groups, tenures, weeks).
 

@@ -8,7 +8,7 @@ cause takes is what its users would do more without it alone. What several cause
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +40,7 @@ from user_engagement.insights.readings import DATED_WITHIN, LAST_WEEKS, Amount, 
 from user_engagement.insights.scan import Change, Conditions
 from user_engagement.insights.shapes import SLOPE_WEEKS, Array, Bank, fitted
 from user_engagement.insights.statistics import Z
+from user_engagement.insights.threads import mapped
 
 MEASURE_OF = {DAYS: USE, PEOPLE: ACTIVE_USERS}
 MOST_ROUNDS, SETTLED = 3, 0.01
@@ -89,6 +90,11 @@ class Effect:
         )
 
 
+def by_count(pieces_of: Callable[[str], list[Piece]]) -> dict[str, list[Piece]]:
+    """The pieces of a change, by what is counted."""
+    return dict(zip(MEASURE_OF, mapped(pieces_of, MEASURE_OF), strict=True))
+
+
 class Effects:
     """The effects of the changes of a company, estimated together.
 
@@ -118,11 +124,11 @@ class Effects:
         if change.measure in (SIGNUPS, SESSIONS, LENGTH) or change.kind in (MIX, MEASUREMENT):
             pieces = {count: [] for count in MEASURE_OF}
         elif change.measure in (NEW_USERS, ACTIVATION):
-            pieces = {count: [self._of_newer(change, count, others)] for count in MEASURE_OF}
+            pieces = by_count(lambda count: [self._of_newer(change, count, others)])
         elif change.shape != EPISODE and CHURN in (change.measure, *also):
-            pieces = {count: [self._of_leavers(change, count, others)] for count in MEASURE_OF}
+            pieces = by_count(lambda count: [self._of_leavers(change, count, others)])
         else:
-            pieces = {count: self._of_users(change, count, others) for count in MEASURE_OF}
+            pieces = by_count(lambda count: self._of_users(change, count, others))
             first = self._in_first_week(change, others)
         log_ratio = {DAYS: self._log_ratio(pieces[DAYS] + first), PEOPLE: self._log_ratio(pieces[PEOPLE])}
         return Effect(change, also, pieces, first, log_ratio)
@@ -183,7 +189,7 @@ class Effects:
     def _measured(self, name: str) -> Measure:
         """A measure of the panel; its exposure is weighted by segment, beside all changes that are found so far."""
         if name not in self._of_segments:
-            self._of_segments[name] = self._made.fresh(name).joined(self._fine, self._fine_of)
+            self._of_segments[name] = self._made.joined(name, self._fine, self._fine_of)
         fine = self._of_segments[name].fresh()
         if name != FIRST_DAYS:
             # habits of new users are part of what they do
@@ -276,7 +282,7 @@ class Effects:
         return Piece(self.panel.members(change.conditions), newer_curves(self._fine, change, count, undone))
 
     def _beside_whole(self, change: Change, others: Sequence[Effect]) -> Measure:
-        measure = self._made.fresh(change.measure).joined(self._fine, self._fine_of)
+        measure = self._made.joined(change.measure, self._fine, self._fine_of)
         for each in (other.change for other in others):
             if each.measure == change.measure:
                 leaves = self._fine.members(each.conditions)

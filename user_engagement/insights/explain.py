@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from user_engagement.insights.names import (
     STEP,
     USE,
 )
-from user_engagement.insights.panel import Panel
+from user_engagement.insights.panel import LEVEL, WEEKLY, Panel
 from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
     Bank,
@@ -56,27 +57,55 @@ VANISHED_HEIGHT = -3.0
 
 
 class Measures:
-    """The measures of a panel, each made once, when it is first asked for."""
+    """The measures of a panel, each made once, when it is first asked for.
+
+    Only of use do levels of activity say something: all others are of leaves that these do not tell apart.
+    """
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
-        self._made: dict[str, Measure] = {}
+        self._made: dict[tuple[str, bool], Measure] = {}
         self._panels: dict[tuple[str, ...], tuple[Panel, NDArray[np.int64]]] = {}
+        self._coarser: dict[int, tuple[NDArray[np.int64], NDArray[np.int64] | None]] = {}
 
-    def fresh(self, name: str) -> Measure:
-        """A measure that nothing is taken out of yet."""
-        if name not in self._made:
-            self._made[name] = Measure(self.panel, name)
-        return self._made[name].fresh()
+    def fresh(self, name: str, by_level: bool | None = None) -> Measure:
+        """A measure that nothing is taken out of yet.
+
+        Args:
+            by_level: whether its leaves are those of the panel; by default where levels say something about it.
+        """
+        by_level = name == USE if by_level is None else by_level
+        if (name, by_level) not in self._made:
+            self._made[name, by_level] = Measure(self.panel if by_level else self._without_levels[0], name)
+        return self._made[name, by_level].fresh()
 
     def to_scan(self, name: str) -> Measure:
         """The same, with leaves joined that only attributes tell apart which say nothing about it."""
         names = untold(name)
-        if not set(names) & set(self.panel.attributes):
-            return self.fresh(name)
+        measure = self.fresh(name)
+        if not set(names) & set(measure.panel.attributes):
+            return measure
         if names not in self._panels:
-            self._panels[names] = self.panel.without_attributes(names)
-        return self.fresh(name).joined(*self._panels[names])
+            self._panels[names] = measure.panel.without_attributes(names)
+        return measure.joined(*self._panels[names])
+
+    def joined(self, name: str, panel: Panel, leaf_of: NDArray[np.int64]) -> Measure:
+        """The same, of a panel of coarser leaves; `leaf_of` is the one of each leaf of the whole panel."""
+        if id(leaf_of) not in self._coarser:
+            _, base_of = self._without_levels
+            coarser = np.zeros(base_of.max() + 1, int)
+            coarser[base_of] = leaf_of
+            self._coarser[id(leaf_of)] = leaf_of, coarser if (coarser[base_of] == leaf_of).all() else None
+        _, coarser = self._coarser[id(leaf_of)]
+        if name == USE or coarser is None:
+            return self.fresh(name, by_level=True).joined(panel, leaf_of)
+        return self.fresh(name).joined(panel, coarser)
+
+    @cached_property
+    def _without_levels(self) -> tuple[Panel, NDArray[np.int64]]:
+        if LEVEL not in self.panel.attributes:
+            return self.panel, np.arange(self.panel.size)
+        return self.panel.without_attributes([LEVEL], (*WEEKLY, "users"))
 
 
 def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:

@@ -132,7 +132,7 @@ class Readers:
 
     def measure(self, name: str) -> Measure:
         if name not in self._measures:
-            self._measures[name] = self._made.fresh(name).joined(self.panel, self._leaf_of)
+            self._measures[name] = self._made.joined(name, self.panel, self._leaf_of)
             for change in self._taken:
                 self._take_out(self._measures[name], change)
         return self._measures[name]

@@ -59,10 +59,10 @@ SETTLED_WEEKS = 8
 """Since signup: an activity level is known, and says something, only after the weeks that define it."""
 PSEUDO_GROUPS = 60
 HARMONICS_FROM, YEAR = 78, 365.25
-HOLIDAYS = ((12, 15), (12, 22), (12, 29))
-"""First days of the weeks around the end of a year, whose share of each week is a term."""
-ECHOES = ((1, 5), (1, 12), (1, 19), (1, 26))
-"""The same of the four weeks after, in which who was away over the holidays was not active in the weeks before."""
+HOLIDAYS = ((12, 15, 7), (12, 22, 7), (12, 29, 7))
+"""First days, and days, of the weeks around the end of a year: their share of each week is a term."""
+ECHOES = ((1, 5, 14), (1, 19, 14))
+"""The same of the fortnights after, in which who was away over the holidays was not active in the weeks before."""
 LEAST_COUNT = 1e-3
 HALF = 0.5
 """Added to counts whose logarithm is taken."""
@@ -128,7 +128,7 @@ def parts(counts: Counts, name: str) -> tuple[Cells, Floats, Floats]:
 def of_all_tenures(cells: Cells, counts: Floats) -> Floats:
     """Sums over tenures, in the order of `Cells.of_cohorts`."""
     leaves, _, weeks = cells.shape
-    return np.bincount(cells.week * leaves + cells.leaf, counts, leaves * weeks).astype(np.float32)
+    return summed(cells.of_all_tenures, counts, leaves * weeks)
 
 
 def untold(name: str) -> tuple[str, ...]:
@@ -548,7 +548,9 @@ def smoothed(counts: Floats) -> Array:
 
 
 @lru_cache(maxsize=4)
-def season(first_week: pd.Timestamp, length: int, holidays: tuple[tuple[int, int], ...] = HOLIDAYS) -> Array:
+def season(
+    first_week: pd.Timestamp, length: int, holidays: tuple[tuple[int, int, int], ...] = HOLIDAYS
+) -> Array:
     """A constant, and from a year and a half on a yearly wave and holidays that recur; shape (weeks, terms)."""
     weeks = pd.date_range(first_week, periods=length, freq="7D")
     columns = [np.ones(len(weeks))]
@@ -557,10 +559,12 @@ def season(first_week: pd.Timestamp, length: int, holidays: tuple[tuple[int, int
         angle = 2 * np.pi * middle.dayofyear.to_numpy() / YEAR
         columns += [np.cos(angle), np.sin(angle)]
         days = pd.DatetimeIndex(weeks.repeat(7) + pd.to_timedelta(np.tile(np.arange(7), len(weeks)), "D"))
-        for month, first in holidays:
+        for month, first, days_long in holidays:
             start = pd.to_datetime({"year": days.year, "month": month, "day": first}).to_numpy()
             into = (days.to_numpy() - start) / np.timedelta64(1, "D")
-            share = (((into >= 0) & (into < 7)) | (into < -358)).reshape(-1, 7).mean(axis=1)
-            if (share > 0.5).sum() > 1:
+            share = (
+                (((into >= 0) & (into < days_long)) | (into < days_long - 365)).reshape(-1, 7).mean(axis=1)
+            )
+            if (share > 0.5).sum() > days_long // 7:
                 columns.append(share)
     return np.column_stack(columns)

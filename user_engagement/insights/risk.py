@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.optimize import minimize
 from statsmodels.genmod.families import Binomial
 from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.tools import add_constant
@@ -77,9 +78,7 @@ def risk(risk_features: pd.DataFrame, as_of: pd.Timestamp) -> Risk:
     scale = design[fitted].std(axis=0)
     centre = design[fitted].mean(axis=0)
     design = add_constant((design - centre) / np.where(scale > 0, scale, 1), has_constant="add")
-    model = GLM(outcome[fitted].to_numpy(), design[fitted], family=Binomial())
-    fit = model.fit_regularized(alpha=RIDGE, L1_wt=0.0)
-    probability = 1 / (1 + np.exp(-design @ np.asarray(fit.params)))
+    probability = 1 / (1 + np.exp(-design @ coefficients(design[fitted], outcome[fitted].to_numpy())))
     return Risk(
         evaluation=_evaluation(
             probability[evaluated],
@@ -96,6 +95,19 @@ def risk(risk_features: pd.DataFrame, as_of: pd.Timestamp) -> Risk:
         .groupby("segment_cell", as_index=False)
         .agg(users=("probability", "size"), expected_inactive=("probability", "sum")),
     )
+
+
+def coefficients(design: Floats, outcome: Floats) -> Floats:
+    """Logistic regression with a ridge penalty, by Newton's method; shape (columns,)."""
+    model = GLM(outcome, design, family=Binomial())
+    users, columns = design.shape
+    return minimize(
+        lambda each: RIDGE * each @ each / 2 - model.loglike(each) / users,
+        np.zeros(columns),
+        jac=lambda each: RIDGE * each - model.score(each) / users,
+        hess=lambda each: RIDGE * np.eye(columns) - model.hessian(each) / users,
+        method="Newton-CG",
+    ).x
 
 
 def risk_groups(cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:
