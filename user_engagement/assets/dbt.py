@@ -138,6 +138,15 @@ def stored_tables(
     return {key: (schemas.get(table, table[0]), table[1]) for key, table in named.items()}
 
 
+def grains(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The columns that tell the rows of a model apart, by its name."""
+    return {
+        manifest["nodes"][node["attached_node"]]["name"]: tuple(node["test_metadata"]["kwargs"]["columns"])
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test" and (node.get("test_metadata") or {}).get("name") == "unique_grain"
+    }
+
+
 # -- the assets --------------------------------------------------------------------------------------------
 
 

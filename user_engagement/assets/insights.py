@@ -16,7 +16,7 @@ from dagster_dbt import DbtCliResource, dbt_assets
 
 from user_engagement.assets.common import OWNERS, WAREHOUSE_POOL, asset_key, table_of
 from user_engagement.assets.complete_weeks import INPUTS, announce_rebuild, can_keep, recorded_inputs
-from user_engagement.assets.dbt import Translator, dbt_build, load_manifest, stored_tables
+from user_engagement.assets.dbt import Translator, dbt_build, grains, load_manifest, stored_tables
 from user_engagement.contracts.marts import USER_LEVEL
 from user_engagement.errors import UserError
 from user_engagement.hashing import digest
@@ -125,10 +125,12 @@ def read_rollups(settings: Settings) -> tuple[Rollups, date]:
 
 def read_frames(settings: Settings, rollups: type[DailyRollups]) -> dict[str, pd.DataFrame]:
     keys = rollup_keys(settings)
-    stored = stored_tables(load_manifest(settings), [keys[field.name] for field in fields(rollups)])
+    manifest = load_manifest(settings)
+    stored = stored_tables(manifest, [keys[field.name] for field in fields(rollups)])
+    order = grains(manifest)
     with open_warehouse(settings).reader() as reader:
         return {
-            name: reader.ordered(schema, name).read_all().to_pandas(date_as_object=False)
+            name: reader.ordered(schema, name, order.get(name, ())).read_all().to_pandas(date_as_object=False)
             for schema, name in stored.values()
         }
 

@@ -5,7 +5,7 @@ SQL that is passed in names tables by the project's schemas (`lookups.horizon`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -45,8 +45,8 @@ class WarehouseReader(Protocol):
         """
         return self.ordered(MARTS[name].schema, name)
 
-    def ordered(self, schema: str, table: str) -> pa.RecordBatchReader:
-        """Any other table, ordered by its columns, in batches.
+    def ordered(self, schema: str, table: str, columns: Sequence[str] = ()) -> pa.RecordBatchReader:
+        """Any other table, ordered by some of its columns, by default by all, in batches.
 
         Raises:
             WarehouseError: the table has not been built.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import duckdb
@@ -20,9 +20,10 @@ class DuckDBReader(WarehouseReader):
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def ordered(self, schema: str, table: str) -> pa.RecordBatchReader:
+    def ordered(self, schema: str, table: str, columns: Sequence[str] = ()) -> pa.RecordBatchReader:
+        order = ", ".join(columns) or "all"
         try:
-            relation = self._connection.sql(f"select * from {schema}.{table} order by all")
+            relation = self._connection.sql(f"select * from {schema}.{table} order by {order}")
             return relation.to_arrow_reader(BATCH_ROWS)
         except duckdb.CatalogException:
             raise WarehouseError(f"{table} has not been built yet. Run: user-engagement run") from None

@@ -49,13 +49,13 @@ class SnowflakeReader(WarehouseReader):
         self._connection = connection
         self._account = account
 
-    def ordered(self, schema: str, table: str) -> pa.RecordBatchReader:
-        columns = self.columns(schema, table)
-        if not columns:
+    def ordered(self, schema: str, table: str, columns: Sequence[str] = ()) -> pa.RecordBatchReader:
+        existing = self.columns(schema, table)
+        if not existing:
             raise WarehouseError(f"{table} has not been built yet. Run: user-engagement run")
-        places = ", ".join(str(place) for place in range(1, len(columns) + 1))
+        order = ", ".join(columns) or ", ".join(str(place) for place in range(1, len(existing) + 1))
         cursor = self._connection.cursor()
-        cursor.execute(f"select * from {self._account.table_name(schema, table)} order by {places}")
+        cursor.execute(f"select * from {self._account.table_name(schema, table)} order by {order}")
         return _batches(cursor)
 
     def query(self, sql: str) -> pa.Table:
