@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ def main() -> None:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
+    codes: list[int] = []
+    # registered first, so that it is called last
+    atexit.register(end_at_once, codes)
     try:
         # the imports take half a second
         from user_engagement.cli.app import main as run_command
@@ -34,8 +38,25 @@ def main() -> None:
         # libraries turn an interrupt into errors of their own, or take it over while they work
         is_exit = isinstance(error, SystemExit) and error.code == INTERRUPTED
         if not (interrupts or is_exit or isinstance(error, KeyboardInterrupt)):
+            if isinstance(error, SystemExit) and isinstance(error.code or 0, int):
+                codes.append(int(error.code or 0))
             raise
         # a second one must not change the exit code while threads and temporary files are cleared away
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("Interrupted. What is published has not changed.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def end_at_once(codes: list[int]) -> None:
+    """Leaves the process with the last of these codes, if there is one, without freeing the memory object by object.
+
+    That takes more than a second after a run. Threads have ended and files are cleared away by then.
+    """
+    if codes:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:
+            # whoever read it has gone: Python says so
+            return
+        os._exit(codes[-1])
