@@ -19,6 +19,7 @@ from user_engagement.insights.scan import (
     LEFT_SHARE,
     LEFT_T,
     PAIR_PENALTY,
+    QUARTER,
     Change,
     Conditions,
     Explainer,
@@ -128,7 +129,7 @@ class Leavers:
             since = median_week(together[row])
             change = changed(self.churn.measure, groups[row], cancelled, (row, of_more[row, since]))
             in_use = changed(self.use.measure, groups[row], missed, (rows[row], of_fewer[row, since]))
-            if self.churn.is_told(change) or self.use.is_told(in_use):
+            if self.churn.is_told(change) or self.use.is_told(in_use) or self.is_told(change):
                 continue
             change, in_use = self.narrowed(change, in_use, float(shared[rows[row]]))
             for each, scanned in ((change, self.churn), (in_use, self.use)):
@@ -137,6 +138,13 @@ class Leavers:
             self.churn.found.append(replace(change, t=t, score=score, q_value=q_value, is_dated=True))
             return True
         return False
+
+    def is_told(self, change: Change) -> bool:
+        """Whether one of the measures tells of the same group in the same quarter."""
+        return any(
+            each.conditions == change.conditions and abs(each.since - change.since) <= QUARTER
+            for each in (*self.use.found, *self.churn.found)
+        )
 
     def narrowed(self, change: Change, in_use: Change, shared: float) -> tuple[Change, Change]:
         """The change in both measures of the part of the group whose users alone leave sooner, if there is one."""
@@ -149,7 +157,7 @@ class Leavers:
         t, height = self.churn.given_shape(inside, change, conditions=part.conditions)
         with self.churn.measure.without(inside):
             rest, left = self.churn.given_shape(panel.members(change.conditions) & ~inside, change)
-        if rest > LEFT_T and left > LEFT_SHARE * height:
+        if height < change.height or (rest > LEFT_T and left > LEFT_SHARE * height):
             return change, in_use
         return replace(change, conditions=part.conditions, t=t, height=height), part
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.counts import Cells, Counts
-from user_engagement.insights.measures import Measure, newer, older
+from user_engagement.insights.explain import Measures
+from user_engagement.insights.measures import ECHOES, Measure, newer, older, season
 from user_engagement.insights.names import SESSIONS, USE
-from user_engagement.insights.panel import Panel
+from user_engagement.insights.panel import LEVEL, Panel
+from user_engagement.insights.threads import mapped
 from user_engagement_tests.support.counted_company import counted_company
 
 LEAVES, TENURES, WEEKS = 40, 5, 12
@@ -85,3 +88,33 @@ def test_new_users_of_a_group_get_bands_of_their_own(panel: Panel) -> None:
     assert not after[~inside][:, len(tenures) :].any()
     assert np.array_equal(after[inside][:, : len(tenures)], before[inside] * stays)
     assert after[inside][:, len(tenures) :].sum(1) == pytest.approx((before[inside] * new).sum(1))
+
+
+def test_levels_of_activity_are_told_apart_only_where_they_say_something() -> None:
+    rollups = counted_company(seed=22, users=2_000)
+    cells, level = rollups.group_cells, pd.Series(["low", "high"] * 3)
+    rollups.group_cells = cells.assign(activity_level=level)
+    panel = company_panel(rollups, {})  # type: ignore[arg-type]
+    assert panel is not None
+    measures = Measures(panel)
+    assert measures.fresh(USE).panel is panel
+    # of three countries and two devices each has one level, so that leaving it out joins none of them
+    assert LEVEL in panel.attributes
+    assert LEVEL not in measures.fresh(SESSIONS).panel.attributes
+    for groups in ([{"country": "US"}], [{LEVEL: "low"}]):
+        coarse, leaf_of = panel.joined(groups)
+        joined = measures.joined(SESSIONS, coarse, leaf_of)
+        alike = measures.fresh(SESSIONS, by_level=True).joined(coarse, leaf_of)
+        for one, other in ((joined.actual, alike.actual), (joined.exposure, alike.exposure)):
+            assert joined.cells.dense(one) == pytest.approx(alike.cells.dense(other), rel=1e-4)
+
+
+def test_january_counts_as_a_season_only_where_there_are_two() -> None:
+    first = pd.Timestamp("2024-02-05")
+    one, two = (season(first, length, ECHOES) for length in (90, 110))
+    assert (one.shape[1], two.shape[1]) == (3, 5)
+    assert two[:, 3:].sum(0) == pytest.approx([4, 4])
+
+
+def test_what_is_mapped_may_map_by_itself() -> None:
+    assert mapped(lambda each: mapped(lambda other: each * other, [1, 2]), [3, 4]) == [[3, 6], [4, 8]]

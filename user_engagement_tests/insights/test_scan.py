@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.measures import Measure
-from user_engagement.insights.names import BEHAVIOUR, LENGTH, STEP
-from user_engagement.insights.scan import Change, Explainer, LeafTable, Leaves, scan
-from user_engagement.insights.shapes import Bank
+from user_engagement.insights.names import BEHAVIOUR, LENGTH, SESSIONS, STEP
+from user_engagement.insights.scan import LEAST_HELD, Change, Explainer, LeafTable, Leaves, fits_of, scan
+from user_engagement.insights.shapes import Bank, Noise, bank_of
 from user_engagement_tests.support.counted_company import counted_company
 
 COUNTRIES, DEVICES = ("DE", "US", "BR", "IN"), ("desktop", "phone", "tablet")
@@ -178,3 +178,32 @@ def test_users_whose_value_is_unknown_show_less_of_what_those_of_a_value_do() ->
     assert Explainer.is_mixture_of(unknown, known)
     assert not Explainer.is_mixture_of(replace(unknown, height=0.9), known)
     assert not Explainer.is_mixture_of(replace(unknown, conditions={"plan": "basic"}), known)
+
+
+def test_a_change_needs_counts_before_it_as_well_as_after() -> None:
+    """Two weeks with nobody, the only ones that were large enough to be read, once stood for the time before."""
+    bank, flat = bank_of(60), np.ones((60, 1))
+    series, sampling = np.zeros((1, 60)), np.full((1, 60), 0.2)
+    series[0, :30] = -2.0
+    step = (bank.kinds == STEP) & (bank.since == 30)
+    for small_weeks, is_found in ((slice(0), True), (np.r_[:20, 21:29], False)):
+        sampling[0, small_weeks] = 1.0
+        noise = Noise(white=1.0, ratio=0.0, persistence=0.9)
+        fits = fits_of(noise, series, sampling, np.zeros(1), flat, bank, np.ones(len(bank.since)))
+        assert (np.abs(fits.told(LEAST_HELD)[0, step]) > 4).all() == is_found
+        assert (np.abs(fits.t[0, step]) > 4).all()
+
+
+def test_a_fall_to_few_counts_is_as_sure_as_its_deviance() -> None:
+    panel = company_panel(counted_company(seed=16, users=500), {})  # type: ignore[arg-type]
+    assert panel is not None
+    measure = Measure(panel, SESSIONS)
+    leaves, during = np.arange(panel.size) == 0, (np.arange(60) >= 50) * 1.0
+    inside = np.flatnonzero(leaves[measure.cells.leaf] & (during > 0)[measure.cells.week])
+    measure.actual = np.zeros_like(measure.actual)
+    measure.actual[inside[:4]] = 1
+    # 4 where 4.5 x 5 = 22.5 were expected: 2 (4 ln(4 / 22.5) - 4 + 22.5)
+    assert measure.most_squared_t(leaves, -np.log(5), during) == pytest.approx(23.182, abs=1e-3)
+    assert measure.most_squared_t(leaves, np.log(5), during) == np.inf
+    measure.actual[inside[:4]] = 10
+    assert measure.most_squared_t(leaves, -np.log(5), during) == np.inf

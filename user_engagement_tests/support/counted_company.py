@@ -12,7 +12,7 @@ from user_engagement.insights.panel import TENURES
 
 WEEKS = pd.date_range("2025-01-06", periods=60, freq="7D")
 COUNTRIES, DEVICES = ("US", "DE", "BR"), ("desktop", "phone")
-DAYS_A_WEEK, SESSIONS_A_DAY, SECONDS = 1.5, 2.0, 300.0
+DAYS_A_WEEK, SESSIONS_A_DAY, SECONDS, DECLARED = 1.5, 2.0, 300.0, 0.3
 
 Factor = Callable[[pd.DataFrame], np.ndarray]
 
@@ -28,13 +28,15 @@ def counted_company(
     sessions: Factor = unchanged,
     seconds: Factor = unchanged,
     signs_up: Callable[[pd.DataFrame], pd.Series] | None = None,
+    leaves: Factor | None = None,
 ) -> SimpleNamespace:
-    """The rollups behind the brief of a company whose users sign up evenly and stay.
+    """The rollups behind the brief of a company whose users sign up evenly, and stay unless they leave.
 
     Args:
         activity, sessions, seconds: factors of active days, of sessions a day and of a session's seconds, for rows of
             country, device, week (its number) and signup_week.
         signs_up: whether each user signs up at all; all users do by default.
+        leaves: chance of such a row that its week is the user's last, which some of those who leave declare.
     """
     rng = np.random.default_rng(seed)
     person = pd.DataFrame(
@@ -51,6 +53,13 @@ def counted_company(
         users = len(person)
     rows = person.loc[person.index.repeat(len(WEEKS))].assign(week=np.tile(np.arange(len(WEEKS)), users))
     rows = rows[rows.week >= rows.signup_week]
+    rows["declares"] = 0
+    if leaves is not None:
+        has_left = rng.random(len(rows)) < leaves(rows)
+        lefts = pd.Series(has_left, rows.index).groupby(level=0).cumsum().to_numpy()
+        is_last = has_left & (lefts == 1)
+        rows["declares"] = (is_last & (rng.random(len(rows)) < DECLARED)).astype(int)
+        rows = rows[(lefts == 0) | is_last]
     rate = np.clip(DAYS_A_WEEK / 7 * rows.keen * activity(rows), 0, 1)
     rows["active_days"] = rng.binomial(7, rate)
     rows["sessions"] = rows.active_days + rng.poisson(
@@ -76,7 +85,7 @@ def with_states(rows: pd.DataFrame) -> pd.DataFrame:
         recent_users=before.astype(int),
         retained_users=is_active * before,
         active_users_28=lately.astype(int),
-        churned_users=0,
+        churned_users=rows.declares,
         days_by_vanished=0,
         early_active_days=rows.active_days.where(rows.week - rows.signup_week < 4, 0),
     )
