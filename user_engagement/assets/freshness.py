@@ -69,12 +69,17 @@ def not_failed_checks(settings: Settings) -> list[dg.AssetCheckKey]:
     return [dg.AssetCheckKey(key, NOT_FAILED) for key in keys]
 
 
+def recorded_events(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
+    """For each month ever materialized, the storage id of its latest event."""
+    log = instance.event_log_storage
+    return log.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+
+
 def recorded_fingerprints(
     instance: dg.DagsterInstance, key: dg.AssetKey
 ) -> dict[str, tuple[int, str | None]]:
     """For each month ever materialized, the storage id of its latest event and the fingerprint in that event."""
-    log = instance.event_log_storage
-    latest = log.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    latest = recorded_events(instance, key)
     if not latest:
         return {}
     wanted = dg.AssetRecordsFilter(asset_key=key, storage_ids=list(latest.values()))
@@ -134,14 +139,14 @@ def compare(
 def rebuilt_months(instance: dg.DagsterInstance, settings: Settings) -> dict[str, int]:
     """The storage id of each month's rebuild: the oldest of its models, since one model may fail alone."""
     models = [*BY_MONTH, *([KINDS] if settings.insights else [])]
-    events = [recorded_fingerprints(instance, activity_key(settings, model)) for model in models]
+    events = [recorded_events(instance, activity_key(settings, model)) for model in models]
     months = set.intersection(*(set(of_model) for of_model in events))
-    return {key: min(of_model[key][0] for of_model in events) for key in months}
+    return {key: min(of_model[key] for of_model in events) for key in months}
 
 
 def loaded_months(instance: dg.DagsterInstance, settings: Settings, keys: Sequence[str]) -> list[str]:
     """The months of the calendar up to the newest one whose activity was ever built."""
-    newest = max(recorded_fingerprints(instance, activity_key(settings)), default="")
+    newest = max(recorded_events(instance, activity_key(settings)), default="")
     return [key for key in keys if key <= newest]
 
 
@@ -149,11 +154,8 @@ def older_than_activity(
     instance: dg.DagsterInstance, settings: Settings, months: Sequence[str]
 ) -> str | None:
     """A sentence that names what is older than the newest activity; None if everything is up to date."""
-    newest = max(
-        (event for event, _ in recorded_fingerprints(instance, activity_key(settings)).values()), default=0
-    )
-    recorded = recorded_fingerprints(instance, cohorts_key(settings))
-    cohorts = {key: event for key, (event, _) in recorded.items()}
+    newest = max(recorded_events(instance, activity_key(settings)).values(), default=0)
+    cohorts = recorded_events(instance, cohorts_key(settings))
     older = [key for key in months if cohorts.get(key, 0) < newest]
     if older:
         return f"Cohorts of {len(older)} signup months, {older[0]} to {older[-1]}, are older than the newest activity."

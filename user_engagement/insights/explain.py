@@ -30,9 +30,7 @@ from user_engagement.insights.names import (
 )
 from user_engagement.insights.panel import LEVEL, WEEKLY, Panel
 from user_engagement.insights.scan import Change, Explainer
-from user_engagement.insights.shapes import (
-    Bank,
-)
+from user_engagement.insights.shapes import Bank
 
 LEAST_TREND = 2.7
 """t from which older users, or the weeks before, show something."""

@@ -160,6 +160,8 @@ class FilesSource:
         Also returns the files that cannot be read, with what is wrong with each.
         """
         unread = [state for state in states if (table.name, state) not in self._profiles]
+        if not unread:
+            return list(states), {}
         try:
             broken = self._profile_readable(table, self.folder, {state: state[0] for state in unread})
             moving = self._changed(unread)
