@@ -547,7 +547,7 @@ def story_of(measures: Measures, changes: Iterable[Change]) -> Story:
     for found, also in causes:
         is_blurred = found.shape == RAMP or (found.shape == STEP and found.measure == CHURN)
         is_open = is_blurred and not found.is_dated
-        change = dated(readers.measure(found.measure), found) if is_open else found
+        change = dated(readers.measure(found.measure), found, readers.measure(USE)) if is_open else found
         effect = effects.estimated(change, also)
         finding = finding_of(readers, effects, effect, also)
         if finding.is_confirmed:

@@ -424,14 +424,21 @@ class Measure:
         """The numerator of some leaves over all weeks."""
         return float(self.actual[leaves[self.cells.leaf]].sum())
 
-    def most_squared_t(self, leaves: NDArray[np.bool_], height: float, during: Array) -> float:
+    def most_squared_t(self, leaves: NDArray[np.bool_], during: Array) -> float:
         """The Poisson deviance of a fall to few counts, whose logarithms are far from normal."""
-        chosen = leaves[self.cells.leaf] & (during > 0)[self.cells.week]
-        count = float(self.actual[chosen].sum())
-        if count >= FEW_COUNTS or height > 0:
+        inside, now = leaves[self.cells.leaf], (during > 0)[self.cells.week]
+        (count, of_group), (others, of_others) = (
+            [float(each[part & now].sum()) for each in (self.actual, self.exposure)]
+            for part in (inside, ~inside)
+        )
+        if count >= FEW_COUNTS or self.name == SIGNUPS:
             return np.inf
-        usual = (count + HALF) * np.exp(-height)
-        return float(2 * (xlogy(count, count / usual) - count + usual))
+        before, others_before = (
+            float(self.actual[part & ~now].sum() / max(self.exposure[part & ~now].sum(), LEAST_COUNT))
+            for part in (inside, ~inside)
+        )
+        usual = of_group * before * others / max(of_others * others_before, LEAST_COUNT)
+        return float(2 * (xlogy(count, count / usual) - count + usual)) if count < usual else np.inf
 
     # -- taking out ----------------------------------------------------------------------------------------
 

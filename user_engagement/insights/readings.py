@@ -22,6 +22,7 @@ from user_engagement.insights.names import (
     RETENTION,
     SESSIONS,
     SIGNUPS,
+    SLOPE,
     STEP,
 )
 from user_engagement.insights.panel import Panel
@@ -39,6 +40,8 @@ from user_engagement.insights.statistics import Z
 LAST_WEEKS = 4
 DATED_WITHIN = 3.84
 """95 % quantile of chi-square(1): weeks whose likelihood ratio to the best is within it may be the first."""
+SURE_T = 8.0
+"""t of cancellations from which they alone tell the week."""
 RATE_WEEKS = 26
 """Weeks whose rates by tenure tell what a new user would have done."""
 
@@ -200,20 +203,37 @@ def alternatives(measure: Measure, change: Change) -> Array:
     return np.where(alike(measure.bank, change), squared_t(measure, change), -np.inf)
 
 
-def dated(measure: Measure, change: Change) -> Change:
+def dated(measure: Measure, change: Change, use: Measure) -> Change:
     """A gradual change with the beginning and the length that its own group's noise makes likeliest.
 
     Who cancels does so at the next renewal, so that a change of churn is blurred over weeks, and a step looks gradual.
-    Several beginnings are about as likely: it begins in the median of them, each weighted by its likelihood.
+    Several beginnings are about as likely: it begins in the median of them, each weighted by its likelihood. Where
+    cancellations alone are not sure, whom activity misses from a week on says more.
+
+    Args:
+        use: active days, out of which larger causes are taken.
     """
     bank, squares = measure.bank, alternatives(measure, change)
     if change.measure == CHURN:
         squares = np.where(np.isin(bank.kinds, (STEP, RAMP)), squared_t(measure, change), -np.inf)
+        evidence = squares
+        if change.conditions and change.height > 0 and abs(change.t) < SURE_T:
+            evidence = squares + missed_since(use, change)[bank.since]
         order = np.argsort(bank.since, kind="stable")
-        weights = np.cumsum(np.exp((squares[order] - squares.max()) / 2))
+        weights = np.cumsum(np.exp((evidence[order] - evidence.max()) / 2))
         since = bank.since[order[np.searchsorted(weights, weights[-1] / 2)]]
         squares = np.where(bank.since == since, squares, -np.inf)
     return replace(change, bank=bank.only(np.array([int(squares.argmax())])))
+
+
+def missed_since(use: Measure, change: Change) -> Array:
+    """The largest squared t of ever fewer active days of a change's group, by first week; shape (weeks,)."""
+    course = course_of(use, change)
+    t = fitted(course.clean, course.covariance, course.base, use.bank).t[0]
+    missed = np.isin(use.bank.kinds, (RAMP, SLOPE)) & (t < 0)
+    result = np.zeros(len(use.bank.values))
+    np.maximum.at(result, use.bank.since[missed], t[missed] ** 2)
+    return result
 
 
 def as_shown(measure: Measure, change: Change) -> Change:

@@ -160,8 +160,8 @@ class Compared(Protocol):
         """What leaves count together."""
         ...
 
-    def most_squared_t(self, leaves: NDArray[np.bool_], height: float, during: Array) -> float:
-        """That counts of leaves in some weeks allow a change of this height at most; during of shape (weeks,)."""
+    def most_squared_t(self, leaves: NDArray[np.bool_], during: Array) -> float:
+        """That counts of leaves allow a change of some weeks at most; during of shape (weeks,), 1 or 0."""
         ...
 
     def without(self, leaves: NDArray[np.bool_]) -> AbstractContextManager[None]: ...
@@ -324,9 +324,7 @@ class Explainer:
 
     def is_of_enough(self, change: Change) -> bool:
         """Whether a change is beyond chance by the deviance of its counts as well, which may be few."""
-        most = self.measure.most_squared_t(
-            self.panel.members(change.conditions), change.height, change.bank.covers[:, 0]
-        )
+        most = self.measure.most_squared_t(self.panel.members(change.conditions), change.bank.covers[:, 0])
         return self.q_value(min(change.score, most - change.t**2 + change.score)) < ALPHA
 
     def fits_of_groups(self) -> tuple[Shown, Array]:
@@ -687,7 +685,7 @@ class Leaves:
     def total(self, leaves: NDArray[np.bool_]) -> float:
         return float(self.actual[leaves].sum())
 
-    def most_squared_t(self, leaves: NDArray[np.bool_], height: float, during: Array) -> float:
+    def most_squared_t(self, leaves: NDArray[np.bool_], during: Array) -> float:
         # what these count, and in which unit, is unknown
         return np.inf
 

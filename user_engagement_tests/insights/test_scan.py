@@ -199,11 +199,14 @@ def test_a_fall_to_few_counts_is_as_sure_as_its_deviance() -> None:
     assert panel is not None
     measure = Measure(panel, SESSIONS)
     leaves, during = np.arange(panel.size) == 0, (np.arange(60) >= 50) * 1.0
-    inside = np.flatnonzero(leaves[measure.cells.leaf] & (during > 0)[measure.cells.week])
-    measure.actual = np.zeros_like(measure.actual)
-    measure.actual[inside[:4]] = 1
-    # 4 where 4.5 x 5 = 22.5 were expected: 2 (4 ln(4 / 22.5) - 4 + 22.5)
-    assert measure.most_squared_t(leaves, -np.log(5), during) == pytest.approx(23.182, abs=1e-3)
-    assert measure.most_squared_t(leaves, np.log(5), during) == np.inf
-    measure.actual[inside[:4]] = 10
-    assert measure.most_squared_t(leaves, -np.log(5), during) == np.inf
+    inside, late = leaves[measure.cells.leaf], (during > 0)[measure.cells.week]
+    measure.exposure = np.ones_like(measure.exposure)
+    for of_group, share in ((inside, 1 / (inside & late).sum()), (~inside, 1 / (~inside & late).sum())):
+        # 20 of each late in the history, and at the same rate before; of all others twice as many
+        measure.exposure[of_group] = 20 * share
+    measure.actual = measure.exposure * np.where(late & ~inside, 2, 1)
+    measure.actual[inside & late] *= 4 / 20
+    # 4 where 20 x 2 were expected: 2 (4 ln(4 / 40) - 4 + 40)
+    assert measure.most_squared_t(leaves, during) == pytest.approx(53.579, abs=1e-2)
+    measure.actual[inside & late] *= 41 / 4
+    assert measure.most_squared_t(leaves, during) == np.inf
