@@ -28,9 +28,11 @@ from user_engagement.insights.names import (
 from user_engagement.insights.panel import Panel
 from user_engagement.insights.scan import Change, Explainer
 from user_engagement.insights.shapes import (
+    RAMP_WEEKS,
     Array,
     Bank,
     Fits,
+    bank_of,
     fitted,
     understatement,
     without_odd_weeks,
@@ -40,6 +42,8 @@ from user_engagement.insights.statistics import Z
 LAST_WEEKS = 4
 DATED_WITHIN = 3.84
 """95 % quantile of chi-square(1): weeks whose likelihood ratio to the best is within it may be the first."""
+LONG_RAMP_WEEKS = 13
+"""That a change of behaviour which is found as gradual may take as well."""
 SURE_T = 8.0
 """t of cancellations from which they alone tell the week."""
 RATE_WEEKS = 26
@@ -184,10 +188,10 @@ def adjoining(since: NDArray[np.int64], chosen: NDArray[np.bool_], start: int) -
     return np.isin(since, weeks[stretch == stretch[weeks == start]])
 
 
-def squared_t(measure: Measure, change: Change) -> Array:
-    """Squared t of all shapes of the bank in the course of a change's group; shape (shapes,)."""
+def squared_t(measure: Measure, change: Change, bank: Bank | None = None) -> Array:
+    """Squared t of all shapes of a bank, by default the measure's, in the course of a change's group; (shapes,)."""
     course = course_of(measure, change)
-    return fitted(course.clean, course.covariance, course.base, measure.bank).t[0] ** 2
+    return fitted(course.clean, course.covariance, course.base, bank or measure.bank).t[0] ** 2
 
 
 def alike(bank: Bank, change: Change) -> NDArray[np.bool_]:
@@ -198,9 +202,10 @@ def alike(bank: Bank, change: Change) -> NDArray[np.bool_]:
     return same
 
 
-def alternatives(measure: Measure, change: Change) -> Array:
+def alternatives(measure: Measure, change: Change, bank: Bank | None = None) -> Array:
     """Squared t of all shapes of the change's kind in its group's course; -inf of others; shape (shapes,)."""
-    return np.where(alike(measure.bank, change), squared_t(measure, change), -np.inf)
+    bank = bank or measure.bank
+    return np.where(alike(bank, change), squared_t(measure, change, bank), -np.inf)
 
 
 def dated(measure: Measure, change: Change, use: Measure) -> Change:
@@ -213,7 +218,10 @@ def dated(measure: Measure, change: Change, use: Measure) -> Change:
     Args:
         use: active days, out of which larger causes are taken.
     """
-    bank, squares = measure.bank, alternatives(measure, change)
+    bank = measure.bank
+    if change.shape == RAMP and change.measure not in (SIGNUPS, CHURN):
+        bank = bank_of(len(bank.values), ramps=(RAMP_WEEKS, LONG_RAMP_WEEKS))
+    squares = alternatives(measure, change, bank)
     if change.measure == CHURN:
         squares = np.where(np.isin(bank.kinds, (STEP, RAMP)), squared_t(measure, change), -np.inf)
         evidence = squares
