@@ -112,12 +112,15 @@ def changes_of(measures: Measures, vanished: list[Vanished]) -> list[Change]:
     found = [outage_change(panel, outage) for outage in panel.outages]
     found += [change for each in vanished if (change := recording_change(use, each))]
     found += new_user_changes(measures, use)
-    in_use, in_churn = Explainer(use), Explainer(measures.to_scan(CHURN), found)
+    in_use = Explainer(use)
     found += [dated_by_fact(change, vanished) for change in in_use.explain(6)]
     found += signup_changes(measures.to_scan(SIGNUPS))
-    in_churn.explain(3, in_everybody=False)
-    find_leavers(in_use, in_churn)
-    found += in_churn.explain(3)
+    churn = measures.to_scan(CHURN)
+    if churn.actual.any():
+        in_churn = Explainer(churn, found)
+        in_churn.explain(3, in_everybody=False)
+        find_leavers(in_use, in_churn)
+        found += in_churn.explain(3)
     for name in (RESURRECTION, SESSIONS, LENGTH):
         measure = measures.to_scan(name)
         if measure.actual.any():

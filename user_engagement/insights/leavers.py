@@ -90,11 +90,10 @@ def find_leavers(use: Explainer, churn: Explainer) -> None:
     Args:
         use, churn: the measures, without what each of them tells by itself; each change is taken out of both.
     """
-    if churn.panel.groups and churn.measure.actual.any():
-        leavers = Leavers(use, churn)
-        for _ in range(MOST_GROUPS):
-            if not leavers.find_next():
-                break
+    leavers = Leavers(use, churn)
+    for _ in range(MOST_GROUPS):
+        if not leavers.find_next():
+            break
 
 
 class Leavers:
@@ -112,14 +111,18 @@ class Leavers:
 
     def find_next(self) -> bool:
         """Takes the surest group that is not told yet out of both measures; whether there is one beyond chance."""
-        groups = self.churn.panel.groups
-        rows = [self.use.panel.groups.index(group) for group in groups]
+        known = self.use.panel.groups
+        groups = [group for group in self.churn.panel.groups if group in known]
+        if not groups:
+            return False
+        places = [self.churn.panel.groups.index(group) for group in groups]
+        rows = [known.index(group) for group in groups]
         (cancelled, _), (missed, shared) = self.churn.fits_of_groups(), self.use.fits_of_groups()
-        more, of_more = self.cancelled.by_week(cancelled.told(LEAST_HELD))
+        more, of_more = (each[places] for each in self.cancelled.by_week(cancelled.told(LEAST_HELD)))
         fewer, of_fewer = (each[rows] for each in self.missed.by_week(missed.told(SURE_HELD)))
         together = np.where(np.minimum(more, fewer) >= LEAST_OF_EACH, more**2 + fewer**2, 0.0)
         # a change of one measure alone is better told by that measure
-        alone = np.maximum(self.cancelled.best_alone(cancelled), self.missed.best_alone(missed)[rows])
+        alone = np.maximum(self.cancelled.best_alone(cancelled)[places], self.missed.best_alone(missed)[rows])
         together = np.where(together > alone[:, None], together, 0.0)
         scores = together.max(1) - PAIR_PENALTY * np.array([len(group) > 1 for group in groups])
         for row in np.argsort(-scores, kind="stable"):
@@ -127,7 +130,7 @@ class Leavers:
             if q_value >= ALPHA:
                 break
             since = median_week(together[row])
-            change = changed(self.churn.measure, groups[row], cancelled, (row, of_more[row, since]))
+            change = changed(self.churn.measure, groups[row], cancelled, (places[row], of_more[row, since]))
             in_use = changed(self.use.measure, groups[row], missed, (rows[row], of_fewer[row, since]))
             if self.churn.is_told(change) or self.use.is_told(in_use) or self.is_told(change):
                 continue
