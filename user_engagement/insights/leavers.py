@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from user_engagement.insights.measures import Measure
 from user_engagement.insights.names import BEHAVIOUR, RAMP, SLOPE, STEP
-from user_engagement.insights.scan import LEAST_HELD as SURE_HELD
 from user_engagement.insights.scan import (
+    LEAST_HELD,
     LEFT_SHARE,
     LEFT_T,
     PAIR_PENALTY,
@@ -32,8 +32,8 @@ CANCELLING, MISSED = (STEP, RAMP), (RAMP, SLOPE)
 """How a rise of cancellations begins, and how those who left are missed."""
 LEAST_OF_EACH = 2.0
 """t of more cancellations, and of fewer active users."""
-LEAST_HELD = 5.0
-"""Of cancellations, which need not tell by themselves: inverse variances that the weeks of a shape add up to."""
+LEAST_CANCELLED = 5.0
+"""`LEAST_HELD` of cancellations, which need not be sure by themselves."""
 MOST_GROUPS = 3
 
 
@@ -62,7 +62,7 @@ class Side:
 
     def best_alone(self, fits: Shown) -> Array:
         """The best score of each series in this measure; shape (series,)."""
-        t = fits.told(SURE_HELD)
+        t = fits.told(LEAST_HELD)
         return np.where(t != 0, t**2 - self.measure.bank.penalties, 0.0).max(1)
 
     def _by_week(self, t: Array) -> tuple[Array, NDArray[np.int64]]:
@@ -118,8 +118,8 @@ class Leavers:
         places = [self.churn.panel.groups.index(group) for group in groups]
         rows = [known.index(group) for group in groups]
         (cancelled, _), (missed, shared) = self.churn.fits_of_groups(), self.use.fits_of_groups()
-        more, of_more = (each[places] for each in self.cancelled.by_week(cancelled.told(LEAST_HELD)))
-        fewer, of_fewer = (each[rows] for each in self.missed.by_week(missed.told(SURE_HELD)))
+        more, of_more = (each[places] for each in self.cancelled.by_week(cancelled.told(LEAST_CANCELLED)))
+        fewer, of_fewer = (each[rows] for each in self.missed.by_week(missed.told(LEAST_HELD)))
         together = np.where(np.minimum(more, fewer) >= LEAST_OF_EACH, more**2 + fewer**2, 0.0)
         # a change of one measure alone is better told by that measure
         alone = np.maximum(self.cancelled.best_alone(cancelled)[places], self.missed.best_alone(missed)[rows])

@@ -69,6 +69,7 @@ HALF = 0.5
 FEW_SIGNUPS = 0.25
 """Of the mean of all weeks: what is expected of a week at least, so that signups that stop are seen."""
 FEW_COUNTS = 30.0
+"""Up to which a fall is judged by its deviance as well."""
 LAPSE_WEEKS = 4
 """Before a week, whose activity says who is retained or returns in it."""
 PRIOR_WEEKS = 26
