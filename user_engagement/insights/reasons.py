@@ -22,9 +22,9 @@ def with_reasons(story: Story, panel: Panel, reasons: pd.DataFrame) -> Story:
     """The story with the reason whose share rose most in each group that leaves more, if any rose beyond chance.
 
     Args:
-        reasons: one row per group_cell, week_start and churn_reason, with users.
+        reasons: one row per group_cell, week_start and churn_reason, with users; cells outside the panel do not count.
     """
-    known = reasons[reasons.churn_reason != UNKNOWN]
+    known = reasons[(reasons.churn_reason != UNKNOWN) & reasons.group_cell.isin(panel.leaf_of.index)]
     if known.empty:
         return story
     return replace(story, findings=tuple(with_reason(each, panel, known) for each in story.findings))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from user_engagement.insights.analysis import brief_tables
+from user_engagement.insights.analysis import brief_tables, company_panel
+from user_engagement.insights.explain import Measures, changes_of
+from user_engagement.insights.findings import story_of
+from user_engagement.insights.reasons import with_reasons
 from user_engagement_tests.support.counted_company import WEEKS, counted_company
 
 NO_GROWTH = pd.DataFrame({"segment_name": []})
@@ -152,3 +156,25 @@ def test_sessions_of_one_device_that_double_overnight_are_delivery() -> None:
     )
     assert said(tables) == [("measurement", "sessions_per_day", {"main_device": "phone"}, "up", WEEKS[SINCE])]
     assert "whose main device is phone jumped up overnight" in tables["decline_brief"].finding[0]
+
+
+@pytest.mark.slow
+def test_reasons_of_users_outside_a_group_that_is_explained_do_not_count() -> None:
+    """`why --segment` once ended in a traceback where a finding of the group was about cancellations."""
+    rollups = counted_company(
+        seed=12, activity=lambda rows: np.where((rows.device == "phone") & (rows.week >= SINCE), 0.5, 1.0)
+    )
+    panel = company_panel(rollups, {"country": "US"})  # type: ignore[arg-type]
+    assert panel is not None
+    measures = Measures(panel)
+    story = story_of(measures, changes_of(measures, []))
+    story = replace(story, findings=tuple(replace(each, also=("churn",)) for each in story.findings))
+    reasons = pd.DataFrame(
+        [
+            (cell, week, "price" if (cell in panel.leaf_of.index) == (week >= WEEKS[SINCE]) else "unused", 40)
+            for cell in rollups.group_cells.group_cell
+            for week in WEEKS
+        ],
+        columns=["group_cell", "week_start", "churn_reason", "users"],
+    )
+    assert [each.churn_reason for each in with_reasons(story, panel, reasons).findings] == ["price"]
