@@ -427,18 +427,20 @@ class Measure:
 
     def most_squared_t(self, leaves: NDArray[np.bool_], during: Array) -> float:
         """The Poisson deviance of a fall to few counts, whose logarithms are far from normal."""
-        inside, now = leaves[self.cells.leaf], (during > 0)[self.cells.week]
-        (count, of_group), (others, of_others) = (
-            [float(each[part & now].sum()) for each in (self.actual, self.exposure)]
-            for part in (inside, ~inside)
+        marks, now = leaves[None].astype(np.float32), during > 0
+        (counts, others), (of_group, of_others) = (
+            [each.sum(axis=(0, 1)) for each in self._inside_and_outside(marks, name)]
+            for name in ("actual", "exposure")
         )
+        count = float(counts[now].sum())
         if count >= FEW_COUNTS or self.name == SIGNUPS:
             return np.inf
         before, others_before = (
-            float(self.actual[part & ~now].sum() / max(self.exposure[part & ~now].sum(), LEAST_COUNT))
-            for part in (inside, ~inside)
+            float(done[~now].sum() / max(could[~now].sum(), LEAST_COUNT))
+            for done, could in ((counts, of_group), (others, of_others))
         )
-        usual = of_group * before * others / max(of_others * others_before, LEAST_COUNT)
+        usual = float(of_group[now].sum()) * before * float(others[now].sum())
+        usual /= max(float(of_others[now].sum()) * others_before, LEAST_COUNT)
         return float(2 * (xlogy(count, count / usual) - count + usual)) if count < usual else np.inf
 
     # -- taking out ----------------------------------------------------------------------------------------
@@ -465,10 +467,22 @@ class Measure:
         counts = counts.copy()
         counts[inside] = after
         setattr(self, name, counts)
-        for of_groups in (True, False):
-            if (kept := self.totals.get((name, of_groups))) is not None:
-                moved = self.cells.totals(self._marks(of_groups), after - before, inside)
-                self.totals[name, of_groups] = kept + moved
+        moved = self.cells.totals(self._marks(of_groups=False), after - before, inside)
+        if (whole := self.totals.get((name, False))) is not None:
+            self.totals[name, False] = whole + moved
+        if (kept := self.totals.get((name, True))) is not None:
+            marks = self._marks(of_groups=True)
+            size, shared = leaves.sum(), marks @ leaves.astype(np.float32)
+            totals = kept.copy()
+            totals[shared == size] += moved[0]
+            rest = (shared > 0) & (shared < size)
+            if self.name != SIGNUPS:
+                # of a part of the leaves, all counts were multiplied
+                is_part = rest & (shared == marks.sum(1))
+                totals[is_part] *= factor
+                rest &= ~is_part
+            totals[rest] += self.cells.totals(marks[rest], after - before, inside)
+            self.totals[name, True] = totals
 
     @contextmanager
     def without(self, leaves: NDArray[np.bool_]) -> Iterator[None]:

@@ -207,19 +207,25 @@ def panel_of(
     first_signups = cohort_counts.signup_week.min()
     tenures = TENURES[max(0, (weeks[-1] - first_signups).days // 7) >= TENURES]
     attributes, leaf_of = _leaves(group_cells, cohort_counts, segment_values)
+    is_group = [(counts.cell_kind == "group").to_numpy() for counts in (weekly_counts, cohort_counts)]
+    groups = [np.flatnonzero(each) for each in is_group]
+    buckets = [np.flatnonzero(~each) for each in is_group]
     # a bucket of users who were never active has signups alone
-    buckets = (counts[counts.cell_kind == "bucket"].cell.max() for counts in (weekly_counts, cohort_counts))
-    bucket_of = pd.Series(np.arange(max(buckets) + 1))
-    parts = {
-        kind: _counts(weekly_counts, cohort_counts, kind, numbers, weeks, tenures)
-        for kind, numbers in (("group", leaf_of), ("bucket", bucket_of))
-    }
+    last_bucket = max(
+        counts.cell.to_numpy()[rows].max()
+        for counts, rows in zip((weekly_counts, cohort_counts), buckets, strict=True)
+    )
+    bucket_of = pd.Series(np.arange(last_bucket + 1))
+    leaves, of_buckets = (
+        _counts(weekly_counts, cohort_counts, *rows, number_of, weeks, tenures)
+        for rows, number_of in ((groups, leaf_of), (buckets, bucket_of))
+    )
     last_day = weeks[-1] + pd.Timedelta(days=6)
     observed = {
         name: np.asarray(weeks + pd.Timedelta(days=6 + days) <= last_day)
         for name, days in OBSERVED_DAYS.items()
     }
-    return Panel(weeks, tenures, attributes, parts["group"], parts["bucket"], observed, leaf_of)
+    return Panel(weeks, tenures, attributes, leaves, of_buckets, observed, leaf_of)
 
 
 def named_cells(group_cells: pd.DataFrame, segment_values: pd.DataFrame) -> pd.DataFrame:
@@ -271,7 +277,8 @@ def _leaves(
     frame = frame[[name for name in frame if frame[name].nunique() > 1]]
     if frame.empty or not len(frame.columns):
         return {}, pd.Series(0, index=cells.index)
-    leaf = frame.groupby(list(frame.columns), sort=True).ngroup()
+    # leaves in the order of their cells, so that counts which are read in that order need not be sorted
+    leaf = frame.groupby(list(frame.columns), sort=False).ngroup()
     first = frame.assign(leaf=leaf).drop_duplicates("leaf").sort_values("leaf")
     return {str(name): first[name].to_numpy(dtype=str) for name in frame}, leaf
 
@@ -279,7 +286,8 @@ def _leaves(
 def _counts(
     weekly: pd.DataFrame,
     cohorts: pd.DataFrame,
-    kind: str,
+    rows: NDArray[np.int64],
+    cohort_rows: NDArray[np.int64],
     number_of: pd.Series,
     weeks: pd.DatetimeIndex,
     tenures: NDArray[np.int64],
@@ -287,9 +295,10 @@ def _counts(
     """The counts of cells of a kind.
 
     Args:
+        rows, cohort_rows: those of the kind; quickest in order of tenure, week and leaf.
         number_of: the leaf of each group cell or bucket.
     """
-    cohorts = cohorts.loc[cohorts.cell_kind == kind]
+    cohorts = cohorts.iloc[cohort_rows]
     size = int(number_of.max()) + 1
     first_signups = min(cohorts.signup_week.min(), weeks[0])
     earlier = (weeks[0] - first_signups).days // 7
@@ -306,31 +315,30 @@ def _counts(
         band = int(np.searchsorted(tenures, age, side="right")) - 1
         since = max(0, age - earlier)
         users[band, since:] += signups_by_week[since + earlier - age : earlier + len(weeks) - age]
-    rows = np.flatnonzero(weekly.cell_kind.to_numpy() == kind)
-    tenure = np.searchsorted(tenures, weekly.tenure_weeks.to_numpy().take(rows))
     week_start = weekly.week_start.to_numpy().take(rows).astype("datetime64[D]")
-    week = (week_start - weeks[0].to_datetime64().astype("datetime64[D]")).astype(int) // 7
-    place = (tenure * len(weeks) + week) * size + number_of[weekly.cell.to_numpy().take(rows)].to_numpy()
-    # in order, so that memory is read and written along
-    order = np.argsort(place, kind="stable")
-    rows, place = rows[order], place[order]
+    week = (week_start - weeks[0].to_datetime64().astype("datetime64[D]")).astype(np.int32) // 7
+    tenure = np.arange(len(tenures), dtype=np.int32).repeat(np.diff(tenures, append=tenures[-1] + 1))
+    place = (tenure[weekly.tenure_weeks.to_numpy().take(rows)] * len(weeks) + week) * size
+    place += number_of.to_numpy(np.int32)[number_of.index.get_indexer(weekly.cell.to_numpy().take(rows))]
+    if (place[1:] < place[:-1]).any():
+        # in order, so that memory is read and written along
+        order = np.argsort(place, kind="stable")
+        rows, place = rows[order], place[order]
     is_cell = users.ravel() > 0
     is_cell[place] = True
     first = np.flatnonzero(np.diff(place, prepend=-1))
-    kept = np.flatnonzero(is_cell)
-    cell = np.searchsorted(kept, place[first])
-    numbers = np.unravel_index(kept, users.shape)
-    of_tenure, of_week, leaf = (each.astype(np.int32) for each in numbers)
+    cells = Cells.of_places(np.flatnonzero(is_cell), (size, len(tenures), len(weeks)))
+    cell = (np.cumsum(is_cell, dtype=np.int32) - 1)[place[first]]
 
     def counted(name: str) -> Floats:
-        counts = np.zeros(len(kept), np.float32)
+        counts = np.zeros(len(cells.leaf), np.float32)
         counts[cell] = np.add.reduceat(weekly[name].to_numpy().take(rows), first)
         return counts
 
     weekly_counts = dict(zip(WEEKLY, mapped(counted, WEEKLY), strict=True))
     return Counts(
-        Cells(leaf, of_tenure, of_week, (size, len(tenures), len(weeks))),
-        {**weekly_counts, "users": users.ravel()[kept]},
+        cells,
+        {**weekly_counts, "users": users.ravel()[is_cell]},
         {
             **{name: count[:, earlier : earlier + len(weeks)] for name, count in by_cohort.items()},
             "all_signups": signups,

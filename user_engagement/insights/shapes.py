@@ -189,8 +189,11 @@ def _beside(series: Array, covariance: Array, base: Array, bank: Bank) -> tuple[
     inverse = inverse_of(covariance)
     along = (inverse @ base).transpose(0, 2, 1)
     held = np.linalg.solve(along @ base, along)
-    weights = inverse - along.transpose(0, 2, 1) @ held
-    pulled = series @ weights[0] if len(weights) == 1 else (weights @ series[:, :, None])[:, :, 0]
+    # of one covariance, all series are columns of one matrix
+    is_one = len(inverse) == 1
+    columns = series.T[None] if is_one else series[:, :, None]
+    pulled = inverse @ columns - along.transpose(0, 2, 1) @ (held @ columns)
+    pulled = pulled[0].T if is_one else pulled[:, :, 0]
     own, by_base = (np.empty((len(covariance), len(bank.since))) for _ in range(2))
     first, after = bank.since[bank.is_flat], bank.after[bank.is_flat]
     own[:, bank.is_flat] = _squares(inverse, first, after)

@@ -10,7 +10,7 @@ from user_engagement.insights.analysis import company_panel
 from user_engagement.insights.counts import Cells, Counts
 from user_engagement.insights.explain import Measures
 from user_engagement.insights.measures import ECHOES, Measure, newer, older, season
-from user_engagement.insights.names import SESSIONS, USE
+from user_engagement.insights.names import SESSIONS, SIGNUPS, USE
 from user_engagement.insights.panel import LEVEL, Panel
 from user_engagement.insights.threads import mapped
 from user_engagement_tests.support.counted_company import counted_company
@@ -75,6 +75,37 @@ def test_a_measure_of_joined_leaves_shows_the_same_of_a_group(panel: Panel) -> N
         assert coarse.size < panel.size
         for found, expected in zip(of_joined, of_all, strict=True):
             assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [USE, SIGNUPS])
+@pytest.mark.parametrize("group", [{}, {"country": "US"}, {"country": "US", "main_device": "mobile"}])
+def test_what_groups_total_after_a_change_is_taken_out_is_what_their_leaves_do(
+    panel: Panel, name: str, group: dict[str, str]
+) -> None:
+    measure = Measure(panel, name)
+    shape = np.clip((np.arange(len(panel.weeks)) - 20) / 10, 0, 1)
+    measure.contrasts(panel.membership, panel.groups)
+    assert measure.totals
+    measure.take_out(panel.members(group), -0.4, shape)
+    for (counts, of_groups), kept in measure.totals.items():
+        marks = panel.membership if of_groups else np.ones((1, panel.size), np.float32)
+        assert kept == pytest.approx(
+            measure.cells.totals(marks, getattr(measure, counts)), rel=1e-4, abs=1e-3
+        )
+
+
+def test_leaves_are_the_same_in_whatever_order_the_counts_come() -> None:
+    rollups = counted_company(seed=23, users=500)
+    panel = company_panel(rollups, {})  # type: ignore[arg-type]
+    rollups.weekly_counts = rollups.weekly_counts.sample(frac=1, random_state=1)
+    shuffled = company_panel(rollups, {})  # type: ignore[arg-type]
+    assert panel is not None
+    assert shuffled is not None
+    assert all(np.array_equal(panel.attributes[name], shuffled.attributes[name]) for name in panel.attributes)
+    for counts, others in ((panel.leaves, shuffled.leaves), (panel.buckets, shuffled.buckets)):
+        for name in ("active_days", "users", "log_seconds"):
+            dense = counts.cells.dense(counts.weekly[name])
+            assert dense == pytest.approx(others.cells.dense(others.weekly[name]), rel=1e-5)
 
 
 def test_new_users_of_a_group_get_bands_of_their_own(panel: Panel) -> None:
