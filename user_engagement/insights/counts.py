@@ -163,9 +163,11 @@ class Counts:
         order = np.argsort(leaf_of, kind="stable")
         first = np.flatnonzero(np.diff(leaf_of[order], prepend=-1))
         cells, number = self.cells.joined(leaf_of, len(first))
+        names = list(weekly)
+        sums = mapped(lambda name: summed(number, self.weekly[name], len(cells.leaf)), names)
         return Counts(
             cells,
-            {name: summed(number, self.weekly[name], len(cells.leaf)) for name in weekly},
+            dict(zip(names, sums, strict=True)),
             {name: np.add.reduceat(counts[order], first, axis=0) for name, counts in self.cohorts.items()},
         )
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import chain, permutations
 from zlib import crc32
 
 import numpy as np
@@ -31,6 +31,7 @@ from user_engagement.insights.statistics import (
     ranked,
     ratio,
 )
+from user_engagement.insights.threads import mapped
 
 NEW_USER_METRICS = ("activation", "new_user_retention")
 METRICS = (*NEW_USER_METRICS, "retention", "churn", "frequency")
@@ -120,11 +121,11 @@ def decompose(cells: pd.DataFrame, dimensions: list[str], seed: int, draws: int 
         alone), with contribution in the metric's unit and a 95 % percentile interval from `draws` bootstrap samples
         of users. Metrics with an empty period are left out.
     """
-    rows = [
-        row
-        for metric, of_metric in cells.groupby("metric", sort=False)
-        for row in _of_metric(str(metric), of_metric, dimensions, seed, draws)
-    ]
+    metrics = list(cells.groupby("metric", sort=False))
+    of_metrics = mapped(
+        lambda each: list(_of_metric(str(each[0]), each[1], dimensions, seed, draws)), metrics
+    )
+    rows = list(chain.from_iterable(of_metrics))
     if not rows:
         return pd.DataFrame(columns=COLUMNS)
     table = pd.DataFrame(rows)

@@ -334,16 +334,20 @@ class Measure:
             actual, exposure: totals of all others beside each group, changed in place.
         """
         habits_of = [tuple(name for name in HABITS if name in group) for group in groups]
-        for habits in {each for each in habits_of if each}:
+        combined = sorted({each for each in habits_of if each})
+        none = {name: self.panel.attributes[name] == NONE for habits in combined for name in habits}
+        unknown = np.array([np.any([none[name] for name in each], axis=0) for each in combined])
+        if not unknown.any():
+            return
+        marks = (unknown * self.among).astype(np.float32)
+        done, could = (self.cells.totals(marks, each) * self.seen for each in (self.actual, self.exposure))
+        by_level = np.array([LEVEL in habits for habits in combined])
+        if self.by_level is not None and by_level.any():
+            could[by_level] = self.cells.totals(marks[by_level], self.by_level) * self.seen
+        for place, habits in enumerate(combined):
             rows = np.array([each == habits for each in habits_of])
-            unknown = np.any([self.panel.attributes[name] == NONE for name in habits], axis=0) & (
-                self.among > 0
-            )
-            if not unknown.any():
-                continue
-            weighted = self.exposure if LEVEL not in habits or self.by_level is None else self.by_level
-            for cells, rest in ((self.actual, actual), (weighted, exposure)):
-                rest[rows] -= self.cells.totals(unknown[None].astype(np.float32), cells) * self.seen
+            actual[rows] -= done[place]
+            exposure[rows] -= could[place]
 
     @property
     def settled(self) -> Floats:

@@ -497,11 +497,15 @@ class Explainer:
             names: attributes that may tell the part apart; all by default.
         """
         whole, best = self.panel.members(change.conditions), change
+        # the change's own t is net of what random groups show
+        by_itself, _ = self.given_shape(whole, change, shared)
+        net = change.t / by_itself if by_itself else 1.0
         for part in self.panel.parts_of(change.conditions):
             if names is not None and not part.keys() <= set(names):
                 continue
             inside = self.panel.members(part)
             t, height = self.given_shape(inside, change, shared, part)
+            t *= net
             if t * np.sign(change.height) < 0 or t**2 - PAIR_PENALTY < best.t**2:
                 continue
             with self.measure.without(inside):
