@@ -471,21 +471,20 @@ class Measure:
         counts = counts.copy()
         counts[inside] = after
         setattr(self, name, counts)
-        moved = self.cells.totals(self._marks(of_groups=False), after - before, inside)
         if (whole := self.totals.get((name, False))) is not None:
-            self.totals[name, False] = whole + moved
+            self.totals[name, False] = whole + self.cells.totals(
+                self._marks(of_groups=False), after - before, inside
+            )
         if (kept := self.totals.get((name, True))) is not None:
-            marks = self._marks(of_groups=True)
-            size, shared = leaves.sum(), marks @ leaves.astype(np.float32)
-            totals = kept.copy()
-            totals[shared == size] += moved[0]
-            rest = (shared > 0) & (shared < size)
+            marks, totals = self._marks(of_groups=True), kept.copy()
+            shared = marks @ leaves.astype(np.float32)
+            partly = shared > 0
             if self.name != SIGNUPS:
-                # of a part of the leaves, all counts were multiplied
-                is_part = rest & (shared == marks.sum(1))
+                # of a group that is a part of the leaves, all counts were multiplied
+                is_part = partly & (shared == marks.sum(1))
                 totals[is_part] *= factor
-                rest &= ~is_part
-            totals[rest] += self.cells.totals(marks[rest], after - before, inside)
+                partly &= ~is_part
+            totals[partly] += self.cells.totals(marks[partly], after - before, inside)
             self.totals[name, True] = totals
 
     @contextmanager
