@@ -343,15 +343,13 @@ class Measure:
         # of several marks, most cells have none
         cells = np.flatnonzero(marks.any(axis=0)[self.cells.leaf]) if len(marks) > 1 else None
 
-        def totals(counts: Floats, rows: NDArray[np.bool_]) -> Floats:
-            some = counts if cells is None else counts[cells]
-            return self.cells.totals(marks[rows], some, cells) * self.seen
+        def totals(counts: Floats) -> Floats:
+            return self.cells.totals(marks, counts if cells is None else counts[cells], cells) * self.seen
 
-        everything = np.ones(len(marks), dtype=bool)
-        done, could = (totals(each, everything) for each in (self.actual, self.exposure))
+        done, could = totals(self.actual), totals(self.exposure)
         by_level = np.array([LEVEL in habits for habits in combined])
         if self.by_level is not None and by_level.any():
-            could[by_level] = totals(self.by_level, by_level)
+            could[by_level] = totals(self.by_level)[by_level]
         for place, habits in enumerate(combined):
             rows = np.array([each == habits for each in habits_of])
             actual[rows] -= done[place]

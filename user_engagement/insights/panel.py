@@ -319,7 +319,7 @@ def _counts(
     week = (week_start - weeks[0].to_datetime64().astype("datetime64[D]")).astype(np.int32) // 7
     tenure = np.arange(len(tenures), dtype=np.int32).repeat(np.diff(tenures, append=tenures[-1] + 1))
     place = (tenure[weekly.tenure_weeks.to_numpy().take(rows)] * len(weeks) + week) * size
-    place += number_of.to_numpy(np.int32)[number_of.index.get_indexer(weekly.cell.to_numpy().take(rows))]
+    place += number_of[weekly.cell.to_numpy().take(rows)].to_numpy(np.int32)
     if (place[1:] < place[:-1]).any():
         # in order, so that memory is read and written along
         order = np.argsort(place, kind="stable")
