@@ -18,8 +18,8 @@ from dagster._core.definitions.run_request import DagsterRunReaction
 # What the launcher catches when a code server on another host does not answer.
 from dagster._core.errors import DagsterUserCodeUnreachableError
 
-# The event log that stores events in batches: its base class, and the types of asset events.
-from dagster._core.events import ASSET_EVENTS
+# The event log that stores events in batches: its base class and table, and the types of events of assets and checks.
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.execution.api import execute_run_iterator
 
 # The command line overrides the instance in `dagster.yaml`: its runs keep no compute logs and store events in batches.
@@ -37,6 +37,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 # The arguments of the type handlers of dagster-duckdb-pandas and dagster-snowflake-pandas.
 from dagster._core.storage.db_io_manager import TablePartitionDimension, TableSlice
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 # The tags in which Dagster stores the months, the code server and the retries of a run.
@@ -53,6 +54,7 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
+    "ASSET_CHECK_EVENTS",
     "ASSET_EVENTS",
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
@@ -74,6 +76,7 @@ __all__ = [
     "InstanceRef",
     "LaunchRunContext",
     "SerializableErrorInfo",
+    "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
     "TablePartitionDimension",
     "TableSlice",

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from user_engagement.code_location import build_definitions
-from user_engagement.instance.gc_tuning import collect_less_often
+from user_engagement.interpreter import collect_less_often
 from user_engagement.settings import get_settings
 
 collect_less_often()

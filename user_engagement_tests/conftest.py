@@ -13,7 +13,7 @@ import pytest
 from dagster._core.test_utils import environ
 
 from user_engagement import simulation
-from user_engagement.instance.gc_tuning import collect_less_often
+from user_engagement.interpreter import collect_less_often
 from user_engagement.settings import PREFIX, Settings, get_settings, load_settings
 from user_engagement_tests.support.company import EXTRAS, THROUGH
 

@@ -8,6 +8,8 @@ import signal
 import sys
 from types import FrameType
 
+from user_engagement.interpreter import collect_less_often, end_at_once, long_lived
+
 __all__ = ["main"]
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
@@ -31,8 +33,10 @@ def main() -> None:
     atexit.register(end_at_once, codes)
     try:
         # the imports take half a second
-        from user_engagement.cli.app import main as run_command
+        with long_lived():
+            from user_engagement.cli.app import main as run_command
 
+        collect_less_often()
         run_command()
     except BaseException as error:
         # libraries turn an interrupt into errors of their own, or take it over while they work
@@ -45,18 +49,3 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("Interrupted. What is published has not changed.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-
-
-def end_at_once(codes: list[int]) -> None:
-    """Leaves the process with the last of these codes, if there is one, without freeing the memory object by object.
-
-    That takes more than a second after a run. Threads have ended and files are cleared away by then.
-    """
-    if codes:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except OSError:
-            # whoever read it has gone: Python says so
-            return
-        os._exit(codes[-1])

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from user_engagement.errors import RunFailedError, SettingsError, UserError
-from user_engagement.instance.gc_tuning import collect_less_often
+from user_engagement.interpreter import long_lived
 from user_engagement.settings import PREFIX, Settings, get_settings
 
 app = typer.Typer(
@@ -110,16 +110,16 @@ def run(
 
         empty_home(settings)
     from user_engagement.cli.machine import refuse_unwritable
-    from user_engagement.warehouse import open_warehouse
+    from user_engagement.inputs.parsed_project import parse_ahead
 
     # before the imports and the source, which take seconds
     refuse_unwritable(settings)
+    parse_ahead(settings)
+    from user_engagement.warehouse import open_warehouse
+
     if settings.warehouse == "duckdb" and open_warehouse(settings).exists():
         with open_warehouse(settings).reader():
             pass
-    from user_engagement.inputs.parsed_project import parse_ahead
-
-    parse_ahead(settings)
     from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.inputs.publication import is_current
     from user_engagement.publishing.generations import EVERY_FILE_READ, read_manifest, resolve
@@ -139,7 +139,8 @@ def run(
         progress.show_step("checking the source")
         is_forced = full or rebuild or settings.start or settings.end
         if is_forced or not is_current(settings, datetime.now(UTC)):
-            from user_engagement import pipeline
+            with long_lived():
+                from user_engagement import pipeline
 
             planned = pipeline.plan(settings, full, rebuild)
             progress.show_plan(planned)
@@ -404,7 +405,6 @@ def dashboard(
 
 def main() -> None:
     """Entry point. A user's mistake ends in one clear message and exit code 2, never in a traceback."""
-    collect_less_often()
     try:
         app()
     except UserError as error:

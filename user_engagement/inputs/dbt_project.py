@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from user_engagement.errors import SettingsError
+from user_engagement.hashing import content_hashes, digest
 from user_engagement.settings import PREFIX, SHIPPED_DBT_PROJECT, Settings
 
 OWN_MODELS = "own_models"
@@ -52,6 +53,11 @@ def prepare_project(settings: Settings) -> Path:
             shutil.copyfile(file, draft)
             draft.replace(copy)
     return project
+
+
+def project_fingerprint(project_dir: Path) -> str:
+    """One digest of a dbt project: its content, whatever the times of its files."""
+    return digest(content_hashes(project_dir / name for name in sorted(_files(project_dir, Path()))))
 
 
 def _check_own_models(folder: Path) -> None:

@@ -3,15 +3,13 @@
 Loads and publications record them on their materializations. An input with another fingerprint has changed.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from user_engagement.contracts.raw import RAW_TABLES, RawTable
-from user_engagement.hashing import digest
-from user_engagement.inputs.dbt_project import prepare_project
+from user_engagement.hashing import content_hashes, digest
+from user_engagement.inputs.dbt_project import prepare_project, project_fingerprint
 from user_engagement.inputs.held_up import HeldUp, waiting_months
 from user_engagement.settings import PACKAGE, Settings
 from user_engagement.sources import Source
@@ -69,26 +67,13 @@ def build_fingerprint(settings: Settings, variables: Mapping[str, Any]) -> str:
         str(settings.pseudonym_key and digest([settings.pseudonym_key.get_secret_value()])),
     ]
     given = [file for file in (settings.annotations, settings.labels) if file and file.is_file()]
-    return digest([*inputs, *_content_hashes(given), code_fingerprint(settings)])
+    return digest([*inputs, *content_hashes(given), code_fingerprint(settings)])
 
 
 def code_fingerprint(settings: Settings) -> str:
     """One digest of the package, the dbt project and a team's own models."""
     code = sorted((*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2")))
-    return digest([*_content_hashes(code), project_fingerprint(prepare_project(settings))])
-
-
-def project_fingerprint(project_dir: Path) -> str:
-    """One digest of a dbt project: its content, whatever the times of its files."""
-    files = sorted(
-        file
-        for file in project_dir.rglob("*")
-        if file.suffix in (".sql", ".yml", ".md", ".csv")
-        # dbt writes `.user.yml` beside a profile
-        and not file.name.startswith(".")
-        and not {"target", "logs"} & set(file.parts)
-    )
-    return digest(_content_hashes(files))
+    return digest([*content_hashes(code), project_fingerprint(prepare_project(settings))])
 
 
 def _reading_settings(settings: Settings) -> str:
@@ -103,7 +88,3 @@ def _reading_settings(settings: Settings) -> str:
     has_events = settings.source == "snowplow" or any(each.events for each in settings.source_tables.values())
     rules = digest([repr(values), *([repr(events)] if has_events else [])])
     return f"{settings.timezone}/{settings.max_session_seconds:g}/{rules}"
-
-
-def _content_hashes(files: Iterable[Path]) -> Iterable[str]:
-    return (f"{file.name}:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files)

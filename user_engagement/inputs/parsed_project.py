@@ -21,8 +21,7 @@ from typing import Any
 
 from user_engagement.hashing import digest
 from user_engagement.inputs import parser
-from user_engagement.inputs.dbt_project import prepare_project, profile_variables
-from user_engagement.inputs.fingerprints import project_fingerprint
+from user_engagement.inputs.dbt_project import prepare_project, profile_variables, project_fingerprint
 from user_engagement.inputs.parser import MANIFEST, PICKLED
 from user_engagement.settings import Settings
 

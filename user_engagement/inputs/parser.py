@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import gc
+import atexit
 import pickle
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from user_engagement.interpreter import end_at_once, long_lived
 
 PICKLED = "manifest.pickle"
 MANIFEST = "manifest.json"
@@ -15,7 +17,14 @@ MANIFEST = "manifest.json"
 
 def main(project_dir: str, target: str, folder: str) -> None:
     """Parses the project, and leaves `manifest.json` and the pickle in ``folder``."""
-    gc.disable()  # the process ends before it needs the memory
+    codes: list[int] = []
+    atexit.register(end_at_once, codes)
+    with long_lived():
+        _parse(project_dir, target, folder)
+    codes.append(0)
+
+
+def _parse(project_dir: str, target: str, folder: str) -> None:
     from dbt.cli.main import dbtRunner
 
     command = ["--log-level", "none", "parse", "--project-dir", project_dir, "--profiles-dir", project_dir]

@@ -11,12 +11,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from dagster import EventLogEntry
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, insert
 from sqlalchemy.pool import StaticPool
 
-from user_engagement.dagster_internals import ASSET_EVENTS, SqliteEventLogStorage
+from user_engagement.dagster_internals import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    SqlEventLogStorageTable,
+    SqliteEventLogStorage,
+)
 
 BUSY_SECONDS = 60
+INDEXED = ASSET_EVENTS | ASSET_CHECK_EVENTS
+"""Types of events that are found across runs: each is stored with its run and in the index."""
 
 
 class BatchingEventLogStorage(SqliteEventLogStorage):
@@ -24,6 +31,7 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._engines: dict[str, Engine] = {}
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -50,30 +58,42 @@ class BatchingEventLogStorage(SqliteEventLogStorage):
             with engine.connect() as connection, connection.begin():
                 yield connection
 
+    def has_table(self, table_name: str) -> bool:
+        """As inherited, but a table that was found once is not looked for again: Dagster asks at every check."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
     def dispose(self) -> None:
         for engine in self._engines.values():
             engine.dispose()
         super().dispose()
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Stores the asset events of each run in one transaction, and all other events one by one."""
-        asset_events = [event for event in events if event.dagster_event_type in ASSET_EVENTS]
+        """Stores the events of assets and checks of each run in one transaction, and all other events one by one."""
         for event in events:
-            if event.dagster_event_type not in ASSET_EVENTS:
+            if event.dagster_event_type not in INDEXED:
                 self.store_event(event)
-        for run_id in dict.fromkeys(event.run_id for event in asset_events):
-            self._store_run_events(run_id, [event for event in asset_events if event.run_id == run_id])
+        indexed = [event for event in events if event.dagster_event_type in INDEXED]
+        for run_id in dict.fromkeys(event.run_id for event in indexed):
+            self._store_run_events(run_id, [event for event in indexed if event.run_id == run_id])
 
     def _store_run_events(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
-        statements = [self.prepare_insert_event(event) for event in events]
+        table, rows = SqlEventLogStorageTable, [self._event_to_row(event) for event in events]
         with self.run_connection(run_id) as connection:
-            for statement in statements:
-                connection.execute(statement)
-        # queries across runs read the index; there, only the latest event of an asset describes it
-        latest = {event.get_dagster_event().asset_key: position for position, event in enumerate(events)}
+            connection.execute(insert(table), rows)
+        # queries across runs read the index
         with self.index_transaction() as connection:
-            results = [connection.execute(statement) for statement in statements]
-            ids = [result.inserted_primary_key[0] for result in results if result.inserted_primary_key]
-            self._store_asset_event_tags(connection, events, ids)
-            for position in latest.values():
-                self._store_asset_event(connection, events[position], ids[position])
+            with_ids = insert(table).returning(table.c.id, sort_by_parameter_order=True)
+            ids = connection.scalars(with_ids, rows).all()
+            # there, only the latest event of an asset describes it
+            latest: dict[Any, tuple[EventLogEntry, int]] = {}
+            for event, number in zip(events, ids, strict=True):
+                if event.dagster_event_type in ASSET_EVENTS:
+                    self._store_asset_event_tags(connection, [event], [number])
+                    latest[event.get_dagster_event().asset_key] = event, number
+            for event, number in latest.values():
+                self._store_asset_event(connection, event, number)
+        for event, number in zip(events, ids, strict=True):
+            if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, number)

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from user_engagement.instance.event_log import BatchingEventLogStorage
 
@@ -21,6 +22,9 @@ def months() -> None: ...
 @dg.asset_check(asset=months)
 def fine() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
+
+
+CHECK = dg.AssetCheckKey(months.key, "fine")
 
 
 def history(folder: Path, storage: str | None) -> list[tuple[str, str | None, str | None]]:
@@ -44,6 +48,9 @@ def history(folder: Path, storage: str | None) -> list[tuple[str, str | None, st
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(folder))) as instance:
         assert instance.get_materialized_partitions(months.key) == set(MONTHS.get_partition_keys())
         assert instance.get_latest_materialization_event(months.key) is not None
+        [checked] = instance.event_log_storage.get_asset_check_execution_history(CHECK, limit=2)
+        assert (checked.run_id, checked.status) == (run_id, AssetCheckExecutionRecordStatus.SUCCEEDED)
+        assert CHECK in instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK])
         return sorted(described(entry) for entry in instance.all_logs(run_id) if entry.is_dagster_event)
 
 
