@@ -7,7 +7,8 @@
 The first runs `user-engagement run` and `floor.sql` in turns on the same Parquet files, checks that their marts
 are equal, and takes from each what it needs on a world of the same months with hardly any users: its start-up.
 The second compares a run on a small folder with bare `dbt build` of the same models on a loaded warehouse. The
-third runs the same rows spread over 6 and over 24 months, to see whether memory grows with the months.
+third runs the same rows spread over 6 and over 24 months, to see whether memory grows with the months, or what a new
+day costs, with insights.
 
 Every contender runs alone, in a process and a fresh home of its own. Seconds are medians; CPU seconds and the
 peak resident memory come from the operating system, and cover the processes that a contender starts.
@@ -43,6 +44,8 @@ from user_engagement.warehouse import open_warehouse
 THROUGH = date(2026, 11, 21)
 TINY_USERS = 500
 SHORT_START, SHORT_DAYS, STRETCH = date(2024, 1, 1), 182, 4
+NEW_DAY = 178
+"""The day that arrives alone, counted from the first; after neither of both histories does it complete a week."""
 FLOOR = Path(__file__).with_name("floor.sql")
 BIN = Path(sys.executable).parent
 ALONE = {"USER_ENGAGEMENT_INSIGHTS": "false", "USER_ENGAGEMENT_PUBLISH_REPORT": "false"}
@@ -198,6 +201,35 @@ def run_dbt(home: Path, loaded: Path, variables: str) -> Cost:
     return measured([*command, "--target-path", str(home / "dbt"), "--log-path", str(home / "dbt")], home)
 
 
+def run_new_day(work: Path, data: Path, stretch: int) -> Cost:
+    """A run that loads the events of `NEW_DAY`, in a home that has loaded those of all days before it."""
+    source, before, home = work / "source", work / "before", work / "home"
+    day, last = (SHORT_START + timedelta(stretch * number) for number in (NEW_DAY, NEW_DAY - 1))
+    with_insights = ALONE | {"USER_ENGAGEMENT_INSIGHTS": "true"}
+
+    def run(place: Path, as_of: date) -> Cost:
+        command = [str(BIN / "user-engagement"), "run", "--source", "files", "--path", str(source)]
+        return measured([*command, "--as-of", str(as_of)], place, with_insights)
+
+    events = data / "user_engagement.parquet"
+    if not before.exists():
+        (source / "user_engagement").mkdir(parents=True)
+        for table in ("user_signups", "churn_data"):
+            shutil.copyfile(data / f"{table}.parquet", source / f"{table}.parquet")
+        _copy(
+            events, f"engagement_date::date <= date '{last}'", source / "user_engagement" / "before.parquet"
+        )
+        run(before, last)
+        _copy(events, f"engagement_date::date = date '{day}'", source / "user_engagement" / "day.parquet")
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(before, home, symlinks=True)
+    return run(home, day)
+
+
+def _copy(events: Path, condition: str, file: Path) -> None:
+    duckdb.sql(f"copy (select * from '{events}' where {condition}) to '{file}'")
+
+
 # -- data --------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +378,14 @@ def over_months(work: Path, users: int, repeats: int) -> None:
         repeats,
     )
     console.print(report(f"the same {events_of(short):,} events", costs, base="6 months"))
+    new_days = alternated(
+        {
+            "a day after 6 months": lambda: run_new_day(work / "6", short, 1),
+            "a day after 24 months": lambda: run_new_day(work / "24", long, STRETCH),
+        },
+        repeats,
+    )
+    console.print(report("a new day, with insights", new_days, base="a day after 6 months"))
 
 
 def main() -> None:

@@ -111,6 +111,9 @@ def publish(
         pointer = published / f"{CURRENT}.tmp"
         pointer.unlink(missing_ok=True)
         pointer.symlink_to(final.name)
+        if not (published / CURRENT).is_symlink():
+            # the home is a copy, made by a program that copies what a link points to
+            shutil.rmtree(published / CURRENT, ignore_errors=True)
         pointer.replace(published / CURRENT)
         _sync(published)
         _prune(published)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +124,17 @@ def test_the_pointer_is_relative_so_that_the_folder_can_be_moved(published: Path
 # -- users -------------------------------------------------------------------------------------------------
 
 KEY, OTHER_KEY = "k" * 32, "l" * 32
+
+
+def test_a_copy_that_holds_what_the_pointer_points_to_is_published_into_as_well(
+    published: Path, tmp_path: Path
+) -> None:
+    publish_tag(published, "a")
+    copied = shutil.copytree(published, tmp_path / "copied", symlinks=False)
+    assert not (copied / "current").is_symlink()
+    publish_tag(copied, "b")
+    assert tags_of(resolve(copied)) == {"b"}
+    assert numbers(copied) == [1, 2]
 
 
 def users(*ids: str) -> pa.Table:
