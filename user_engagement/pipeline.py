@@ -218,4 +218,5 @@ def _found_by(check: dg.AssetCheckEvaluation) -> str:
 
 def _essence(message: str) -> str:
     """The error itself, without the command line and the advice that dagster-dbt puts before it."""
-    return re.sub(r"\n\s*\n+", "\n", message.rpartition("Errors parsed from dbt logs:")[2]).strip()
+    said = re.sub(r"\n\s*\n+", "\n", message.rpartition("Errors parsed from dbt logs:")[2]).strip()
+    return re.sub(r"^user_engagement(\.\w+)*\.\w+Error: ", "", said)

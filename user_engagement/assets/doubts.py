@@ -6,6 +6,7 @@ same sentences.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,7 +15,7 @@ from statistics import median
 
 from user_engagement import formatting as fmt
 from user_engagement.contracts.marts import USER_LEVEL
-from user_engagement.contracts.raw import CHURN_DATA, USER_ENGAGEMENT, USER_SIGNUPS
+from user_engagement.contracts.raw import CHURN_DATA, REJECTED_ROWS, USER_ENGAGEMENT, USER_SIGNUPS, Window
 from user_engagement.inputs.first_days import begin_after_strays
 from user_engagement.inputs.held_up import ends_before, remembered
 from user_engagement.publishing.generations import EVERY_FILE_READ, Doubt
@@ -49,6 +50,8 @@ LEFT_OUT = {
 """Reasons for which some rows are usual, and most rows are doubtful."""
 LARGEST_SHARE = {"identical_row": 1 / 3, "unparseable_date": 0.01}
 """Other shares: every second row of a table that was delivered twice, and dates of a mixed form."""
+SHARE_OF_MONTH = 0.3
+"""The same of one month, of which a file was copied."""
 SET_ASIDE = {
     "implausible_date": "with a date that cannot be believed (see EARLIEST_DATE and SENTINEL_DATES) {were} left out",
     "day_before_signup": "on the day before a signup that has no time of day {were} counted on the signup day",
@@ -228,7 +231,64 @@ def most_left_out(loaded: Loaded) -> Iterator[str]:
         is_usual = is_usual or (reason in ("after_as_of", "orphan") and held_up)
         most = LARGEST_SHARE.get(reason, MOST)
         if reason in LEFT_OUT and rows > most * total and not is_usual:
-            yield f"{table}: {rows:,} of {_count(total, 'row')} {LEFT_OUT[reason]}."
+            example = _unreadable_date(loaded, table) if reason == "unparseable_date" else ""
+            yield f"{table}: {rows:,} of {_count(total, 'row')} {LEFT_OUT[reason]}{example}."
+
+
+def no_cancellations(loaded: Loaded) -> Iterator[str]:
+    if not loaded.reasons.get((CHURN_DATA.name, "total")):
+        yield (
+            f"{CHURN_DATA.name}: no cancellation was loaded, so declared churn is 0 %. If there are any, load them; "
+            "otherwise look at churn by inactivity."
+        )
+
+
+def _unreadable_date(loaded: Loaded, table: str) -> str:
+    """One of the dates that cannot be read, and where it stands."""
+    query = f"""
+        select date_value, _source, _row_number from raw.{REJECTED_ROWS.name}
+        where table_name = '{table}' and reason = 'unparseable_date' order by _source, _row_number limit 1
+    """
+    rows = loaded.reader.query(query).to_pylist()
+    return "".join(
+        f", such as {row['date_value']} in {row['_source']}, row {row['_row_number']:,}; write dates as 2025-03-31 or "
+        "2025-03-31 14:05:00"
+        for row in rows
+    )
+
+
+def repeated_months(loaded: Loaded) -> Iterator[str]:
+    """Months of which rows were delivered twice, where other months are not."""
+    query = f"select activity_date, sum(repetitions) as rows from {USER_LEVEL}.identical_days group by activity_date"
+    repeated: Counter[str] = Counter()
+    rows: Counter[str] = Counter()
+    for found in loaded.reader.query(query).to_pylist():
+        repeated[f"{found['activity_date']:%Y-%m}"] += int(found["rows"])
+    for day, number in loaded.days.items():
+        rows[f"{day:%Y-%m}"] += number
+    months = sorted(month for month, number in repeated.items() if number > SHARE_OF_MONTH * rows[month])
+    if months and sum(repeated.values()) <= LARGEST_SHARE["identical_row"] * sum(rows.values()):
+        number = sum(repeated[month] for month in months)
+        yield (
+            f"{USER_ENGAGEMENT.name}: {number:,} of {_count(sum(rows[month] for month in months), 'row')} of "
+            f"{fmt.enumeration(months)} {LEFT_OUT['identical_row']} Look for copies of files."
+        )
+
+
+def long_sessions(loaded: Loaded) -> Iterator[str]:
+    """Durations of the newest days that are mostly longer than is believed, as in another unit."""
+    day, most = USER_ENGAGEMENT.date_column, loaded.settings.max_session_seconds
+    window = Window(loaded.as_of - timedelta(days=27), loaded.as_of + timedelta(days=1))
+    found = loaded.reader.query(
+        f"select count(session_duration) as given, count(case when session_duration > {most} then 1 end) as too_long, "
+        f"max(session_duration) as longest from raw.{USER_ENGAGEMENT.name} where {window.predicate(day)}"
+    ).to_pylist()[0]
+    if found["too_long"] > MOST * found["given"]:
+        yield (
+            f"{USER_ENGAGEMENT.name}: {found['too_long']:,} of {_count(found['given'], 'session_duration')} of the "
+            f"last 4 weeks are longer than {PREFIX}MAX_SESSION_SECONDS, {most:,.0f} s, up to {found['longest']:,.0f}, "
+            "and count in no duration. Are they milliseconds? Deliver seconds."
+        )
 
 
 def ids_written_otherwise(loaded: Loaded) -> Iterator[str]:
@@ -268,7 +328,8 @@ def shared_event_ids(loaded: Loaded) -> Iterator[str]:
         select
             count(case when users > 1 then 1 end) as of_several_users,
             count(case when users <= 1 and days_apart > 1 then 1 end) as days_apart,
-            coalesce(sum(rows_found), 0) as rows_found
+            coalesce(sum(rows_found), 0) as rows_found,
+            min(event_id) as example
         from (
             select
                 event_id,
@@ -281,13 +342,16 @@ def shared_event_ids(loaded: Loaded) -> Iterator[str]:
         where users > 1 or days_apart > 1
     """).to_pylist()[0]
     several, apart = int(found["of_several_users"]), int(found["days_apart"])
+    fix = "Make ids unique, or leave the column out."
+    if not loaded.settings.event_ids_per_user:
+        fix = f"If the ids of each user are counted on their own, set {PREFIX}EVENT_IDS_PER_USER=true; otherwise make "
+        fix += "them unique, or leave the column out."
     if several or apart:
         parts = [f"{_count(several, 'event id')} with rows of several users"] if several else []
         parts += [f"{_count(apart, 'event id')} with rows days apart"] if apart else []
         yield (
-            f"{USER_ENGAGEMENT.name}: {fmt.enumeration(parts)}, {_count(int(found['rows_found']), 'row')} in all. The "
-            f"first row of an id counts alone. If the ids of each user are counted on their own, set "
-            f"{PREFIX}EVENT_IDS_PER_USER=true."
+            f"{USER_ENGAGEMENT.name}: {fmt.enumeration(parts)}, such as {found['example']}, "
+            f"{_count(int(found['rows_found']), 'row')} in all. The first row of an id counts alone. {fix}"
         )
 
 
@@ -302,8 +366,11 @@ CHECKS: dict[str, tuple[str, Callable[[Loaded], Iterator[str]]]] = {
     "newest_days_are_plausible": ("The newest days are near each other, and complete.", odd_newest_days),
     "volume_is_usual": ("The newest weeks have as many rows as those before.", unusual_volume),
     "most_rows_count": ("Most rows of each table count, once.", most_left_out),
+    "cancellations_were_loaded": ("There are cancellations.", no_cancellations),
     "ids_are_written_alike": ("User ids of all tables agree in capitals and zeros.", ids_written_otherwise),
     "no_row_was_set_aside": ("No row is of a bot, or has a date that cannot be believed.", set_aside),
+    "no_month_comes_twice": ("No month has many rows that repeat another.", repeated_months),
+    "durations_are_seconds": ("Most durations of the newest weeks are believable.", long_sessions),
     "event_ids_are_unique": ("No event id has rows of several users or days.", shared_event_ids),
 }
 """Each check with its description, and what finds its doubts."""

@@ -105,10 +105,6 @@ def run(
     )
     if advance and settings.source != "simulated":
         raise SettingsError(f"--advance is for the simulated company; the source is {settings.source}.")
-    if replace:
-        from user_engagement.instance.source_of_home import empty_home
-
-        empty_home(settings)
     from user_engagement.cli.machine import refuse_unwritable
     from user_engagement.inputs.parsed_project import parse_ahead
 
@@ -120,6 +116,10 @@ def run(
     if settings.warehouse == "duckdb" and open_warehouse(settings).exists():
         with open_warehouse(settings).reader():
             pass
+    if replace:
+        from user_engagement.instance.source_of_home import replace_source
+
+        replace_source(settings)
     from user_engagement.cli.console import RunProgress, loading_summary
     from user_engagement.inputs.publication import is_current
     from user_engagement.publishing.generations import EVERY_FILE_READ, read_manifest, resolve
@@ -193,6 +193,11 @@ def forget(
     from user_engagement.forgetting import forget as forget_users
 
     proof = forget_users(settings, users)
+    if not proof.removed:
+        console.print(
+            f"[yellow]warning:[/] no row names {escape(', '.join(users))}. Is each id written as in the source?",
+            highlight=False,
+        )
     for table, rows in proof.removed.items():
         console.print(f"removed from {table}: {rows:,} rows", highlight=False)
     console.print(f"months rebuilt: {', '.join(proof.months) or 'none'}", highlight=False)

@@ -132,7 +132,9 @@ def _default_signals() -> None:
 
 
 def _stop_at_end_of_input() -> None:
-    sys.stdin.buffer.read()
+    # without the buffer of sys.stdin, whose lock the interpreter wants at its end
+    while os.read(0, 1024):
+        pass
     os.killpg(0, signal.SIGTERM)
 
 

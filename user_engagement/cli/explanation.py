@@ -29,6 +29,8 @@ def conditions_of(texts: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise SettingsError(f"--segment {text!r}: write an attribute and a value, as country=US.")
+        if name in conditions:
+            raise SettingsError(f"--segment: {name} is given twice, but each user has one. Give one value.")
         conditions[name] = value
     return conditions
 

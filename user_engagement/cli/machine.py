@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from user_engagement.errors import RunFailedError
+from user_engagement.errors import RunFailedError, SettingsError
 from user_engagement.settings import PREFIX, Settings
 
 FULL = re.compile(r"no space left on device|disk is full|disk quota|disk i/o error", re.IGNORECASE)
@@ -43,8 +43,17 @@ def machine_problem(error: BaseException, settings: Settings) -> str | None:
 
 
 def refuse_unwritable(settings: Settings) -> None:
-    """Raises OSError if nothing can be written to the home, or to the folder of temporary files."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    """Raises OSError if nothing can be written to the home, or to the folder of temporary files.
+
+    Raises:
+        SettingsError: the home cannot be a folder.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        raise SettingsError(
+            f"{PREFIX}HOME={settings.home}: cannot be made a folder ({error.strerror}). Name another one."
+        ) from None
     for folder in (str(settings.home), tempfile.gettempdir()):
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(NEARLY_FULL_BYTES))

@@ -1,7 +1,8 @@
 """Months that wait because a file of the source cannot be read.
 
 Such a month is not loaded: its slices stay as they are. If the file was loaded before, its former rows still count. If
-it never was, the data end before its first day, because every number after it could be wrong.
+it never was, the data end before its first day, and where nothing of its month was loaded before, with the month
+before: every number after that could be wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 
-from user_engagement.contracts.raw import RAW_TABLES, SCHEMA, RawTable
+from user_engagement.contracts.raw import RAW_TABLES, SCHEMA, USER_ENGAGEMENT, RawTable
 from user_engagement.errors import SourceError
 from user_engagement.settings import Settings
 from user_engagement.sources import Source
@@ -27,7 +28,7 @@ MONTHS_NAMED = 3
 class HeldUp:
     """A file that cannot be read, and the months (``YYYY-MM-01``) that wait for it.
 
-    ``through`` is the last day before its rows if they were never loaded, None if former ones are.
+    ``through`` is the last day before its rows of which anything is loaded if they never were, None if former ones are.
     """
 
     table_name: str
@@ -84,11 +85,11 @@ def _held_up(table: RawTable, file: UnreadableFile, settings: Settings, keys: Se
             f"{file.reason} Which months it holds is not known, so nothing was loaded. (A date in the names of files "
             "or folders, such as 2025-03, tells which months wait for a file that cannot be read.)"
         )
-    through = None if loaded or file.first_day is None else file.first_day - timedelta(days=1)
+    through = None if loaded or file.first_day is None else _loaded_before(file.first_day, settings)
     if through and through < date.fromisoformat(keys[0]):
         raise SourceError(
-            f"{file.reason} It may hold the first rows of {table.name}, without which every number would be wrong, so "
-            "nothing was loaded."
+            f"{file.reason} The first month, {keys[0][:7]}, waits for it, without which every number would be wrong, "
+            "so nothing was loaded."
         )
     return HeldUp(table.name, file.name, file.reason, " ".join(sorted(named | loaded)), through)
 
@@ -108,6 +109,21 @@ def _loaded_months(table: RawTable, file: str, settings: Settings) -> tuple[set[
             return set(), set()
         place = f"{SCHEMA}.{table.name}", table.date_column
         return set(reader.monthly_rows(*place, f"_source = {quoted(file)}")), set(reader.monthly_rows(*place))
+
+
+def _loaded_before(first_day: date, settings: Settings) -> date:
+    """The last day before one whose month waits: an earlier run may have loaded the days of that month before it.
+
+    The months before it, which do not wait, are loaded whole.
+    """
+    before = first_day.replace(day=1) - timedelta(days=1)
+    warehouse = open_warehouse(settings)
+    if warehouse.exists():
+        with warehouse.reader() as reader:
+            day_before = first_day - timedelta(days=1)
+            newest = reader.newest_day(USER_ENGAGEMENT.name, USER_ENGAGEMENT.date_column, day_before)
+            return max(before, newest or before)
+    return before
 
 
 def waiting_months(held_up: Iterable[HeldUp]) -> set[str]:

@@ -322,7 +322,7 @@ def of_other_habits(panel: Panel, change: Change, habit: str, curves: Array) -> 
     most = lost.ravel()[np.abs(lost[0]).argmax()]
     moved = np.log(share(during & is_habit) / (1 - share(during & is_habit))) - np.log(inside / (1 - inside))
     by_device = np.clip(moved / np.log1p(-np.minimum(most, 1 - 1e-3)), 0, 1) if most else 0.0
-    return by_device * np.log1p(-lost * outside)
+    return by_device * np.log1p(-np.minimum(lost * outside, 1 - 1e-3))
 
 
 def settled(measure: Measure, change: Change) -> Array:

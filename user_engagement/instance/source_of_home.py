@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from user_engagement.contracts.raw import RAW_TABLES
 from user_engagement.errors import SettingsError
 from user_engagement.hashing import digest
 from user_engagement.settings import PREFIX, Settings
+from user_engagement.sources import open_source
+from user_engagement.warehouse import open_source_tables
 
 
 def refuse_other_source(settings: Settings) -> None:
@@ -31,16 +34,24 @@ def claim_home(settings: Settings) -> None:
     _file(settings).write_text(json.dumps(_identity(settings)))
 
 
-def empty_home(settings: Settings) -> None:
-    """Removes what was loaded and Dagster's memory of it; the simulated company and generations stay.
+def replace_source(settings: Settings) -> None:
+    """Removes what was loaded and Dagster's memory of it, so that a home takes another source.
+
+    The simulated company and generations stay. The new source is checked first.
 
     Raises:
         SettingsError: the tables live in a warehouse that is not this home's own.
+        SourceError: the source breaks its contract. Nothing was removed.
     """
     if settings.warehouse != "duckdb":
         raise SettingsError(
             "--replace empties a DuckDB warehouse alone; use another database or schema prefix."
         )
+    # the simulated company is made by whoever runs it
+    if settings.source != "simulated":
+        source = open_source(settings, open_source_tables)
+        for table in RAW_TABLES:
+            source.inspect(table)
     for file in (settings.warehouse_file, Path(f"{settings.warehouse_file}.wal"), _file(settings)):
         file.unlink(missing_ok=True)
     for folder in (settings.dagster_home / "history", settings.dagster_home / "schedules"):

@@ -15,8 +15,11 @@ from user_engagement.assets.doubts import (
     Loaded,
     find_doubts,
     ids_written_otherwise,
+    long_sessions,
     most_left_out,
+    no_cancellations,
     odd_newest_days,
+    repeated_months,
     unusual_volume,
 )
 from user_engagement.assets.published import check_results
@@ -51,6 +54,15 @@ def loaded(tmp_path: Path) -> Iterator[Any]:
         )
         unknown = "select unnest(['007', '8', 'x', null])"
         connection.execute(f"create table raw.churn_data as {unknown} as user_id")
+        connection.execute("""
+            create table raw.rejected_rows as select
+                'user_signups' as table_name, 'unparseable_date' as reason, '01.04.2025' as date_value,
+                'user_signups.csv' as _source, 7 as _row_number;
+            create table raw.user_engagement as
+                select date '2025-06-29' as engagement_date, unnest([86401.0, 9e5, 60.0]) as session_duration;
+            create table user_level.identical_days as
+                select date '2025-03-02' as activity_date, 400 as repetitions;
+        """)
         connection.execute(f"create table user_level.user_days as {unknown} as unknown_user_id")
     with warehouse.reader() as reader:
 
@@ -131,11 +143,39 @@ def test_most_rows_left_out_for_one_reason_are_doubtful(loaded: Any) -> None:
 
 def test_a_hundredth_of_dates_that_cannot_be_read_are_doubtful(loaded: Any) -> None:
     table = "user_signups"
-    found = most_left_out(loaded({}, reasons={(table, "total"): 1000, (table, "unparseable_date"): 11}))
-    assert list(found) == ["user_signups: 11 of 1,000 rows have a date that cannot be read."]
+    (found,) = most_left_out(loaded({}, reasons={(table, "total"): 1000, (table, "unparseable_date"): 11}))
+    assert found == (
+        "user_signups: 11 of 1,000 rows have a date that cannot be read, such as 01.04.2025 in user_signups.csv, "
+        "row 7; write dates as 2025-03-31 or 2025-03-31 14:05:00."
+    )
     assert not list(
         most_left_out(loaded({}, reasons={(table, "total"): 1000, (table, "unparseable_date"): 10}))
     )
+
+
+def test_a_source_without_cancellations_is_doubtful(loaded: Any) -> None:
+    (found,) = no_cancellations(loaded({}))
+    assert found.startswith("churn_data: no cancellation was loaded, so declared churn is 0 %.")
+    assert not list(no_cancellations(loaded({}, reasons={("churn_data", "total"): 1})))
+
+
+def test_a_month_with_a_copied_file_is_doubtful_among_others(loaded: Any) -> None:
+    march = {day: 30 for day in steady() if day.month == 3}
+    (found,) = repeated_months(loaded({**steady(), **march}))
+    assert found.startswith("user_engagement: 400 of 930 rows of 2025-03 repeat another row exactly")
+    assert not list(repeated_months(loaded(steady())))
+    # where most rows of the table are repeated, that is said of the table
+    assert not list(repeated_months(loaded(march)))
+
+
+def test_durations_in_milliseconds_are_doubtful(loaded: Any) -> None:
+    (found,) = long_sessions(loaded(steady()))
+    assert (
+        "2 of 3 session_durations of the last 4 weeks are longer than USER_ENGAGEMENT_MAX_SESSION_SECONDS"
+        in found
+    )
+    assert "86,400 s, up to 900,000" in found
+    assert not list(long_sessions(loaded(steady(), as_of=date(2025, 3, 31))))
 
 
 def test_ids_that_differ_in_leading_zeros_alone_are_doubtful_and_unknown_ones_are_not(loaded: Any) -> None:
@@ -164,6 +204,10 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
             create schema raw; create schema activity; create schema user_level;
             create schema lookups; create schema marts;
             create table raw.user_signups as select date '2025-01-01' as signup_date;
+            create table raw.user_engagement as
+                select timestamp '2025-06-29 10:00' as engagement_date, 60.0 as session_duration;
+            create table user_level.identical_days as
+                select date '2025-03-02' as activity_date, 1 as repetitions;
             create table lookups.horizon as select date '2025-06-30' as as_of;
             create table activity.row_counts as
                 select cast(d as date) as activity_date, 100 as total_rows
@@ -178,6 +222,7 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
             create table marts.data_quality as
                 select 'user_engagement' as table_name, 'bot' as reason, 1 as "rows"
                 union all select 'user_engagement', 'total', 18101
+                union all select 'churn_data', 'total', 10
         """)
     with warehouse.reader() as reader:
         doubts = find_doubts(reader, load_settings(), datetime(2025, 7, 1, 12, tzinfo=UTC))
@@ -191,9 +236,9 @@ def test_every_doubt_is_in_the_result_of_its_check(tmp_path: Path) -> None:
             "user_engagement: 1 row of bots and crawlers was left out (see SNOWPLOW_BOTS)."
         ),
         "event_ids_are_unique": (
-            "user_engagement: 1 event id with rows of several users and 1 event id with rows days apart, 4 rows in "
-            "all. The first row of an id counts alone. If the ids of each user are counted on their own, set "
-            "USER_ENGAGEMENT_EVENT_IDS_PER_USER=true."
+            "user_engagement: 1 event id with rows of several users and 1 event id with rows days apart, such as e1, "
+            "4 rows in all. The first row of an id counts alone. If the ids of each user are counted on their own, set "
+            "USER_ENGAGEMENT_EVENT_IDS_PER_USER=true; otherwise make them unique, or leave the column out."
         ),
     }
     results = {result.check_name: result for result in check_results(doubts)}

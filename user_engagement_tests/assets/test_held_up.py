@@ -87,10 +87,24 @@ def test_the_data_end_before_a_file_that_was_never_loaded_until_it_is_restored(h
     assert "The rows of its last load count." in said
 
 
+def test_a_days_file_that_was_never_loaded_ends_the_data_with_what_is_loaded_before_it(home: Home) -> None:
+    home.write("2025-03-08", "")
+    assert home.run() == 3
+    # nothing of March is loaded, so no day of it is published as one without activity
+    as_of, _ = home.published()
+    assert as_of == date(2025, 2, 28)
+    home.file("2025-03-08").unlink()
+    assert home.run() == 0
+    home.write("2025-03-09", "")
+    assert home.run() == 3
+    as_of, _ = home.published()
+    assert as_of == date(2025, 3, 7)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("2025-01", "It may hold the first rows of user_engagement"),
+        ("2025-01", "The first month, 2025-01, waits for it"),
         ("more", "Which months it holds is not known"),
     ],
 )

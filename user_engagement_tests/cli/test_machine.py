@@ -7,11 +7,15 @@ import os
 import sqlite3
 from pathlib import Path
 
+import duckdb
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from user_engagement.cli.app import app
+from user_engagement.cli.explanation import conditions_of
 from user_engagement.cli.machine import machine_problem, refuse_unwritable
-from user_engagement.errors import RunFailedError
+from user_engagement.errors import RunFailedError, SettingsError, UserError
 from user_engagement.settings import Settings, load_settings
 
 
@@ -65,5 +69,26 @@ def test_a_source_that_denies_a_permission_is_no_problem_of_the_machine(settings
 
 def test_a_home_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        refuse_unwritable(load_settings(home=tmp_path / "file" / "home"))
+    for home in (tmp_path / "file" / "home", tmp_path / "file"):
+        with pytest.raises(SettingsError, match=r"USER_ENGAGEMENT_HOME=.*file.*: cannot be made a folder"):
+            refuse_unwritable(load_settings(home=home))
+
+
+def test_replace_checks_the_new_source_before_it_empties_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tmp_path / "home" / "warehouse.duckdb"
+    loaded.parent.mkdir()
+    duckdb.connect(str(loaded)).close()
+    monkeypatch.setenv("USER_ENGAGEMENT_HOME", str(loaded.parent))
+    mistyped = ["run", "--path", str(tmp_path / "nowhere"), "--replace"]
+    result = CliRunner().invoke(app, mistyped)
+    assert isinstance(result.exception, UserError)
+    assert "nowhere" in str(result.exception)
+    assert loaded.exists()
+
+
+def test_an_attribute_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(SettingsError, match="country is given twice"):
+        conditions_of(["country=US", "country=DE"])
+    assert conditions_of(["country=US", "product_type=free"]) == {"country": "US", "product_type": "free"}

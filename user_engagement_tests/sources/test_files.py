@@ -402,6 +402,19 @@ def test_ids_in_parquet_columns_of_any_plain_type_become_the_same_text(
     assert values(rows_of(tmp_path), "user_id") == read
 
 
+def test_a_parquet_column_of_bytes_that_are_no_text_is_left_out(tmp_path: Path) -> None:
+    put_parquet(
+        tmp_path / "user_signups.parquet",
+        user_id=["7", "8"],
+        signup_date=["2025-01-31"] * 2,
+        product_type=pa.array([b"free", b"paid"], pa.binary()),
+        fingerprint=pa.array([b"\xff\x00", b"ok"], pa.binary()),
+    )
+    rows = rows_of(tmp_path)
+    assert values(rows, "product_type") == ["free", "paid"]
+    assert "fingerprint" not in rows[0]
+
+
 def test_json_numbers_and_texts_are_ids_as_they_are_written(tmp_path: Path) -> None:
     users: list[Any] = ["007", 7, "é", 12345678901234567890]
     put(tmp_path / "churn_data.jsonl", records({"user_id": u, "churn_date": "2025-01-31"} for u in users))

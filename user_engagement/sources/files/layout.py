@@ -155,20 +155,33 @@ def _csv_header(file: Path) -> tuple[list[str], str]:
     return readings[delimiter], delimiter
 
 
+def _parquet_columns(connection: duckdb.DuckDBPyConnection, path: str) -> list[tuple[str, str]]:
+    """Names and types of a Parquet file's columns, without those whose bytes are no text: pictures, or hashes."""
+    reader = f"read_parquet({path}, hive_partitioning=false)"
+    columns = [
+        (name, kind) for name, kind, *_ in connection.sql(f"describe select * from {reader}").fetchall()
+    ]
+    binary = [name for name, kind in columns if kind == "BLOB"]
+    no_text: set[str] = set()
+    if binary:
+        # writers such as Impala do not mark text as such
+        texts = ", ".join(f"count({n}) = count(try(decode({n})))" for n in map(normalise.identifier, binary))
+        are_texts = connection.sql(f"select {texts} from {reader}").fetchall()[0]
+        no_text = {name for name, is_text in zip(binary, are_texts, strict=True) if not is_text}
+    return [(name, kind.replace("BLOB", "VARCHAR")) for name, kind in columns if name not in no_text]
+
+
 def _described(connection: duckdb.DuckDBPyConnection, file: Path, form: Format) -> list[tuple[str, str]]:
     """Names and types of a file's columns; none where the lines of a JSON file are no records."""
     path = pattern(file)
     reader = (
-        f"read_parquet({path}, binary_as_string=true, hive_partitioning=false)"
-        if form == "parquet"
-        else f"read_json({path}, format='newline_delimited', sample_size=-1, maximum_depth=1, "
+        f"read_json({path}, format='newline_delimited', sample_size=-1, maximum_depth=1, "
         "map_inference_threshold=-1, hive_partitioning=false)"
     )
     try:
-        columns = connection.sql(f"describe select * from {reader}").fetchall()
         if form == "parquet":
-            return [(column[0], column[1]) for column in columns]
-        names = [column[0] for column in columns]
+            return _parquet_columns(connection, path)
+        names = [column[0] for column in connection.sql(f"describe select * from {reader}").fetchall()]
         if any(re.search(r"_\d+$", name) for name in names):
             # a key that differs from another only in case was given a number, and would read as null
             keys = f"select distinct unnest(json_keys(json)) from read_ndjson_objects({path})"
