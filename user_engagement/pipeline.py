@@ -20,6 +20,7 @@ from user_engagement.dagster_internals import InMemoryJob, execute_run_iterator
 from user_engagement.errors import RunFailedError, SettingsError, SourceError
 from user_engagement.inputs.fingerprints import REBUILD_TAG, SOURCE_STATE, source_state
 from user_engagement.inputs.held_up import HeldUp, find_held_up, refuse_waiting, waiting_months
+from user_engagement.inputs.variables import refuse_segments
 from user_engagement.instance.home import open_instance
 from user_engagement.instance.run_launcher import host_tag
 from user_engagement.instance.source_of_home import claim_home, refuse_other_source
@@ -97,6 +98,10 @@ def plan(settings: Settings, full: bool = False, rebuild: bool = False) -> Plan:
         refuse_loss(source, table, settings)
     reports = tuple(report for table in RAW_TABLES if (report := source.inspect(table)))
     signups = next(report for report in reports if report.table is USER_SIGNUPS)
+    if not (settings.segments_are_default or open_warehouse(settings).exists()):
+        refuse_segments(
+            settings, [*(column.name for column in USER_SIGNUPS.required), *signups.extra_columns]
+        )
     if signups.first_day is None:
         raise SourceError(
             f"{signups.locations[0]}: no signup has a usable date, so there is nothing to load."

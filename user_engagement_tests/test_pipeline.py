@@ -17,6 +17,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from user_engagement import pipeline
 from user_engagement.code_location import build_definitions
 from user_engagement.contracts.marts import MARTS, PER_USER_MARTS
+from user_engagement.errors import SettingsError
 from user_engagement.inputs.publication import is_current
 from user_engagement.insights.tables import TABLES as INSIGHTS
 from user_engagement.instance.home import open_instance
@@ -39,6 +40,17 @@ def materialize(settings: Settings, job: str, first: str, last: str) -> dg.Execu
     with open_instance(settings) as instance:
         job_def = build_definitions(settings).resolve_job_def(job)
         return job_def.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def test_a_segment_that_is_no_column_of_the_signups_is_refused_before_anything_is_loaded(
+    settings_for: Callable[..., Settings],
+) -> None:
+    settings = settings_for(segments=("country", "colour"))
+    with pytest.raises(
+        SettingsError, match=r"SEGMENTS: colour is no column of user_signups; it has user_id, "
+    ):
+        pipeline.plan(settings)
+    assert not settings.warehouse_file.exists()
 
 
 @pytest.mark.usefixtures("with_extras")

@@ -105,6 +105,8 @@ def run(
     )
     if advance and settings.source != "simulated":
         raise SettingsError(f"--advance is for the simulated company; the source is {settings.source}.")
+    if full and (settings.start or settings.end):
+        raise SettingsError("--full loads all months, --start and --end some of them: give one of both.")
     from user_engagement.cli.machine import refuse_unwritable
     from user_engagement.inputs.parsed_project import parse_ahead
 

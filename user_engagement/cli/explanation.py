@@ -102,6 +102,7 @@ def bridge_table(bridge: pd.DataFrame) -> Table:
     last = bridge.label.iloc[-1] if len(bridge) else ""
     for label in (*totals[:1], *(each for each in ordered if each not in (*totals, last)), last):
         amounts = [of_measure[measure].get(label) for measure in MEASURES]
-        form = "{:,.0f}" if label in (*totals, last) else "{:+,.0f}"
-        table.add_row(escape(label), *("" if each is None else form.format(each) for each in amounts))
+        # rounded to an integer first, which has no negative zero
+        form = "{:,}" if label in (*totals, last) else "{:+,}"
+        table.add_row(escape(label), *("" if each is None else form.format(round(each)) for each in amounts))
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from statistics import median
@@ -73,14 +73,19 @@ def segments_of(reader: WarehouseReader, settings: Settings) -> list[str]:
         SettingsError: a segment that is set is no column of the signups.
     """
     columns = reader.columns("raw", USER_SIGNUPS.name)
-    present = [name for name in settings.segments if name in columns]
-    missing = [name for name in settings.segments if name not in columns]
-    if missing and not settings.segments_are_default:
-        found = ", ".join(c for c in columns if not c.startswith("_"))
+    if not settings.segments_are_default:
+        refuse_segments(settings, columns)
+    return [name for name in settings.segments if name in columns]
+
+
+def refuse_segments(settings: Settings, columns: Iterable[str]) -> None:
+    """Raises SettingsError if a segment is none of these columns of the signups."""
+    found = [name for name in columns if not name.startswith("_")]
+    missing = [name for name in settings.segments if name not in found]
+    if missing:
         raise SettingsError(
-            f"{PREFIX}SEGMENTS: {', '.join(missing)} is no column of {USER_SIGNUPS.name}; it has {found}."
+            f"{PREFIX}SEGMENTS: {', '.join(missing)} is no column of {USER_SIGNUPS.name}; it has {', '.join(found)}."
         )
-    return present
 
 
 def dbt_vars(reader: WarehouseReader, settings: Settings, now: datetime) -> dict[str, Any]:

@@ -92,3 +92,12 @@ def test_an_attribute_that_is_given_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="country is given twice"):
         conditions_of(["country=US", "country=DE"])
     assert conditions_of(["country=US", "product_type=free"]) == {"country": "US", "product_type": "free"}
+
+
+def test_all_months_and_some_of_them_cannot_both_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_ENGAGEMENT_HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(app, ["run", "--full", "--start", "2026-01"])
+    assert isinstance(result.exception, SettingsError)
+    assert not (tmp_path / "home" / "warehouse.duckdb").exists()

@@ -989,6 +989,15 @@ def test_a_missing_required_column_is_named_with_what_was_found(tmp_path: Path, 
     message = message_of(tmp_path)
     assert message.startswith(f"{file}: columns signup_date, product_type are missing for user_signups.")
     assert "Found user_id, date; rename or add the columns." in message
+    assert "Line 1" not in message
+
+
+def test_a_file_without_a_header_is_refused_with_what_its_first_line_is(tmp_path: Path) -> None:
+    put(tmp_path / "user_signups.csv", "1,2025-01-01,free\n2,2025-01-02,free\n")
+    with pytest.raises(
+        SourceError, match="Line 1 is read as the header: remove what stands above it, or write one"
+    ):
+        FilesSource(tmp_path).inspect(USER_SIGNUPS)
 
 
 def test_a_missing_column_in_one_file_of_a_folder_names_that_file(tmp_path: Path) -> None:

@@ -256,9 +256,14 @@ class FilesSource:
         where = group.files[0]
         missing = [c.name for c in table.required if c.name not in group.names]
         if missing:
+            hint = ""
+            if group.format == "csv" and len(missing) == len(table.required):
+                hint = " Line 1 is read as the header: remove what stands above it, or write one."
+            elif not group.names:
+                hint = " Write one whole JSON object a line." if group.format != "parquet" else ""
             raise SourceError(
-                f"{where}: {columns_are(missing)} missing for {table.name}. "
-                f"Found {', '.join(group.names) or 'no columns'}; rename or add the column{'s' * (len(missing) > 1)}."
+                f"{where}: {columns_are(missing)} missing for {table.name}. Found "
+                f"{', '.join(group.names) or 'no columns'}; rename or add the column{'s' * (len(missing) > 1)}.{hint}"
             )
         for reserved in (*(c.name for c in LINEAGE), *SCAN_COLUMNS):
             if reserved in group.names:
