@@ -104,5 +104,5 @@ def bridge_table(bridge: pd.DataFrame) -> Table:
         amounts = [of_measure[measure].get(label) for measure in MEASURES]
         # rounded to an integer first, which has no negative zero
         form = "{:,}" if label in (*totals, last) else "{:+,}"
-        table.add_row(escape(label), *("" if each is None else form.format(round(each)) for each in amounts))
+        table.add_row(escape(label), *("" if pd.isna(each) else form.format(round(each)) for each in amounts))
     return table
